@@ -1,0 +1,39 @@
+# Two commands on a fresh machine with Python, make and git: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test test-all check torture clean
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/installed: pyproject.toml pipeline/_version.py
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] + "; name another with PYTHON=") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+demo: $(VENV)/installed ## install and run the main job on handwritten digits
+	$(BIN)/pipeline demo
+
+check: $(VENV)/installed-test ## lint, imports, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+test: check ## install, lint and run the tests (some minutes)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not slow'
+
+test-all: check ## all tests, also those that need gigabytes and an hour
+	$(BIN)/pytest
+
+torture: $(VENV)/installed-test ## kill extract again and again and compare what survives
+	$(BIN)/python -m tests.torture.kills
+
+clean: ## remove the virtual environment
+	rm -rf $(VENV)

@@ -1,0 +1,95 @@
+"""Cache CNN codes of your images once, then train heads on them in seconds."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from pipeline._version import __version__
+from pipeline.choices import (
+    Activation,
+    HeadKind,
+    Optimizer,
+    Pool,
+    Preset,
+    Resize,
+    Split,
+)
+from pipeline.errors import (
+    BackboneError,
+    HeadDamaged,
+    HeadError,
+    HeadNotFound,
+    Interrupted,
+    OutputError,
+    PipelineError,
+    ResourceError,
+    SourceError,
+    SourceNotFound,
+    SpaceMismatch,
+    StoreDamaged,
+    StoreError,
+    StoreIncomplete,
+    StoreLocked,
+    StoreNotFound,
+    WeightsNotFound,
+)
+
+if TYPE_CHECKING:
+    from pipeline.stages.demo import demo
+    from pipeline.stages.evaluate import evaluate
+    from pipeline.stages.extract import extract
+    from pipeline.stages.fit_head import fit_head
+    from pipeline.stages.info import info
+    from pipeline.stages.pack import pack
+    from pipeline.stages.predict import predict
+    from pipeline.stages.verify import verify
+
+__all__ = [
+    "Activation",
+    "BackboneError",
+    "HeadDamaged",
+    "HeadError",
+    "HeadKind",
+    "HeadNotFound",
+    "Interrupted",
+    "Optimizer",
+    "OutputError",
+    "PipelineError",
+    "Pool",
+    "Preset",
+    "Resize",
+    "ResourceError",
+    "SourceError",
+    "SourceNotFound",
+    "SpaceMismatch",
+    "Split",
+    "StoreDamaged",
+    "StoreError",
+    "StoreIncomplete",
+    "StoreLocked",
+    "StoreNotFound",
+    "WeightsNotFound",
+    "__version__",
+    "demo",
+    "evaluate",
+    "extract",
+    "fit_head",
+    "info",
+    "pack",
+    "predict",
+    "verify",
+]
+
+_STAGES = ("demo", "evaluate", "extract", "fit_head", "info", "pack", "predict", "verify")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a stage when it is first used, so that `import pipeline` stays light."""
+    if name in _STAGES:
+        return getattr(import_module(f"pipeline.stages.{name}"), name)
+    raise AttributeError(f"module 'pipeline' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

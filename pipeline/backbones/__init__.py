@@ -1,0 +1,23 @@
+"""
+Pretrained networks without their heads: a table of rows, and rows loaded as pixels-to-codes.
+
+`TABLE` and `find` need no TensorFlow; `load` does.
+"""
+
+from pipeline.backbones._backbone import Backbone
+from pipeline.backbones._layers import parse_layer
+from pipeline.backbones._network import Network, load
+from pipeline.backbones._preprocessing import Preprocessing
+from pipeline.backbones._table import TABLE, find
+from pipeline.backbones._weights import Weights
+
+__all__ = [
+    "TABLE",
+    "Backbone",
+    "Network",
+    "Preprocessing",
+    "Weights",
+    "find",
+    "load",
+    "parse_layer",
+]

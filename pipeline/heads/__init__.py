@@ -1,0 +1,24 @@
+"""Heads: classifiers on codes behind one contract, saved and loaded as plain arrays."""
+
+from pipeline.heads._card import Card
+from pipeline.heads._config import PRESETS, Initializer, MlpConfig, Monitor, Output
+from pipeline.heads._head import Head
+from pipeline.heads._kinds import build
+from pipeline.heads._pool import pool
+from pipeline.heads._saved import SavedHead, check_target, load, save
+
+__all__ = [
+    "PRESETS",
+    "Card",
+    "Head",
+    "Initializer",
+    "MlpConfig",
+    "Monitor",
+    "Output",
+    "SavedHead",
+    "build",
+    "check_target",
+    "load",
+    "pool",
+    "save",
+]

@@ -1,0 +1,108 @@
+"""What is known about a head besides its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import HeadError
+from pipeline.space import Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """
+    What a saved head says about itself.
+
+    Attributes
+    ----------
+    classes : tuple of str
+        Names of the classes, in the order of the columns of its scores.
+    layer : str
+        The layer whose codes it takes.
+    pool : str or None
+        How maps of codes become vectors for it.
+    shape : tuple of int
+        Of one image's codes in the store, before pooling.
+    space : Space or None
+        What these codes mean; None for codes of unknown origin.
+    weights : dict
+        Where the backbone's weights came from.
+    batch_size : int
+        Of the forward pass that gave the codes.
+    scores : dict
+        Such as ``{"validation": {"accuracy": 0.9, "images": 100}}``.
+    seed : int
+        Of the fit.
+    versions : dict
+        Libraries and their versions.
+    trained_on : dict
+        Which rows it learned from.
+    probe : array of shape (8, ...) or None
+        Codes of the probe images at this layer.
+    """
+
+    classes: tuple[str, ...]
+    layer: str
+    pool: str | None = None
+    shape: tuple[int, ...] = ()
+    space: Space | None = None
+    weights: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int = 32
+    scores: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    versions: Mapping[str, Any] = field(default_factory=dict)
+    trained_on: Mapping[str, Any] = field(default_factory=dict)
+    probe: NDArray[Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the probe as plain JSON values."""
+        return {
+            "classes": list(self.classes),
+            "layer": self.layer,
+            "pool": self.pool,
+            "shape": list(self.shape),
+            "space": None if self.space is None else self.space.to_json(),
+            "space_id": None if self.space is None else self.space.space_id,
+            "weights": dict(self.weights),
+            "batch_size": self.batch_size,
+            "scores": dict(self.scores),
+            "seed": self.seed,
+            "versions": dict(self.versions),
+            "trained_on": dict(self.trained_on),
+        }
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any], probe: NDArray[Any] | None) -> Card:
+        """
+        Rebuild a card from `to_json` and the probe.
+
+        Raises
+        ------
+        HeadError
+            If something is missing or of the wrong kind.
+        """
+        try:
+            space = None if plain["space"] is None else Space.from_json(plain["space"])
+            if space is not None and space.space_id != plain["space_id"]:
+                raise ValueError("space and space_id do not belong together")
+            return cls(
+                classes=tuple(map(str, plain["classes"])),
+                layer=str(plain["layer"]),
+                pool=plain["pool"],
+                shape=tuple(int(n) for n in plain["shape"]),
+                space=space,
+                weights=dict(plain["weights"]),
+                batch_size=int(plain["batch_size"]),
+                scores=dict(plain["scores"]),
+                seed=int(plain["seed"]),
+                versions=dict(plain["versions"]),
+                trained_on=dict(plain["trained_on"]),
+                probe=None if probe is None else np.asarray(probe),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise HeadError(f"not the card of a head: {error}") from error

@@ -1,0 +1,308 @@
+"""What an MLP head looks like and how it is trained; the presets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from enum import Enum
+from typing import Any, TypeVar
+
+from pipeline.choices import Activation, Optimizer, Preset
+from pipeline.errors import HeadError
+
+T = TypeVar("T")
+
+
+class Output(str, Enum):
+    """The last layer of an MLP head, and the loss that belongs to it."""
+
+    softmax = "softmax"  # one unit for each class, categorical cross-entropy
+    sigmoid = "sigmoid"  # one unit for each class, binary cross-entropy for each
+    binary = "binary"  # a single sigmoid unit for two classes, binary cross-entropy
+
+
+class Initializer(str, Enum):
+    """Where the kernel of a layer starts; biases start at 0."""
+
+    glorot_uniform = "glorot_uniform"  # Keras' default
+    uniform = "uniform"  # between -0.05 and 0.05, Keras' RandomUniform
+    truncated_normal = "truncated_normal"  # standard deviation 0.02, the default of tflearn
+
+
+class Monitor(str, Enum):
+    """What early stopping watches."""
+
+    accuracy = "val_accuracy"
+    loss = "val_loss"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MlpConfig:
+    """
+    An MLP head: its layers and its training.
+
+    Attributes
+    ----------
+    hidden : tuple of int
+        Units of the hidden layers.
+    activation, dropout, l2, initializer : tuple
+        One value for each hidden layer. `dropout` is the share of outputs that is dropped, `l2`
+        the factor of the kernel's sum of squares in the loss.
+    output : Output
+        The last layer.
+    output_initializer : Initializer
+        Where the kernel of the last layer starts.
+    optimizer : Optimizer
+        With Keras' defaults but for the fields that follow.
+    learning_rate : float
+        At the first step.
+    decay_rate, decay_steps : float, int
+        The learning rate is multiplied by `decay_rate` every `decay_steps` steps, smoothly;
+        1.0 for a constant one.
+    clip_norm : float
+        Gradients with a larger norm over all weights are shortened to it; 0 for never.
+    epochs, batch_size : int
+        How long to train, and on how many images at a time.
+    early_stopping : int
+        Epochs without progress after which training ends; 0 for never.
+    monitor : Monitor
+        What progress means.
+    restore_best : bool
+        Whether the weights of the best epoch are kept, not those of the last.
+    scale : bool
+        Whether codes are scaled by column first, as for the linear heads.
+    validation_share : float
+        Share of the training images that is held out when there are no validation images.
+    """
+
+    hidden: tuple[int, ...] = (256,)
+    activation: tuple[Activation, ...] = (Activation.relu,)
+    dropout: tuple[float, ...] = (0.5,)
+    l2: tuple[float, ...] = (0.0,)
+    initializer: tuple[Initializer, ...] = (Initializer.glorot_uniform,)
+    output: Output = Output.softmax
+    output_initializer: Initializer = Initializer.glorot_uniform
+    optimizer: Optimizer = Optimizer.adam
+    learning_rate: float = 1e-3
+    decay_rate: float = 1.0
+    decay_steps: int = 1000
+    clip_norm: float = 0.0
+    epochs: int = 100
+    batch_size: int = 32
+    early_stopping: int = 10
+    monitor: Monitor = Monitor.loss
+    restore_best: bool = True
+    scale: bool = True
+    validation_share: float = 0.2
+
+    def check(self) -> None:
+        """Raise HeadError where a value cannot be used."""
+        for name in ("activation", "dropout", "l2", "initializer"):
+            if len(getattr(self, name)) != len(self.hidden):
+                raise HeadError(
+                    f"expected one --{name} or one for each of {len(self.hidden)} hidden layers, "
+                    f"found {len(getattr(self, name))}"
+                )
+        for units in self.hidden:
+            _within("--hidden", units, units >= 1, "whole numbers from 1", whole=True)
+        for rate in self.dropout:
+            _within("--dropout", rate, 0 <= rate < 1, "shares from 0 to below 1")
+        for factor in self.l2:
+            _within("--l2", factor, factor >= 0, "numbers from 0")
+        for name in ("epochs", "batch_size", "decay_steps"):
+            value = getattr(self, name)
+            _within(_option(name), value, value >= 1, "a whole number from 1", whole=True)
+        for name in ("learning_rate", "decay_rate"):
+            value = getattr(self, name)
+            _within(_option(name), value, value > 0, "a number above 0")
+        patience = self.early_stopping
+        _within("--early-stopping", patience, patience >= 0, "a whole number from 0", whole=True)
+        _within("--clip-norm", self.clip_norm, self.clip_norm >= 0, "a number from 0")
+        share = self.validation_share
+        _within("--validation-share", share, 0 <= share < 1, "a share from 0 to below 1")
+
+    @classmethod
+    def from_options(
+        cls,
+        preset: Preset | None = None,
+        *,
+        hidden: Sequence[int] | None = None,
+        activation: Activation | Sequence[Activation] | None = None,
+        dropout: float | Sequence[float] | None = None,
+        l2: float | Sequence[float] | None = None,
+        **others: Any,
+    ) -> MlpConfig:
+        """
+        Take a preset, or the defaults, and change what is named.
+
+        Parameters
+        ----------
+        preset : Preset, optional
+            What to start from.
+        hidden : sequence of int, optional
+            Units of the hidden layers. Where there are more layers than before, the further ones
+            take the settings of the last.
+        activation, dropout, l2 : value or sequence, optional
+            One value for all hidden layers, or one for each.
+        **others
+            Other attributes by name, such as `optimizer`, `learning_rate`, `epochs`,
+            `batch_size` and `early_stopping`; None leaves one as it is.
+
+        Returns
+        -------
+        MlpConfig
+
+        Raises
+        ------
+        HeadError
+            If a value cannot be used.
+        """
+        base = cls() if preset is None else PRESETS[preset]
+        units = base.hidden if hidden is None else tuple(hidden)
+        per_layer = {"activation": activation, "dropout": dropout, "l2": l2, "initializer": None}
+        layers: dict[str, Any] = {
+            name: _fit_length(getattr(base, name), len(units))
+            if value is None
+            else _spread(value, len(units))
+            for name, value in per_layer.items()
+        }
+        given: dict[str, Any] = {name: value for name, value in others.items() if value is not None}
+        if unknown := given.keys() - {field.name for field in fields(cls)}:
+            raise HeadError(f"an mlp has no option {min(unknown)!r}")
+        config = replace(base, hidden=units, **layers, **given)
+        config.check()
+        return config
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the configuration as plain JSON values."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> MlpConfig:
+        """
+        Rebuild a configuration from `to_json`.
+
+        Raises
+        ------
+        HeadError
+            If a value cannot be used.
+        """
+        try:
+            values = dict(plain)
+            values["activation"] = [Activation(name) for name in plain["activation"]]
+            values["initializer"] = [Initializer(name) for name in plain["initializer"]]
+            for name in ("hidden", "activation", "dropout", "l2", "initializer"):
+                values[name] = tuple(values[name])
+            values["output"] = Output(plain["output"])
+            values["output_initializer"] = Initializer(plain["output_initializer"])
+            values["optimizer"] = Optimizer(plain["optimizer"])
+            values["monitor"] = Monitor(plain["monitor"])
+            config = cls(**values)
+            config.check()
+        except (KeyError, TypeError, ValueError) as error:
+            raise HeadError(f"not the description of an mlp: {error}") from error
+        return config
+
+
+PRESETS: dict[Preset, MlpConfig] = {
+    # Beyond what its article says, the defaults of tflearn's fully_connected, regression and DNN
+    # (https://github.com/tflearn/tflearn): truncated normal kernels of standard deviation 0.02,
+    # batches of 64, gradients clipped to norm 5. Its weight decay is multiplied by half the sum
+    # of squares, so that 0.001 is 0.0005 here; its dropout takes the share that is kept.
+    Preset.tflearn: MlpConfig(
+        hidden=(4096, 512),
+        activation=(Activation.tanh, Activation.tanh),
+        dropout=(0.2, 0.2),
+        l2=(0.0005, 0.0005),
+        initializer=(Initializer.truncated_normal, Initializer.truncated_normal),
+        output_initializer=Initializer.truncated_normal,
+        optimizer=Optimizer.sgd,
+        learning_rate=0.1,
+        decay_rate=0.96,
+        decay_steps=1000,
+        clip_norm=5.0,
+        epochs=20,
+        batch_size=64,
+        early_stopping=0,
+        restore_best=False,
+        scale=False,
+        validation_share=0.1,
+    ),
+    Preset.mnist_upscaling: MlpConfig(
+        hidden=(1000, 500, 150),
+        activation=(Activation.relu, Activation.sigmoid, Activation.sigmoid),
+        dropout=(0.3, 0.4, 0.2),
+        l2=(0.0, 0.0, 0.0),
+        initializer=(
+            Initializer.uniform,
+            Initializer.glorot_uniform,
+            Initializer.glorot_uniform,
+        ),
+        epochs=20,
+        batch_size=128,
+        early_stopping=0,
+        restore_best=False,
+        scale=False,
+        validation_share=0.3,
+    ),
+    Preset.cats_dogs: MlpConfig(
+        hidden=(256, 128),
+        activation=(Activation.relu, Activation.relu),
+        dropout=(0.5, 0.7),
+        l2=(0.0, 0.0),
+        initializer=(Initializer.glorot_uniform, Initializer.glorot_uniform),
+        output=Output.binary,
+        epochs=50,
+        batch_size=80,
+        early_stopping=5,
+        monitor=Monitor.accuracy,
+        restore_best=False,
+        scale=False,
+        validation_share=0.2,
+    ),
+    Preset.surfing: MlpConfig(
+        hidden=(64,),
+        activation=(Activation.relu,),
+        dropout=(0.0,),
+        l2=(0.0,),
+        initializer=(Initializer.glorot_uniform,),
+        output=Output.sigmoid,
+        learning_rate=0.005,
+        epochs=10,
+        batch_size=16,
+        early_stopping=0,
+        restore_best=False,
+        scale=False,
+        validation_share=0.2,
+    ),
+}
+
+
+def _within(option: str, value: Any, good: bool, expected: str, *, whole: bool = False) -> None:
+    """Complain about a number that is not where it should be, NaN and infinity included."""
+    if not good or not math.isfinite(value) or (whole and not isinstance(value, int)):
+        raise HeadError(f"expected {expected} for {option}, found {value!r}")
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _spread(value: T | Iterable[T], length: int) -> tuple[T, ...]:
+    """Repeat a single value for each layer."""
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        values = tuple(value)
+        return values * length if len(values) == 1 else values
+    return (value,) * length
+
+
+def _fit_length(values: tuple[T, ...], length: int) -> tuple[T, ...]:
+    """Cut, or repeat the last value."""
+    return values[:length] + values[-1:] * (length - len(values))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.value
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -1,0 +1,273 @@
+"""What every head has in common: checked codes in, one score for each class out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.choices import HeadKind
+from pipeline.errors import HeadError
+
+Progress = Callable[[int, int], None]
+
+_BLOCK_ROWS = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Checked codes and their labels: float32 (n, d) and int64 (n,)."""
+
+    X: NDArray[np.float32]
+    y: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def take(self, indices: NDArray[Any]) -> Rows:
+        """Return some of the rows, in this order."""
+        return Rows(X=self.X[indices], y=self.y[indices])
+
+    def plus(self, other: Rows) -> Rows:
+        """Return the rows of both, these first."""
+        return Rows(
+            X=np.concatenate([self.X, other.X]),
+            y=np.concatenate([self.y, other.y]),
+        )
+
+
+class Head(ABC):
+    """
+    A classifier on codes.
+
+    Follows scikit-learn's estimator contract (https://scikit-learn.org/stable/developers):
+    no logic in the constructor, `fit` returns the head itself, learned state ends in ``_``.
+
+    Attributes
+    ----------
+    kind : HeadKind
+        Which of the kinds it is.
+    score_kind : str
+        What `scores` gives: ``"probability"`` or ``"margin"``.
+    seed : int
+        Decides everything random in `fit`.
+    n_features_, n_classes_ : int
+        How many numbers an image's codes have, and how many classes there are.
+    history_ : dict of str to list of float, or None
+        For each epoch ``accuracy``, ``loss``, ``val_accuracy``, ``val_loss``, where a head has
+        epochs.
+    validation_ : dict or None
+        ``accuracy``, ``images`` and ``how``: what the head reached on images that it had not
+        been trained on when this was measured. Asking the fitted head about the validation rows
+        says less, for it may have learned them since.
+    """
+
+    kind: ClassVar[HeadKind]
+    score_kind: ClassVar[str]
+    _learned: ClassVar[str]  # an attribute that only a fitted head has
+    seed: int
+    n_features_: int
+    n_classes_: int
+    history_: dict[str, list[float]] | None = None
+    validation_: dict[str, Any] | None = None
+
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        n_classes: int,
+        progress: Progress | None = None,
+    ) -> Self:
+        """
+        Learn from codes and their labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Codes of the training images.
+        y : array-like of shape (n,)
+            Their labels, integers from 0 to `n_classes` - 1.
+        X_val, y_val : array-like, optional
+            Codes and labels of the validation images, used to choose (C, or when to stop).
+        n_classes : int
+            How many classes there are; some may have no training image.
+        progress : callable, optional
+            Called with the steps done and the steps there are.
+
+        Returns
+        -------
+        Head
+            Itself.
+
+        Raises
+        ------
+        HeadError
+            If shapes do not fit, a code is NaN or infinite, or fewer than two classes have
+            training images.
+        """
+        self.check_parameters()
+        train = _checked_rows(X, y, n_classes, "training")
+        present = int(np.unique(train.y).size)
+        if present < 2:
+            raise HeadError(
+                f"a head needs training images of at least two classes, found {present}; "
+                "add images of another class and extract again"
+            )
+        val = None
+        if X_val is not None and y_val is not None and len(np.asarray(y_val)):
+            val = _checked_rows(X_val, y_val, n_classes, "validation")
+            _check_width(val.X, train.X.shape[1])
+        self.n_features_, self.n_classes_ = train.X.shape[1], n_classes
+        self._fit(train, val, progress or _silent)
+        return self
+
+    def decision(self, X: ArrayLike) -> NDArray[np.float64]:
+        """
+        Score codes for each class; the highest score wins.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+
+        Returns
+        -------
+        array of shape (n, n_classes)
+            Margins of an svm (for two classes -m and m), logits of the other kinds.
+
+        Raises
+        ------
+        HeadError
+            If the head is not fitted, the codes have another size, or one is NaN or infinite.
+        """
+        if not hasattr(self, self._learned):
+            raise HeadError(f"this {self.kind.value} head has learned nothing yet; call fit first")
+        codes = _checked_codes(X, "given")
+        _check_width(codes, self.n_features_)
+        scores = np.empty((len(codes), self.n_classes_))
+        for rows in _blocks(len(codes)):
+            scores[rows] = self._decision(codes[rows])
+        return scores
+
+    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+        """Return the label with the highest score for each row of codes (n, d)."""
+        return np.asarray(self.decision(X).argmax(axis=1))
+
+    @abstractmethod
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """
+        Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+
+        Returns
+        -------
+        array of shape (n, n_classes)
+            Each row sums to 1.
+
+        Raises
+        ------
+        HeadError
+            As `decision`, and for kinds that have no probabilities.
+        """
+
+    def scores(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Return probabilities where the kind has them, else margins: (n, n_classes)."""
+        return self.predict_proba(X) if self.score_kind == "probability" else self.decision(X)
+
+    @property
+    @abstractmethod
+    def parameters(self) -> dict[str, Any]:
+        """What was asked for and what was chosen, as JSON values."""
+
+    @abstractmethod
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that was learned, by name."""
+
+    @classmethod
+    @abstractmethod
+    def from_arrays(cls, parameters: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """
+        Rebuild a fitted head from `parameters` and `arrays`.
+
+        Raises
+        ------
+        HeadError
+            If they do not belong together.
+        """
+
+    @abstractmethod
+    def check_parameters(self) -> None:
+        """Raise HeadError where a parameter of the constructor cannot be used."""
+
+    @abstractmethod
+    def _fit(self, train: Rows, val: Rows | None, progress: Progress) -> None:
+        """Learn from checked rows."""
+
+    @abstractmethod
+    def _decision(self, codes: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Score a block of checked codes."""
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn logits (n, k) into probabilities; the highest is subtracted, so nothing overflows."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def _silent(done: int, total: int) -> None:
+    """Show nothing."""
+
+
+def _blocks(rows: int) -> Iterator[slice]:
+    """Cut rows into pieces, so that no second copy of all codes is ever needed."""
+    return (slice(start, start + _BLOCK_ROWS) for start in range(0, rows, _BLOCK_ROWS))
+
+
+def _checked_rows(X: ArrayLike, y: ArrayLike, n_classes: int, what: str) -> Rows:
+    codes, labels = _checked_codes(X, what), np.asarray(y)
+    if labels.shape != (len(codes),):
+        raise HeadError(
+            f"expected one label for each of the {len(codes)} {what} codes, "
+            f"found labels of shape {labels.shape}"
+        )
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise HeadError(f"expected integers as {what} labels, found {labels.dtype}")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < n_classes:
+        raise HeadError(
+            f"expected {what} labels from 0 to {n_classes - 1}, "
+            f"found {labels.min()} to {labels.max()}"
+        )
+    return Rows(X=codes, y=labels.astype(np.int64))
+
+
+def _checked_codes(X: ArrayLike, what: str) -> NDArray[np.float32]:
+    codes = np.asarray(X, dtype=np.float32)
+    if codes.ndim != 2:
+        raise HeadError(
+            f"expected {what} codes of shape (n, d), found {codes.shape}; pool maps of codes first"
+        )
+    for rows in _blocks(len(codes)):
+        bad = ~np.isfinite(codes[rows]).all(axis=1)
+        if bad.any():
+            raise HeadError(
+                f"expected finite numbers, found NaN or infinity in row "
+                f"{rows.start + int(bad.argmax())} of the {what} codes; extract again"
+            )
+    return codes
+
+
+def _check_width(codes: NDArray[np.float32], width: int) -> None:
+    if codes.shape[1] != width:
+        raise HeadError(
+            f"expected codes of {width} numbers per image, found {codes.shape[1]}; "
+            "use the layer and pooling that the head was trained on"
+        )

@@ -1,0 +1,53 @@
+"""The table of kinds of heads."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from pipeline.choices import HeadKind
+from pipeline.errors import HeadError, nearest
+from pipeline.heads._head import Head
+from pipeline.heads._linear import SoftmaxHead, SvmHead
+from pipeline.heads._mlp import MlpHead
+
+KINDS: dict[HeadKind, type[SvmHead] | type[SoftmaxHead] | type[MlpHead]] = {
+    HeadKind.svm: SvmHead,
+    HeadKind.softmax: SoftmaxHead,
+    HeadKind.mlp: MlpHead,
+}
+
+
+def build(kind: HeadKind, *, seed: int = 0, **parameters: Any) -> Head:
+    """
+    Make a head that has learned nothing yet.
+
+    Parameters
+    ----------
+    kind : HeadKind
+        Which kind.
+    seed : int, default 0
+        Decides everything random in `fit`.
+    **parameters
+        ``C`` (a number or "auto") for svm and softmax, ``config`` (an `MlpConfig`) for mlp.
+
+    Returns
+    -------
+    Head
+
+    Raises
+    ------
+    HeadError
+        If the kind has no such parameter, or its value cannot be used.
+    """
+    head_class = KINDS[kind]
+    known = [name for name in inspect.signature(head_class).parameters if name != "seed"]
+    for name in parameters:
+        if name not in known:
+            raise HeadError(
+                f"expected parameters of the {kind.value} head ({', '.join(known)}), "
+                f"found {name!r}; did you mean {nearest(name, known)}?"
+            )
+    head = head_class(seed=seed, **parameters)
+    head.check_parameters()
+    return head

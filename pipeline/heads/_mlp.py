@@ -1,0 +1,166 @@
+"""The MLP head: trained by Keras, kept and applied as plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pipeline.choices import Activation, HeadKind
+from pipeline.errors import HeadError
+from pipeline.heads._config import MlpConfig, Output
+from pipeline.heads._head import Head, Progress, Rows, softmax
+from pipeline.heads._linear import column_scale
+
+Layers = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+class MlpHead(Head):
+    """
+    A multi-layer perceptron.
+
+    Its validation rows are only looked at, to draw curves and to stop early. Without any, a
+    share of each class is held out of the training rows.
+
+    Parameters
+    ----------
+    config : MlpConfig, optional
+        Its layers and its training.
+    seed : int
+        Decides kernels, dropout, the order of the images and which are held out.
+    """
+
+    kind = HeadKind.mlp
+    score_kind = "probability"
+    _learned = "layers_"
+
+    def __init__(self, *, config: MlpConfig | None = None, seed: int = 0) -> None:
+        self.config = config
+        self.seed = seed
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Configuration and seed; once fitted also the classes and how many epochs were run."""
+        asked = {"config": (self.config or MlpConfig()).to_json(), "seed": self.seed}
+        return {**asked, **self.chosen_} if hasattr(self, "chosen_") else asked
+
+    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
+        """
+        Return the probability of each class: (n, n_classes).
+
+        The independent sigmoids of ``Output.sigmoid`` are divided by their sum, so that they
+        can be read like those of the other heads; the order of the classes stays the same.
+        """
+        logits = self.decision(X)
+        if (self.config or MlpConfig()).output is Output.sigmoid:
+            # sigmoid(z) / sum(sigmoid(z)) is the softmax of log(sigmoid(z)), which cannot
+            # become 0 / 0 when all are far below 0.
+            return softmax(-np.logaddexp(0, -logits))
+        return softmax(logits)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return ``kernel_0``, ``bias_0``, ... of the layers and ``scale``."""
+        named: dict[str, NDArray[Any]] = {"scale": self.scale_}
+        for i, (kernel, bias) in enumerate(self.layers_):
+            named[f"kernel_{i}"], named[f"bias_{i}"] = kernel, bias
+        return named
+
+    @classmethod
+    def from_arrays(cls, parameters: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """Rebuild a fitted head from `parameters` and `arrays`."""
+        head = cls(config=MlpConfig.from_json(parameters["config"]), seed=parameters["seed"])
+        head.chosen_ = {k: v for k, v in parameters.items() if k not in ("config", "seed")}
+        count = (len(arrays) - 1) // 2
+        head.layers_ = [(arrays[f"kernel_{i}"], arrays[f"bias_{i}"]) for i in range(count)]
+        head.scale_ = arrays["scale"]
+        head.n_features_, head.n_classes_ = len(head.scale_), int(parameters["n_classes"])
+        head._check_layers()
+        return head
+
+    def check_parameters(self) -> None:
+        """Raise HeadError where the configuration cannot be used."""
+        (self.config or MlpConfig()).check()
+
+    def _fit(self, train: Rows, val: Rows | None, progress: Progress) -> None:
+        from pipeline.heads import _training
+
+        config = self.config or MlpConfig()
+        if config.output is Output.binary and self.n_classes_ != 2:
+            raise HeadError(
+                f"a single sigmoid output tells 2 classes apart, found {self.n_classes_}; "
+                "use --preset surfing or leave --preset away"
+            )
+        how = "validation images"
+        if val is None and config.validation_share:
+            train, val = _hold_out(train, config.validation_share, self.seed)
+            how = f"{config.validation_share:.0%} of the training images, held out"
+        self.scale_ = column_scale(train.X) if config.scale else np.ones(self.n_features_)
+        self.layers_, self.history_ = _training.train(
+            config,
+            self.n_classes_,
+            self._scaled(train) if config.scale else train,
+            self._scaled(val) if config.scale and val is not None else val,
+            seed=self.seed,
+            progress=progress,
+        )
+        self.chosen_ = {
+            "n_classes": self.n_classes_,
+            "epochs_run": len(self.history_["loss"]),
+            "fitted_on": "train",
+        }
+        if val is not None:
+            right = self.decision(val.X).argmax(axis=1) == val.y
+            self.validation_ = {"accuracy": float(right.mean()), "images": len(val), "how": how}
+
+    def _decision(self, codes: NDArray[np.float32]) -> NDArray[np.float64]:
+        config = self.config or MlpConfig()
+        values = codes / self.scale_
+        for (kernel, bias), activation in zip(self.layers_, config.activation, strict=False):
+            values = _activate(values @ kernel + bias, activation)
+        kernel, bias = self.layers_[-1]
+        logits = np.asarray(values @ kernel + bias)
+        if config.output is Output.binary:
+            # The sigmoid of z is the softmax of (-z / 2, z / 2).
+            return np.concatenate([-logits, logits], axis=1) / 2
+        return logits
+
+    def _scaled(self, rows: Rows) -> Rows:
+        return Rows(X=np.divide(rows.X, self.scale_, dtype=np.float32), y=rows.y)
+
+    def _check_layers(self) -> None:
+        """Raise HeadError unless each layer takes what the one before gives."""
+        config = self.config or MlpConfig()
+        outputs = 1 if config.output is Output.binary else self.n_classes_
+        widths = (self.n_features_, *config.hidden, outputs)
+        expected = [((a, b), (b,)) for a, b in pairwise(widths)]
+        found = [(kernel.shape, bias.shape) for kernel, bias in self.layers_]
+        if found != expected or self.scale_.shape != widths[:1]:
+            raise HeadError(f"expected layers of widths {widths}, found {found}")
+
+
+def _activate(values: NDArray[np.float64], activation: Activation) -> NDArray[np.float64]:
+    if activation is Activation.relu:
+        return np.maximum(values, 0)
+    if activation is Activation.tanh:
+        return np.tanh(values)
+    if activation is Activation.sigmoid:
+        # Equal to 1 / (1 + exp(-x)), and exp never overflows.
+        return 0.5 * (1 + np.tanh(0.5 * values))
+    return np.where(values > 0, values, np.expm1(np.minimum(values, 0)))
+
+
+def _hold_out(rows: Rows, share: float, seed: int) -> tuple[Rows, Rows | None]:
+    """Hold out a share of each class, of no class all images."""
+    rng = np.random.default_rng(seed)
+    held = []
+    for label in np.unique(rows.y):
+        of_class = rng.permutation(np.flatnonzero(rows.y == label))
+        held.append(of_class[: min(round(share * len(of_class)), len(of_class) - 1)])
+    out = np.zeros(len(rows), dtype=bool)
+    out[np.concatenate(held)] = True
+    if not out.any():
+        return rows, None
+    return rows.take(~out), rows.take(out)

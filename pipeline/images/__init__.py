@@ -1,0 +1,34 @@
+"""Images: find, label and split them; decode their bytes to upright, square, 8-bit RGB.
+
+`find` recognises the layout of a source and returns a `Source`: one row for each image, with its
+path, label and split. `stream` reads, hashes and decodes rows in a few threads, in order. `split`
+deals rows to train, val and test by the hashes of their contents. Each layout is one private
+module with a ``read``; `decode` is the only way from bytes to pixels.
+"""
+
+from ._decode import POLICY, Rejected, decode
+from ._find import find
+from ._listed import files
+from ._probe import probe, probe_pixels
+from ._source import Given, Limit, Source, parse_limit
+from ._split import split
+from ._stream import Loaded, stream
+from ._text import printable
+
+__all__ = [
+    "POLICY",
+    "Given",
+    "Limit",
+    "Loaded",
+    "Rejected",
+    "Source",
+    "decode",
+    "files",
+    "find",
+    "parse_limit",
+    "printable",
+    "probe",
+    "probe_pixels",
+    "split",
+    "stream",
+]

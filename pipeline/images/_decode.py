@@ -1,0 +1,163 @@
+"""The one decode path: bytes of an image file to upright, square, 8-bit RGB."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Opening the first image of a format would import its parser, with some fifty others: these six
+# are all that is needed, and the import belongs in one thread.
+from PIL import (
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,  # noqa: F401
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
+
+from pipeline.choices import Resize
+
+from . import _formats
+
+POLICY: Mapping[str, str] = MappingProxyType(
+    {
+        "kernel": "bicubic, antialiased",
+        "colour": "RGB",
+        "alpha": "over white",
+        "exif": "upright",
+        "depth16": "high byte",
+    }
+)
+"""What the decode path does, in words: a part of what a number in the store means."""
+
+MOST_PIXELS = 2**27  # 134 million, above any camera; as RGB they take half a gigabyte in Pillow
+_GREY = (127, 127, 127)
+_ORIENTATION_TAG = 0x0112
+# EXIF 2.32, tag Orientation: the transposition that turns the stored image upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_NO_FIXED_RANGE = {"I": "32-bit integers", "F": "floating point numbers"}
+
+
+class Rejected(Exception):
+    """These bytes are not an image that can be used, and never will be; the text says why."""
+
+
+def decode(data: bytes, *, size: int, resize: Resize) -> NDArray[np.uint8]:
+    """
+    Decode the bytes of an image file.
+
+    Parameters
+    ----------
+    data : bytes
+        A whole JPEG, PNG, GIF, WebP, BMP or TIFF file, whatever its name. Of an animation or of
+        many pages, the first is taken.
+    size : int
+        Edge of the square result in pixels.
+    resize : Resize
+        ``crop``: the largest centred square, scaled. ``squash``: the whole image, scaled to a
+        square whatever its shape. ``pad``: the whole image, scaled to fit, on neutral grey.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size, size, 3)
+        RGB. Upright according to EXIF; of 16 bits the high byte; transparency over white; colour
+        profiles are not applied.
+
+    Raises
+    ------
+    Rejected
+        If the bytes are not such an image, are damaged, or decode to more than 2**27 pixels.
+    MemoryError
+        If there is not enough memory: this says nothing about the image.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_formats.DECODED) as image:
+            _check_size(image)
+            image.load()
+            upright = _upright(_rgb(image), _orientation(image))
+            return np.array(_square(upright, size, resize))
+    except (Rejected, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise Rejected(_formats.unidentified_reason(data)) from error
+    except Exception as error:  # Pillow's parsers raise whatever their slips lead to
+        raise Rejected(f"damaged: {_words(error)}") from error
+
+
+def _check_size(image: Image.Image) -> None:
+    """Refuse impossible sizes before memory is taken for the pixels."""
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise Rejected(f"the image is empty: {width} x {height} pixels")
+    if width * height > MOST_PIXELS:
+        raise Rejected(f"too large: {width} x {height} pixels, of {MOST_PIXELS} at most")
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 1 (upright) where there is none to be read."""
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # damaged metadata is no reason to lose the image
+        return 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode to RGB."""
+    mode = image.mode
+    if mode.startswith("I;16"):
+        high = (np.asarray(image) >> 8).astype(np.uint8)
+        return Image.fromarray(high).convert("RGB")
+    if mode in _NO_FIXED_RANGE:
+        raise Rejected(
+            f"pixels are {_NO_FIXED_RANGE[mode]} without a fixed range: convert it to 8 or 16 bits"
+        )
+    if mode == "LAB":
+        raise Rejected("LAB colours are not read here: convert it to RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    paper = Image.new("RGBA", image.size, "white")
+    paper.alpha_composite(image.convert("RGBA"))
+    return paper.convert("RGB")
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn an image as EXIF asks for."""
+    operation = _UPRIGHT.get(orientation)
+    return image if operation is None else image.transpose(operation)
+
+
+def _square(image: Image.Image, size: int, resize: Resize) -> Image.Image:
+    """Scale an RGB image to a square."""
+    width, height = image.size
+    kernel = Image.Resampling.BICUBIC
+    if resize is Resize.squash:
+        return image.resize((size, size), kernel)
+    if resize is Resize.crop:
+        side = min(width, height)
+        left, top = (width - side) // 2, (height - side) // 2
+        return image.resize((size, size), kernel, box=(left, top, left + side, top + side))
+    scale = size / max(width, height)
+    inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+    paper = Image.new("RGB", (size, size), _GREY)
+    paper.paste(image.resize(inner, kernel), ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    return paper
+
+
+def _words(error: Exception) -> str:
+    """Return an error's text on one line, its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

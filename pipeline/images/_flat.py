@@ -1,0 +1,81 @@
+"""Flat files: the label stands in the name, before a number (``cat.123.jpg``, ``dog001.jpg``)."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from . import _scan
+from ._files import FileSource
+from ._source import indexed
+from ._text import decoded, printable
+
+_NAME = re.compile(r"(.*?)[\s._(-]*[0-9]+\)?", re.DOTALL)
+# A label that ends so is a camera's date or serial number (IMG_20240131_120000.jpg), not a class.
+_SERIAL = re.compile(r".*[0-9]{6}", re.DOTALL)
+
+
+def read(root: str) -> FileSource | None:
+    """Return the source, or None if there are no images right in `root`."""
+    if not os.path.isdir(root):
+        return None
+    top = _scan.list_folder(os.fsencode(root))
+    if not top.images:
+        return None
+    names = labels_in_names(top.images)
+    classes, labels = indexed(names)
+    notes = [unlabelled_note(names, top.images)]
+    if classes:
+        common = Counter(name for name in names if name is not None).most_common(5)
+        shown = ", ".join(f"{printable(name)} {number}" for name, number in common)
+        notes.append(f"labels are taken from the file names: {shown}")
+    if top.folders:
+        notes.append(f"{len(top.folders)} folders without images beside the files: left out")
+    return FileSource(
+        layout="flat files, label in the name" if classes else "flat files, unlabelled",
+        location=root,
+        classes=classes,
+        paths=top.images,
+        labels=labels,
+        splits=np.zeros(len(labels), np.uint8),
+        ignored=top.ignored,
+        notes=tuple(note for note in notes if note),
+    )
+
+
+def labels_in_names(paths: Sequence[bytes]) -> list[str | None]:
+    """
+    Return the label in each file's name, if these names can be believed to be labelled.
+
+    They are when most of them have a label, there are two labels or more, and two images or more
+    to a label; otherwise all are None.
+    """
+    names = [label_in_name(path) for path in paths]
+    labelled = [name for name in names if name is not None]
+    believed = (
+        len(set(labelled)) >= 2
+        and len(labelled) >= 2 * len(set(labelled))
+        and len(labelled) > len(names) / 2
+    )
+    return names if believed else [None] * len(names)
+
+
+def label_in_name(path: bytes) -> str | None:
+    """Return what stands before the number at the end of a file's name; None for nothing."""
+    stem = decoded(path.rpartition(b"/")[2]).rpartition(".")[0]
+    match = _NAME.fullmatch(stem)
+    if match is None or not match[1] or _SERIAL.fullmatch(match[1]):
+        return None
+    return match[1]
+
+
+def unlabelled_note(names: Sequence[str | None], paths: Sequence[bytes]) -> str:
+    """Say how many files have no label; nothing when all have one."""
+    bare = [path for name, path in zip(names, paths, strict=True) if name is None]
+    if not bare:
+        return ""
+    return f"{len(bare)} files without a label in the name, such as {printable(bare[0])}"

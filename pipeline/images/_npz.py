@@ -1,0 +1,118 @@
+"""NumPy archives: ``x_train``, ``y_train``, ... or ``x``, ``y`` in an ``.npz`` file."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from math import prod
+from typing import IO
+
+import numpy as np
+
+from pipeline.errors import SourceError
+
+from ._arrays import DEFLATE_LIMIT, ArraySource, Part, Rows, array_source, class_names, damage
+from ._source import Given
+from ._text import printable
+
+_SUFFIXES = {
+    "": Given.NONE,
+    "_train": Given.TRAIN,
+    "_val": Given.VAL,
+    "_valid": Given.VAL,
+    "_validation": Given.VAL,
+    "_test": Given.TEST,
+}
+# Of Keras' data sets, and of MedMNIST.
+_PAIRS = {f"x{suffix}": (f"y{suffix}", given) for suffix, given in _SUFFIXES.items()} | {
+    f"{split}_images": (f"{split}_labels", Given[split.upper()])
+    for split in ("train", "val", "test")
+}
+
+
+def read(path: str) -> ArraySource | None:
+    """
+    Return the source, or None if this is not an ``.npz`` file.
+
+    No object arrays are loaded, hence no pickle.
+
+    Raises
+    ------
+    SourceError
+        If the archive is damaged, lies about its size, or holds no images.
+    """
+    if os.path.splitext(path)[1].lower() != ".npz" or not os.path.isfile(path):
+        return None
+    with damage(path):
+        arrays = _arrays(path)
+    pairs = [(arrays[name], *_PAIRS[name]) for name in arrays if name in _PAIRS]
+    if not pairs:
+        raise SourceError(
+            f"expected arrays x_train, y_train, x_test, y_test, or x and y in {printable(path)}, "
+            f"found {', '.join(list(arrays)[:8]) or 'none'}; save them with np.savez"
+        )
+    parts, notes = [], []
+    for images, labels_name, given in pairs:
+        names: list[str | None] = [None] * len(images)
+        if labels_name in arrays:
+            names = list(class_names(arrays[labels_name], len(images)))
+        else:
+            notes.append(f"{images.name} has no labels: there is no {labels_name}")
+        parts.append(Part(images, names, given))
+    return array_source(layout="numpy archive", location=path, parts=parts, notes=notes)
+
+
+def _arrays(path: str) -> dict[str, Rows]:
+    """Read the headers of all arrays that may matter, by their names in lower case."""
+    size = os.path.getsize(path)
+    known = set(_PAIRS) | {labels for labels, _ in _PAIRS.values()}
+    with zipfile.ZipFile(path) as archive:
+        names = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        return {
+            name.lower(): _rows(archive, path, name, info, size)
+            for name, info in names.items()
+            if name.lower() in known
+        }
+
+
+def _rows(archive: zipfile.ZipFile, path: str, name: str, info: zipfile.ZipInfo, size: int) -> Rows:
+    """Read one header and compare what it claims with what the file can hold."""
+    with archive.open(info) as stream:
+        version = np.lib.format.read_magic(stream)
+        if version == (1, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+        elif version == (2, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
+        else:
+            raise ValueError(f"{name} has npy version {version}")
+        offset = stream.tell()
+    if dtype.hasobject:
+        raise SourceError(
+            f"expected numbers in {name} of {printable(path)}, found Python objects, which are never "
+            f"loaded; "
+            "save it as uint8"
+        )
+    if fortran and len(shape) > 1:
+        raise SourceError(
+            f"expected {name} of {printable(path)} in C order, found Fortran order; "
+            f"save np.ascontiguousarray({name})"
+        )
+    claimed = offset + prod(shape) * dtype.itemsize
+    held = DEFLATE_LIMIT * min(info.compress_size, size)
+    if claimed != info.file_size or claimed > held + 65536:
+        raise SourceError(
+            f"{name} of {printable(path)} claims {claimed} bytes, but its {info.compress_size} "
+            f"bytes unpack to {min(info.file_size, held)}; get the file again"
+        )
+    compressed = info.compress_type != zipfile.ZIP_STORED
+    opened = partial(_open, path, info.filename)
+    return Rows(name, tuple(shape), dtype, offset, opened, compressed)
+
+
+@contextmanager
+def _open(path: str, member: str) -> Iterator[IO[bytes]]:
+    with zipfile.ZipFile(path) as archive, archive.open(member) as stream:
+        yield stream

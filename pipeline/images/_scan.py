@@ -1,0 +1,139 @@
+"""What is in a folder: images, further folders, and what is left out."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pipeline.errors import SourceError
+
+from . import _formats
+from ._text import printable
+
+# Made by macOS archives and Synology disks: thumbnails and metadata of the pictures beside them.
+_SIDECAR_FOLDERS = frozenset((b"__MACOSX", b"@eaDir"))
+
+
+@dataclass
+class Listing:
+    """Names of folders and images, sorted by their bytes; and of all else the number, by kind."""
+
+    folders: list[bytes] = field(default_factory=list)
+    images: list[bytes] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+
+def list_folder(path: bytes) -> Listing:
+    """
+    List one folder.
+
+    Raises
+    ------
+    SourceError
+        If the folder cannot be listed.
+    """
+    try:
+        return _list(path)
+    except OSError as error:
+        raise _unlisted(path, error) from error
+
+
+def walk(root: bytes, folder: bytes) -> Listing:
+    """
+    List all images below a folder; their names are relative to `root`, with ``/`` between.
+
+    Symbolic links are followed, but no folder is visited twice, nor the root again.
+
+    Raises
+    ------
+    SourceError
+        If a folder cannot be listed, other than for want of permission.
+    """
+    found = Listing()
+    visited = {_identity(root)} if folder else set()
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        path = os.path.join(root, here)
+        try:
+            identity = _identity(path)
+            if identity in visited:
+                found.ignored["folders linked again"] += 1
+                continue
+            visited.add(identity)
+            listing = _list(path)
+        except PermissionError:
+            found.ignored["folders without permission"] += 1
+            continue
+        except FileNotFoundError:  # removed while we look
+            continue
+        except OSError as error:
+            raise _unlisted(path, error) from error
+        waiting += [_join(here, name) for name in listing.folders]
+        found.images += [_join(here, name) for name in listing.images]
+        found.ignored += listing.ignored
+    found.images.sort()
+    return found
+
+
+def _unlisted(path: bytes, error: OSError) -> SourceError:
+    return SourceError(
+        f"cannot list the folder {printable(path)}: {error.strerror or error}; "
+        "make it readable and run this again"
+    )
+
+
+def _identity(path: bytes) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
+
+
+def _join(folder: bytes, name: bytes) -> bytes:
+    return folder + b"/" + name if folder else name
+
+
+def _list(path: bytes) -> Listing:
+    """List one folder, or raise OSError."""
+    listing = Listing()
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name.startswith(b"."):
+                listing.ignored["hidden"] += 1
+            elif _is_folder(entry):
+                if entry.name in _SIDECAR_FOLDERS:
+                    listing.ignored[entry.name.decode()] += 1
+                else:
+                    listing.folders.append(entry.name)
+            elif _is_image(entry):
+                listing.images.append(entry.name)
+            else:
+                listing.ignored[_kind(entry.name)] += 1
+    listing.folders.sort()
+    listing.images.sort()
+    return listing
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of symbolic links
+        return False
+
+
+def _is_image(entry: os.DirEntry[bytes]) -> bool:
+    """Judge by the extension; only without one by the first bytes, which costs a read."""
+    if _formats.extension(entry.name):
+        return _formats.has_image_extension(entry.name)
+    try:
+        if not entry.is_file():  # never wait for a FIFO
+            return False
+        with open(entry.path, "rb", buffering=0) as file:
+            return _formats.is_image(file.read(_formats.SNIFFED))
+    except OSError:
+        return False
+
+
+def _kind(name: bytes) -> str:
+    extension = _formats.extension(name)
+    return "." + printable(extension) if extension else "no extension"

@@ -1,0 +1,127 @@
+"""Rows of a source, read, hashed and decoded by a few threads, in order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.choices import Resize
+
+from . import _formats
+from ._decode import Rejected, decode
+from ._source import NO_STAT, Read, Source, Stat, Unreadable
+
+_WINDOW = 8  # images under way for each worker: enough to hide a slow one, little memory
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Loaded:
+    """
+    What became of one row.
+
+    Attributes
+    ----------
+    row : int
+        Index of the row.
+    sha256 : bytes or None
+        32 bytes, of the content; None if it could not be read.
+    stat : tuple of int
+        Size, mtime and ctime in nanoseconds of the file that was read; zeros for arrays.
+    pixels : ndarray of uint8, shape (size, size, 3), or None
+        None if the image is known already or cannot be used.
+    reason : str or None
+        Why it cannot be used.
+    transient : bool
+        Whether another try may succeed.
+    """
+
+    row: int
+    sha256: bytes | None = None
+    stat: Stat = NO_STAT
+    pixels: NDArray[np.uint8] | None = None
+    reason: str | None = None
+    transient: bool = False
+
+
+def stream(
+    source: Source,
+    rows: Iterable[int],
+    *,
+    size: int,
+    resize: Resize,
+    workers: int,
+    known: Callable[[bytes], bool],
+) -> Iterator[Loaded]:
+    """
+    Load rows, in the order given, with a bounded number of images in memory.
+
+    Parameters
+    ----------
+    source : Source
+        From `find` or `files`.
+    rows : iterable of int
+        Indices; in rising order arrays are read only once.
+    size, resize
+        As for `decode`.
+    workers : int
+        Number of threads, at least 1.
+    known : callable
+        Given the SHA-256 of a content, tells whether it need not be decoded. It is called from
+        several threads.
+
+    Yields
+    ------
+    Loaded
+        One for each row. Closing the iterator ends the threads, after the images that they are
+        busy with.
+
+    Raises
+    ------
+    SourceError
+        If an array ends early or is damaged.
+    MemoryError
+        If there is not enough memory to decode an image.
+    """
+    waiting: deque[Future[Loaded]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
+
+    def load(row: int, read: Read) -> Loaded:
+        try:
+            content = read()
+        except Unreadable as error:
+            return Loaded(row=row, reason=error.reason, transient=error.transient)
+        sha256 = hashlib.sha256(content.data).digest()
+        pixels, reason = None, None
+        if not known(sha256):
+            pixels, reason = _decoded(source.paths[row], content.data, size, resize)
+        return Loaded(row=row, sha256=sha256, stat=content.stat, pixels=pixels, reason=reason)
+
+    try:
+        with closing(source.contents(rows)) as contents:
+            for row, read in contents:
+                waiting.append(pool.submit(load, row, read))
+                if len(waiting) >= _WINDOW * workers:
+                    yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _decoded(
+    path: bytes, data: bytes, size: int, resize: Resize
+) -> tuple[NDArray[np.uint8] | None, str | None]:
+    """Return the pixels, or the reason why there are none."""
+    if reason := _formats.raw_reason(path):
+        return None, reason
+    try:
+        return decode(data, size=size, resize=resize), None
+    except Rejected as error:
+        return None, str(error)

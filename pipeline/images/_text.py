@@ -1,0 +1,31 @@
+"""Names as text: whatever bytes a file system has, they can be shown and written to JSON."""
+
+from __future__ import annotations
+
+
+def decoded(name: bytes) -> str:
+    """Return a name as text; bytes that are not UTF-8 are written as escapes."""
+    return name.decode("utf-8", "backslashreplace")
+
+
+def printable(name: str | bytes) -> str:
+    """
+    Return a name on one line, fit for a terminal.
+
+    Parameters
+    ----------
+    name : str or bytes
+        A path, a class name, ...
+
+    Returns
+    -------
+    str
+        The name with line breaks, control characters and bytes that are not UTF-8 written as
+        escapes.
+    """
+    text = decoded(name) if isinstance(name, bytes) else name
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )

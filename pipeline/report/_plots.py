@@ -1,0 +1,149 @@
+"""Confusion matrix and learning curves as PNG images."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.report._score import Report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_DPI = 120
+_COUNTED_CLASSES = 25  # with more, numbers in cells are too small to read
+_LONGEST_NAME = 24
+_TRAIN, _VALIDATION = "#4477aa", "#ee6677"  # told apart by all readers: P. Tol, "bright"
+
+
+@contextmanager
+def _plain_style() -> Iterator[None]:
+    """Draw the same on all machines, whatever the user's own matplotlib settings and fonts."""
+    import matplotlib.style
+
+    with matplotlib.style.context("default"), warnings.catch_warnings():
+        # Matplotlib's own font has no Chinese, for example: these letters become boxes.
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
+        yield
+
+
+@_plain_style()
+def confusion_png(report: Report) -> bytes:
+    """
+    Draw the confusion matrix.
+
+    Parameters
+    ----------
+    report : Report
+        Of two classes or more.
+
+    Returns
+    -------
+    bytes
+        A PNG file. Colour is the share of the true class; numbers are images.
+    """
+    counts = np.array(report.confusion)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    names = [printable(name) for name in report.names]
+    k = len(names)
+    cell = max(0.17, min(0.6, 8 / k))
+    text = max(5.0, min(10.0, cell * 22))
+    figure, axes = _figure(max(4.8, cell * k + 2.6), max(4.2, cell * k + 2.2))
+    image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
+    # Text between dollar signs is no formula here.
+    labels: dict[str, Any] = {"fontsize": text, "parse_math": False}
+    axes.set_xticks(range(k), names, rotation=90 if k > 3 else 0, **labels)
+    axes.set_yticks(range(k), names, **labels)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.set_title(f"{report.accuracy:.1%} of {report.images} images right", fontsize=11)
+    if k <= _COUNTED_CLASSES:
+        _write_counts(axes, counts, shares, text)
+    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
+    bar.set_label("share of the true class")
+    bar.outline.set_visible(False)
+    return _png(figure)
+
+
+@_plain_style()
+def curves_png(history: Mapping[str, Sequence[float]]) -> bytes:
+    """
+    Draw accuracy and loss against epochs.
+
+    Parameters
+    ----------
+    history : mapping of str to sequence of float
+        ``accuracy``, ``loss`` and, where there was validation, ``val_accuracy``, ``val_loss``.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure, left = _figure(9.0, 3.8, columns=2)
+    axes = [left, figure.axes[1]]
+    for axis, name in zip(axes, ("accuracy", "loss"), strict=True):
+        for key, label, colour in (
+            (name, "train", _TRAIN),
+            (f"val_{name}", "validation", _VALIDATION),
+        ):
+            if values := history.get(key):
+                epochs = range(1, len(values) + 1)
+                # A single epoch is a point, which a line would not show.
+                marker = "o" if len(values) <= _COUNTED_CLASSES else None
+                axis.plot(epochs, values, color=colour, marker=marker, markersize=3.5, label=label)
+        axis.set_xlabel("epoch")
+        axis.set_title(name, fontsize=11)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axis.set_xlim(0.5, len(history[name]) + 0.5)
+        axis.grid(color="#dddddd", linewidth=0.6)
+        axis.spines[["top", "right"]].set_visible(False)
+        if axis.lines:
+            axis.legend(frameon=False)
+    return _png(figure)
+
+
+def printable(name: str) -> str:
+    """Shorten a name, and show bytes that are no text, and control characters, as boxes."""
+    text = name.encode(errors="replace").decode()
+    text = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+    return text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…"
+
+
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Axes]:
+    """Make a figure without pyplot, which keeps every figure alive and looks for a screen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    for i in range(columns):
+        figure.add_subplot(1, columns, i + 1)
+    return figure, figure.axes[0]
+
+
+def _write_counts(axes: Axes, counts: NDArray[np.int64], shares: NDArray[Any], size: float) -> None:
+    for (row, column), images in np.ndenumerate(counts):
+        if images:
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(
+                column, row, str(images), ha="center", va="center", color=colour, fontsize=size
+            )
+
+
+def _png(figure: Figure) -> bytes:
+    data = io.BytesIO()
+    # Without metadata the same numbers give the same bytes.
+    figure.savefig(data, format="png", bbox_inches="tight", metadata={"Software": None})
+    return data.getvalue()

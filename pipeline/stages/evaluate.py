@@ -1,0 +1,155 @@
+"""Stage three: head + store -> report, without photos and without the backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import heads, report, store
+from pipeline.choices import Pool, Split
+from pipeline.errors import HeadError, SpaceMismatch
+from pipeline.files import write_durably, write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """
+    What `evaluate` found.
+
+    Attributes
+    ----------
+    head, store, out : str
+        What was scored, on what, and where the report is.
+    split : str
+    report : Report
+        The scores.
+    """
+
+    head: str
+    store: str
+    out: str
+    split: str
+    report: report.Report
+
+
+def evaluate(
+    head: str | Path,
+    store_path: str | Path,
+    *,
+    split: Split = Split.test,
+    out: str | Path | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """
+    Score a head on a split of a store.
+
+    Writes ``report.json``, ``confusion.csv`` and ``confusion.png``.
+
+    Parameters
+    ----------
+    head : str or Path
+        A head made by `fit_head`.
+    store_path : str or Path
+        A store or packed file of the head's space.
+    split : Split, default Split.test
+        Which rows.
+    out : str or Path, optional
+        The report's folder; by default ``artifacts/reports/<head>``.
+    tell : callable, optional
+        Called with sentences for the user.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    HeadError, StoreError
+        If either cannot be read.
+    SpaceMismatch
+        If the head was trained on codes of another space.
+    """
+    saved = heads.load(Path(head))
+    opened = store.open_store(Path(store_path))
+    _check_space(saved, opened)
+    rows = store.rows_of(opened, split)
+    if not len(rows):
+        raise HeadError(
+            f"expected labelled images in split '{split.value}' of {opened.location}, found none; "
+            f"choose another with --split, or extract with --{split.value} 0.2"
+        )
+    classes, truth = _align(saved.card.classes, opened, rows, tell)
+    scores = _scores(saved, opened, rows, n_classes=len(classes))
+    result = report.score(
+        truth,
+        scores.argmax(axis=1),
+        classes=classes,
+        scores=scores,
+        score_kind=saved.head.score_kind,
+    )
+    folder = Path(out) if out is not None else Path("artifacts") / "reports" / saved.directory.name
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"head": str(head), "store": str(store_path), "split": split.value}
+    write_json(folder / "report.json", about | result.to_json())
+    write_durably(folder / "confusion.csv", report.confusion_csv(result).encode("utf-8", "replace"))
+    write_durably(folder / "confusion.png", report.confusion_png(result))
+    return Evaluation(
+        head=str(head), store=str(store_path), out=str(folder), split=split.value, report=result
+    )
+
+
+def _check_space(saved: heads.SavedHead, opened: store.Store) -> None:
+    """Refuse codes that the head was not made for, naming the field that differs."""
+    card = saved.card
+    if card.space is None or opened.header is None:
+        shape = opened.layers.get(card.layer)
+        if shape != card.shape:
+            raise SpaceMismatch(
+                f"expected codes of shape {card.shape} in layer '{card.layer}' for head "
+                f"{saved.directory}, found {shape}; fit a head on {opened.location}"
+            )
+        return
+    expected = card.space.of_layer(card.layer)
+    differences = expected.differences(opened.header.space.of_layer(card.layer))
+    if differences:
+        raise SpaceMismatch(
+            f"expected codes of the space that head {saved.directory} was fitted in, found another "
+            f"in {opened.location} ({'; '.join(differences)}); fit a head on this store"
+        )
+
+
+def _align(
+    known: tuple[str, ...],
+    opened: store.Store,
+    rows: NDArray[np.int64],
+    tell: Callable[[str], None] | None,
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Number the labels as the head does; classes it never saw come last and count as errors."""
+    labels = opened.labels[rows]
+    present = [opened.classes[label] for label in np.unique(labels)]
+    unknown = [name for name in present if name not in known]
+    if unknown and tell is not None:
+        tell(
+            f"warning: the head was not trained on {', '.join(unknown)}: "
+            "their images count as errors"
+        )
+    classes = (*known, *unknown)
+    places = {name: place for place, name in enumerate(classes)}
+    numbers = np.array([places.get(name, -1) for name in opened.classes])
+    return classes, numbers[labels]
+
+
+def _scores(
+    saved: heads.SavedHead, opened: store.Store, rows: NDArray[np.int64], *, n_classes: int
+) -> NDArray[np.float64]:
+    """Score block by block; classes unknown to the head can never win."""
+    card = saved.card
+    scores = np.full((len(rows), n_classes), -np.inf)
+    how = Pool(card.pool) if card.pool is not None else None
+    for positions, codes in opened.blocks(card.layer, rows):
+        scores[positions, : len(card.classes)] = saved.head.scores(heads.pool(codes, how))
+    return scores

@@ -1,0 +1,216 @@
+"""The user's own photos: images -> backbone -> head, by the very path of extract."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import backbones, heads, images
+from pipeline.choices import Pool, Resize
+from pipeline.errors import HeadError, Interrupted, SpaceMismatch
+from pipeline.files import csv_text, replacing
+from pipeline.space import check_probe
+
+_WORKERS = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prediction:
+    """
+    What the head says of one image.
+
+    Attributes
+    ----------
+    path : str
+    label : str or None
+        The best class; None for an image that could not be used.
+    score : float or None
+        Its score.
+    top : tuple of (str, float)
+        The best classes with their scores, best first.
+    reason : str or None
+        Why there is no answer.
+    """
+
+    path: str
+    label: str | None
+    score: float | None
+    top: tuple[tuple[str, float], ...]
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """
+    What `predict` did.
+
+    Attributes
+    ----------
+    head : str
+    score_kind : str
+        ``"probability"`` or ``"margin"``.
+    ok, rejected : int
+        Images with and without an answer.
+    predictions : tuple of Prediction
+        In the order of the paths.
+    csv : str or None
+        Where the table was written.
+    """
+
+    head: str
+    score_kind: str
+    ok: int
+    rejected: int
+    predictions: tuple[Prediction, ...]
+    csv: str | None
+
+
+def predict(
+    head: str | Path,
+    paths: Sequence[str | Path],
+    *,
+    top: int = 3,
+    csv: str | Path | None = None,
+    weights: str | None = None,
+    show: Callable[[Prediction], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Predictions:
+    """
+    Classify photos.
+
+    Parameters
+    ----------
+    head : str or Path
+        A head made by `fit_head`.
+    paths : sequence of str or Path
+        Image files, and folders that are searched for images.
+    top : int, default 3
+        How many classes to name for each image.
+    csv : str or Path, optional
+        Where to write a table: path, label, score, and the further classes.
+    weights : str, optional
+        The backbone's weights, if they are no longer where they were.
+    show : callable, optional
+        Called with each prediction as it comes.
+    progress : callable, optional
+        Called with (images done, images in all).
+
+    Returns
+    -------
+    Predictions
+
+    Raises
+    ------
+    HeadError
+        If the head cannot be used on images.
+    SourceError
+        If there are no images.
+    SpaceMismatch
+        If the backbone is not the one that the head was fitted on.
+    """
+    saved = heads.load(Path(head))
+    top = min(top, len(saved.card.classes))
+    if top < 1:
+        raise HeadError(f"expected --top of 1 or more, found {top}")
+    found = images.files(paths)
+    network = _recognise(saved, weights)
+    predictions = []
+    try:
+        for prediction in _answers(saved, network, found, top=top):
+            predictions.append(prediction)
+            if show is not None:
+                show(prediction)
+            if progress is not None:
+                progress(len(predictions), len(found))
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted: no table was written") from None
+    if csv is not None:
+        _write_csv(Path(csv), predictions, top)
+    ok = sum(prediction.label is not None for prediction in predictions)
+    return Predictions(
+        head=str(head),
+        score_kind=saved.head.score_kind,
+        ok=ok,
+        rejected=len(predictions) - ok,
+        predictions=tuple(predictions),
+        csv=str(csv) if csv is not None else None,
+    )
+
+
+def _recognise(saved: heads.SavedHead, weights: str | None) -> backbones.Network:
+    """Load the head's backbone and see that it is still the same."""
+    card = saved.card
+    if card.space is None:
+        raise HeadError(
+            f"expected a head that knows its backbone, found {saved.directory}, fitted on codes of "
+            "another program; extract the photos with this program and fit again"
+        )
+    network = backbones.load(
+        backbones.find(card.space.backbone),
+        weights=weights or card.weights["source"],
+        layers=[card.layer],
+        size=card.space.size,
+        batch_size=card.batch_size,
+    )
+    resize = Resize(card.space.resize)
+    space = network.space({"resize": resize.value, **images.POLICY})
+    if differences := card.space.of_layer(card.layer).differences(space):
+        raise SpaceMismatch(
+            f"expected the backbone that head {saved.directory} was fitted on, found another "
+            f"({'; '.join(differences)}); name the right weights with --weights"
+        )
+    if card.probe is not None:
+        probe = network(images.probe_pixels(size=network.size, resize=resize))
+        check_probe(card.probe, probe[card.layer], layer=card.layer)
+    return network
+
+
+def _answers(
+    saved: heads.SavedHead, network: backbones.Network, found: images.Source, *, top: int
+) -> Iterator[Prediction]:
+    """Yield one prediction for each image, in order, a batch at a time."""
+    card = saved.card
+    how = Pool(card.pool) if card.pool is not None else None
+    space = card.space
+    stream = images.stream(
+        found,
+        range(len(found)),
+        size=network.size,
+        resize=Resize(space.resize if space is not None else "crop"),
+        workers=_WORKERS,
+        known=lambda digest: False,
+    )
+    while batch := list(islice(stream, network.batch_size)):
+        pixels = [loaded.pixels for loaded in batch if loaded.pixels is not None]
+        scores: Iterator[NDArray[np.floating]] = iter(())
+        if pixels:
+            codes = network(np.stack(pixels))[card.layer]
+            scores = iter(saved.head.scores(heads.pool(codes, how)))
+        for loaded in batch:
+            path = os.fsdecode(found.paths[loaded.row])
+            if loaded.pixels is None:
+                yield Prediction(path=path, label=None, score=None, top=(), reason=loaded.reason)
+                continue
+            row = next(scores)
+            best = [(card.classes[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top]]
+            yield Prediction(
+                path=path, label=best[0][0], score=best[0][1], top=tuple(best), reason=None
+            )
+
+
+def _write_csv(path: Path, predictions: Sequence[Prediction], top: int) -> None:
+    header = ["path", "label", "score"]
+    header += [f"{name}_{place}" for place in range(2, top + 1) for name in ("label", "score")]
+    rows: list[list[object]] = [[*header, "reason"]]
+    for prediction in predictions:
+        answers = [cell for answer in prediction.top for cell in answer]
+        answers += [""] * (2 * top - len(answers))
+        rows.append([prediction.path, *answers, prediction.reason or ""])
+    with replacing(path) as file:
+        file.write(csv_text(rows).encode("utf-8", "surrogateescape"))

@@ -1,0 +1,86 @@
+"""The feature store: codes on disk that survive kills, full disks and flipped bits.
+
+A store is a folder:
+
+- ``shards/NNNNNN-<sha256>.h5``: for each row the codes of every layer, the SHA-256 of the image's
+  bytes, its path as raw bytes, and for images that could not be used a reason instead of codes.
+  A shard MUST be built in memory, written aside, synced, renamed, and its folder synced; it MUST
+  NOT be opened for writing again. Its name ends in the SHA-256 of its bytes. Numbers are chunked
+  by rows, each chunk with a fletcher32 checksum.
+- ``store.json``: the space, its id, and beside it the engine, the precision and the versions.
+- ``probe.h5``: the codes of the bundled probe images.
+- ``table.h5``: for each scanned image its label, split, status and place in the shards. It is
+  replaced atomically and can always be rebuilt from the source and the shards.
+- ``LOCK``: locked by the kernel while a process writes.
+
+A row is found by its content hash: a renamed or copied image is a hit, an edited one a miss.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.store._header import Header
+from pipeline.store._packed import PackedStore, pack
+from pipeline.store._reader import (
+    FolderStore,
+    Store,
+    choose_layer,
+    contents,
+    read_rows,
+    rows_of,
+)
+from pipeline.store._shard import Row
+from pipeline.store._table import SPLITS, Status, Table
+from pipeline.store._verify import Verification, verify_folder
+from pipeline.store._writer import Scan, Writer, free_bytes, lasting
+
+__all__ = [
+    "SPLITS",
+    "FolderStore",
+    "Header",
+    "PackedStore",
+    "Row",
+    "Scan",
+    "Status",
+    "Store",
+    "Table",
+    "Verification",
+    "Writer",
+    "choose_layer",
+    "contents",
+    "free_bytes",
+    "lasting",
+    "open_store",
+    "pack",
+    "read_rows",
+    "rows_of",
+    "verify_folder",
+]
+
+
+def open_store(path: Path) -> Store:
+    """
+    Open a finished store or a packed file for reading.
+
+    Parameters
+    ----------
+    path : Path
+        A folder made by extract, or an HDF5 file made by pack or by another program.
+
+    Returns
+    -------
+    Store
+
+    Raises
+    ------
+    StoreNotFound
+        If nothing is there.
+    StoreIncomplete
+        If images of the store still wait for their codes.
+    StoreDamaged
+        If the bytes are not those that were written.
+    StoreError
+        If the file has another layout.
+    """
+    return PackedStore(path) if path.is_file() else FolderStore(path)

@@ -1,0 +1,168 @@
+"""Reading a store: the same questions to a folder of shards and to a packed file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.choices import Split
+from pipeline.errors import StoreDamaged, StoreError, StoreIncomplete, nearest
+from pipeline.space import Space
+from pipeline.store._header import Header, read_header, read_probe
+from pipeline.store._shard import damaged, read_codes
+from pipeline.store._table import SPLITS, Status, Table, read_table
+from pipeline.store._writer import SHARDS
+
+Rows = NDArray[np.int64]
+Codes = NDArray[np.float32]
+
+
+class Store(Protocol):
+    """
+    Codes with their labels, wherever they lie.
+
+    Attributes
+    ----------
+    location : Path
+    header : Header or None
+        None for a file that another program wrote: nobody knows its space.
+    layers : mapping of str to tuple of int
+        For each layer, the shape of one image's codes.
+    classes : tuple of str
+    labels : int32 array of shape (n,)
+        Index into `classes`; -1 for an image without a label.
+    splits : uint8 array of shape (n,)
+        0 none, 1 train, 2 val, 3 test.
+    usable : bool array of shape (n,)
+        Rows that have codes.
+    """
+
+    location: Path
+    header: Header | None
+    layers: Mapping[str, tuple[int, ...]]
+    classes: tuple[str, ...]
+    labels: NDArray[np.int32]
+    splits: NDArray[np.uint8]
+    usable: NDArray[np.bool_]
+
+    def paths(self, rows: Rows) -> list[bytes]:
+        """Return where the images of some rows were."""
+
+    def blocks(self, layer: str, rows: Rows) -> Iterator[tuple[Rows, Codes]]:
+        """
+        Read codes piece by piece, so that memory does not grow with the number of rows.
+
+        Yields
+        ------
+        positions : int64 array of shape (m,)
+            Places in `rows`.
+        codes : float32 array of shape (m, ...)
+        """
+
+    def probe(self, layer: str) -> Codes | None:
+        """Return the codes of the probe images, if they are known."""
+
+
+def rows_of(store: Store, split: Split) -> Rows:
+    """Return the labelled rows of a split that have codes, in order."""
+    chosen = store.usable & (store.labels >= 0) & (store.splits == SPLITS[split])
+    return np.flatnonzero(chosen)
+
+
+def read_rows(store: Store, layer: str, rows: Rows) -> Codes:
+    """
+    Read the codes of some rows into memory.
+
+    Returns
+    -------
+    float32 array of shape (len(rows), ...)
+    """
+    codes = np.empty((len(rows), *store.layers[layer]), np.float32)
+    for positions, block in store.blocks(layer, rows):
+        codes[positions] = block
+    return codes
+
+
+def choose_layer(store: Store, layer: str | None) -> str:
+    """
+    Check the name of a layer; without one take the first.
+
+    Raises
+    ------
+    StoreError
+        If the store has no such layer.
+    """
+    if layer is None:
+        return next(iter(store.layers))
+    if layer not in store.layers:
+        raise StoreError(
+            f"expected one of the layers of {store.location} "
+            f"({nearest(layer, store.layers, count=5)}), found '{layer}'; "
+            f"cache it with `pipeline extract ... --layer {layer}` into another store"
+        )
+    return layer
+
+
+class FolderStore:
+    """A store as extract writes it; see `Store`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.location = folder
+        self.header: Header | None = read_header(folder)
+        self.space: Space = self.header.space
+        self.layers = self.header.space.layers
+        table = read_table(folder)
+        self.table = _complete(folder, table)
+        self.classes = self.table.classes
+        self.labels = self.table.labels
+        self.splits = self.table.splits
+        self.usable = self.table.status == Status.ok
+
+    def paths(self, rows: Rows) -> list[bytes]:
+        """Return where the images of some rows were."""
+        return [self.table.paths[row] for row in rows]
+
+    def blocks(self, layer: str, rows: Rows) -> Iterator[tuple[Rows, Codes]]:
+        """Read codes shard by shard; see `Store.blocks`."""
+        shard = self.table.shard[rows]
+        order = np.argsort(shard, kind="stable")
+        bounds = np.flatnonzero(np.diff(shard[order])) + 1
+        for positions in np.split(order, bounds) if len(rows) else []:
+            path = self.location / SHARDS / self.table.shards[shard[positions[0]]]
+            codes = read_codes(path, layer, self.table.row[rows[positions]])
+            if codes.shape[1:] != self.layers[layer]:
+                raise damaged(path, f"codes of shape {codes.shape[1:]}")
+            yield positions, codes
+
+    def probe(self, layer: str) -> Codes | None:
+        """Return the codes of the probe images."""
+        probe = read_probe(self.location)
+        if layer not in probe:
+            raise StoreDamaged(f"the probe of {self.location} lacks layer '{layer}'")
+        return probe[layer]
+
+
+def _complete(folder: Path, table: Table | None) -> Table:
+    again = "run the same extract command again: it goes on where it stopped"
+    if table is None:
+        raise StoreIncomplete(f"expected a finished store, found {folder} just begun; {again}")
+    if pending := table.count(Status.pending):
+        raise StoreIncomplete(
+            f"expected a finished store, found {pending} of {len(table)} images of {folder} "
+            f"without codes; {again}"
+        )
+    return table
+
+
+def contents(folder: Path) -> tuple[Header, Table | None]:
+    """Read what a store says of itself, finished or not."""
+    return read_header(folder), read_table(folder)
+
+
+def summary(values: Sequence[str], counts: NDArray[Any]) -> dict[str, int]:
+    """Pair names with counts as plain numbers."""
+    return {name: int(count) for name, count in zip(values, counts, strict=True)}

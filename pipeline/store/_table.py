@@ -1,0 +1,212 @@
+"""The table: for every scanned image its label, split and place in the shards."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.choices import Split
+from pipeline.errors import StoreDamaged
+from pipeline.files import (
+    HostileFile,
+    canonical_json,
+    csv_text,
+    hdf5_bytes,
+    open_hdf5,
+    write_durably,
+)
+from pipeline.store._columns import read_strings, write_array, write_strings
+
+FILE = "table.h5"
+REJECTED = "rejected.csv"
+
+# How a split is written down; 0 is for rows that have none.
+SPLITS: Mapping[Split, int] = {Split.train: 1, Split.val: 2, Split.test: 3}
+
+
+class Status(IntEnum):
+    """What became of an image."""
+
+    ok = 0
+    rejected = 1
+    pending = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """
+    One row for each scanned image, in the order of the source.
+
+    Attributes
+    ----------
+    paths : list of bytes
+        Relative to the source.
+    classes : tuple of str
+        Class names; `labels` points into them.
+    labels : int32 array of shape (n,)
+        -1 for an image without a label.
+    splits : uint8 array of shape (n,)
+        0 none, 1 train, 2 val, 3 test.
+    sha256 : uint8 array of shape (n, 32)
+        Zeros where the image could not be read.
+    stat : int64 array of shape (n, 3)
+        Size, modification and change time (ns) when read; zeros where they prove nothing.
+    status : uint8 array of shape (n,)
+        Values of `Status`.
+    shards : tuple of str
+        Names of the shards that `shard` points into.
+    shard, row : int32 array of shape (n,)
+        Where the codes are; -1 where there are none.
+    reasons : mapping of int to str
+        Why rows are rejected or pending.
+    source : mapping
+        Where the images came from: location, layout.
+    """
+
+    paths: list[bytes]
+    classes: tuple[str, ...]
+    labels: NDArray[np.int32]
+    splits: NDArray[np.uint8]
+    sha256: NDArray[np.uint8]
+    stat: NDArray[np.int64]
+    status: NDArray[np.uint8]
+    shards: tuple[str, ...]
+    shard: NDArray[np.int32]
+    row: NDArray[np.int32]
+    reasons: Mapping[int, str] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def count(self, status: Status) -> int:
+        """Count the rows of this status."""
+        return int(np.count_nonzero(self.status == status))
+
+    def split_counts(self) -> dict[str, int]:
+        """Count the usable images of each split."""
+        return {split.value: len(self._usable(split)) for split in SPLITS}
+
+    def class_counts(self) -> dict[str, int]:
+        """Count the usable images of each class."""
+        labels = self.labels[(self.status == Status.ok) & (self.labels >= 0)]
+        counts = np.bincount(labels, minlength=len(self.classes))
+        return {name: int(count) for name, count in zip(self.classes, counts, strict=True)}
+
+    def reason_counts(self) -> dict[str, int]:
+        """Count why images are rejected or pending, the most frequent reason first."""
+        return dict(Counter(self.reasons.values()).most_common())
+
+    def classes_without_training(self) -> list[str]:
+        """Name the classes that have no usable training image."""
+        present = set(self.labels[self._usable(Split.train)].tolist())
+        return [name for label, name in enumerate(self.classes) if label not in present]
+
+    def leaks(self) -> int:
+        """Count the images of val and test that are byte for byte in train as well."""
+        train = {self.sha256[row].tobytes() for row in self._usable(Split.train)}
+        held_out = (*self._usable(Split.val), *self._usable(Split.test))
+        return sum(self.sha256[row].tobytes() in train for row in held_out)
+
+    def _usable(self, split: Split) -> NDArray[np.int64]:
+        return np.flatnonzero((self.status == Status.ok) & (self.splits == SPLITS[split]))
+
+
+_ARRAYS = ("labels", "splits", "sha256", "stat", "status", "shard", "row")
+
+
+def write_table(folder: Path, table: Table) -> None:
+    """Replace the table of a store, and the list of rejected images beside it."""
+
+    def fill(file: h5py.File) -> None:
+        write_strings(file, "paths", table.paths)
+        write_strings(file, "classes", [_encode(name) for name in table.classes])
+        write_strings(file, "shards", [name.encode() for name in table.shards])
+        for name in _ARRAYS:
+            write_array(file, name, getattr(table, name))
+        reasons = file.create_group("reasons")
+        write_array(reasons, "row", np.fromiter(table.reasons, np.int64, len(table.reasons)))
+        write_strings(reasons, "text", [text.encode() for text in table.reasons.values()])
+        write_strings(file, "source", [canonical_json(dict(table.source))])
+
+    write_durably(folder / FILE, hdf5_bytes(fill))
+    reasons = [
+        (os.fsdecode(table.paths[row]), reason)
+        for row, reason in sorted(table.reasons.items())
+        if table.status[row] == Status.rejected
+    ]
+    text = csv_text([("path", "reason"), *reasons])
+    write_durably(folder / REJECTED, text.encode("utf-8", "surrogateescape"))
+
+
+def read_table(folder: Path) -> Table | None:
+    """
+    Read the table of a store.
+
+    Returns
+    -------
+    Table or None
+        None when no extraction into this store has come that far.
+
+    Raises
+    ------
+    StoreDamaged
+        If the file is there and cannot be read.
+    """
+    try:
+        with open_hdf5(folder / FILE) as file:
+            table = _from_file(file)
+        _check(table)
+        return table
+    except FileNotFoundError:
+        return None
+    except (OSError, KeyError, RuntimeError, ValueError, HostileFile) as error:
+        said = " ".join(str(error).split())
+        raise StoreDamaged(
+            f"{folder / FILE} is damaged ({said}); delete it and run the same extract command "
+            "again: it is rebuilt from the source and the shards"
+        ) from error
+
+
+def _from_file(file: h5py.File) -> Table:
+    rows = file["reasons"]["row"][...].tolist()
+    texts = read_strings(file["reasons"], "text")
+    return Table(
+        paths=read_strings(file, "paths"),
+        classes=tuple(_decode(name) for name in read_strings(file, "classes")),
+        shards=tuple(name.decode() for name in read_strings(file, "shards")),
+        reasons={row: text.decode() for row, text in zip(rows, texts, strict=True)},
+        source=json.loads(read_strings(file, "source")[0]),
+        **{name: file[name][...] for name in _ARRAYS},
+    )
+
+
+def _check(table: Table) -> None:
+    """Refuse a table whose columns do not fit together."""
+    n = len(table)
+    for name in _ARRAYS:
+        if len(getattr(table, name)) != n:
+            raise ValueError(f"column '{name}' has {len(getattr(table, name))} rows of {n}")
+    for name, bound in (("labels", len(table.classes)), ("shard", len(table.shards))):
+        column = getattr(table, name)
+        if n and not (column.min() >= -1 and column.max() < bound):
+            raise ValueError(f"column '{name}' points outside")
+
+
+def _encode(name: str) -> bytes:
+    """Class names come from folder names, which may be any bytes."""
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _decode(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")

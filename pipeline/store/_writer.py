@@ -1,0 +1,372 @@
+"""The writer: one process adds rows to a store, shard by shard, and at last replaces the table."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import OutputError, ResourceError, StoreLocked, StoreNotFound
+from pipeline.space import Space
+from pipeline.store._header import FILE, Codes, Header, read_header, read_probe, write_header
+from pipeline.store._shard import Buffer, Index, Row, lookup, read_index, shard_names, write_shard
+from pipeline.store._table import Status, Table, read_table, write_table
+
+SHARDS = "shards"
+LOCK = "LOCK"
+
+# A file may change twice within one tick of a coarse clock: a time stamp this fresh when the file
+# was read proves nothing later (git's "racy" entries are the same matter).
+_FRESH_NS = 2_000_000_000
+_NO_STAT = (0, 0, 0)
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """
+    What a run learnt of the source, to be written down as the table.
+
+    Attributes
+    ----------
+    paths, classes, labels, splits, sha256, source
+        As in `Table`.
+    stat : int64 array of shape (n, 3)
+    rejected : mapping of int to str
+        Rows that have no content to hash, and why.
+    pending : mapping of int to str
+        Rows that could not be read this time, and why.
+    """
+
+    paths: list[bytes]
+    classes: tuple[str, ...]
+    labels: NDArray[np.int32]
+    splits: NDArray[np.uint8]
+    sha256: NDArray[np.uint8]
+    stat: NDArray[np.int64]
+    rejected: Mapping[int, str] = field(default_factory=dict)
+    pending: Mapping[int, str] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Writer:
+    """
+    Exclusive access to a store for one run of extract.
+
+    Entering takes a lock that ends with the process; nothing is created in the folder but the
+    lock file until `create`. A folder that did not become a store is removed on leaving.
+
+    Parameters
+    ----------
+    folder : Path
+        The store; need not exist.
+
+    Raises
+    ------
+    StoreLocked
+        If another process writes to this store.
+    StoreDamaged
+        If the header, the table or a shard is not what was written.
+    OutputError
+        If the folder cannot be written or holds other files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.header: Header | None = None
+        self._indexes: list[Index] = []
+        self._where: dict[bytes, tuple[int, int]] = {}
+        self._hints: dict[bytes, tuple[tuple[int, ...], bytes]] = {}
+        self._buffer = Buffer()
+        self._buffered: set[bytes] = set()
+
+    def __enter__(self) -> Writer:
+        self._made = _make_folder(self.folder)
+        self._lock = _lock(self.folder)
+        try:
+            self._open()
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._leave()
+
+    def _open(self) -> None:
+        """Read what is there: the header, the shards' rows, the file times of the last table."""
+        try:
+            self.header = read_header(self.folder)
+        except StoreNotFound:
+            return
+        shards = self.folder / SHARDS
+        for leftover in (*shards.glob(".*.tmp"), *self.folder.glob(".*.tmp")):
+            leftover.unlink(missing_ok=True)
+        space_id = self.header.space.space_id
+        self._indexes = [
+            read_index(shards / name, space_id=space_id) for name in shard_names(shards)
+        ]
+        self._where = lookup(self._indexes)
+        table = read_table(self.folder)
+        for index in self._indexes:
+            self._remember(index.paths, index.stat, index.sha256)
+        if table is not None:
+            self._remember(table.paths, table.stat, table.sha256)
+
+    def _remember(
+        self, paths: list[bytes], stats: NDArray[np.int64], sha256: NDArray[np.uint8]
+    ) -> None:
+        for path, stat, digest in zip(paths, stats.tolist(), sha256, strict=True):
+            if any(stat):
+                self._hints[path] = (tuple(stat), digest.tobytes())
+
+    def _leave(self) -> None:
+        self._lock.close()
+        if self.header is None and self._made:
+            (self.folder / LOCK).unlink(missing_ok=True)
+            for folder in self._made:
+                folder.rmdir()
+
+    @property
+    def space(self) -> Space:
+        """The space of the store; only a store that was created has one."""
+        if self.header is None:
+            raise StoreNotFound(f"{self.folder} is not a store yet")
+        return self.header.space
+
+    def create(self, header: Header, probe: Codes) -> None:
+        """Make the folder a store of this space; `probe` are the codes of the probe images."""
+        (self.folder / SHARDS).mkdir(exist_ok=True)
+        with _explained(self.folder):
+            write_header(self.folder, header, probe)
+        self.header = header
+
+    def probe(self) -> Codes:
+        """Return the codes of the probe images that were kept when the store was created."""
+        return read_probe(self.folder)
+
+    def known(self, sha256: bytes) -> bool:
+        """Whether the content has its codes, or the reason why not, in this store."""
+        return sha256 in self._where or sha256 in self._buffered
+
+    def hint(self, path: bytes, stat: tuple[int, int, int] | None) -> bytes | None:
+        """
+        Recall a file's content hash without reading it.
+
+        Parameters
+        ----------
+        path : bytes
+            Relative to the source.
+        stat : tuple of int or None
+            The file's size, modification and change time now.
+
+        Returns
+        -------
+        bytes or None
+            The hash, if the file was read before and none of the three has changed.
+        """
+        found = self._hints.get(path)
+        return found[1] if found is not None and found[0] == stat else None
+
+    def append(self, row: Row) -> None:
+        """Add a row; a full buffer becomes a shard. Content that is known is passed over."""
+        if self.known(row.sha256):
+            return
+        self._buffer.add(row)
+        self._buffered.add(row.sha256)
+        if self._buffer.full:
+            self.flush()
+
+    def flush(self) -> None:
+        """
+        Commit what waits in memory as a shard.
+
+        Raises
+        ------
+        ResourceError
+            If the disk is full or fails; earlier shards are not touched.
+        """
+        rows = self._buffer.rows
+        if not rows or self.header is None:
+            return
+        number = len(self._indexes)
+        # A shard that was deleted by hand leaves a gap: go on behind the last name.
+        last = int(self._indexes[-1].name.partition("-")[0]) + 1 if self._indexes else 0
+        with _explained(self.folder):
+            index = write_shard(
+                self.folder / SHARDS, last, rows, space_id=self.header.space.space_id
+            )
+        self._indexes.append(index)
+        for position, row in enumerate(rows):
+            self._where[row.sha256] = (number, position)
+        self._buffer = Buffer()
+        self._buffered.clear()
+
+    def finish(self, scan: Scan) -> Table:
+        """
+        Commit the last shard and replace the table.
+
+        Parameters
+        ----------
+        scan : Scan
+            All images of the source, in its order.
+
+        Returns
+        -------
+        Table
+            As written. Rows that are neither in a shard nor rejected are pending.
+        """
+        self.flush()
+        table = self._place(scan)
+        with _explained(self.folder):
+            write_table(self.folder, table)
+        return table
+
+    def _place(self, scan: Scan) -> Table:
+        n = len(scan.paths)
+        status = np.full(n, Status.pending, np.uint8)
+        shard, row = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
+        reasons = dict(scan.pending)
+        for i, digest in enumerate(scan.sha256):
+            place = self._where.get(digest.tobytes())
+            if i in scan.rejected:
+                status[i], reasons[i] = Status.rejected, scan.rejected[i]
+            elif place is None or i in scan.pending:
+                reasons.setdefault(i, "not processed yet")
+            elif (code_row := self._indexes[place[0]].code_row[place[1]]) < 0:
+                status[i] = Status.rejected
+                reasons[i] = self._indexes[place[0]].reasons[place[1]]
+            else:
+                status[i], shard[i], row[i] = Status.ok, place[0], code_row
+        return Table(
+            paths=scan.paths,
+            classes=scan.classes,
+            labels=scan.labels,
+            splits=scan.splits,
+            sha256=scan.sha256,
+            stat=scan.stat,
+            status=status,
+            shards=tuple(index.name for index in self._indexes),
+            shard=shard,
+            row=row,
+            reasons=reasons,
+            source=scan.source,
+        )
+
+
+def lasting(stat: Sequence[int] | None) -> tuple[int, int, int]:
+    """
+    Keep a file's times only if they are old enough to prove later that it is unchanged.
+
+    Parameters
+    ----------
+    stat : sequence of three int, or None
+        Size, modification and change time in nanoseconds, taken just now.
+
+    Returns
+    -------
+    tuple of int
+        The same, or zeros.
+    """
+    if stat is None or time.time_ns() - max(stat[1], stat[2]) < _FRESH_NS:
+        return _NO_STAT
+    return (stat[0], stat[1], stat[2])
+
+
+def free_bytes(folder: Path) -> int:
+    """Free bytes on the file system that a folder, existing or not, is or will be on."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Turn a failing disk into the one line that says what is kept and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise ResourceError(
+                f"cannot write to {folder} ({error.strerror}; "
+                f"{free_bytes(folder) / 1e6:.0f} MB free); what was committed is kept: "
+                "make room and run the same command again"
+            ) from error
+        raise OutputError(
+            f"cannot write to {folder} ({error.strerror}); what was committed is kept: "
+            "mend that and run the same command again"
+        ) from error
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Create the folder; return those that were made, innermost first."""
+    made = [path for path in (folder, *folder.absolute().parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        strangers = [entry for entry in os.listdir(folder) if entry != LOCK]
+    except OSError as error:
+        raise OutputError(
+            f"expected a folder for the store, cannot use {folder} ({error.strerror}); "
+            "choose another with --out"
+        ) from error
+    if strangers and FILE not in strangers:
+        raise OutputError(
+            f"expected an empty or new folder or a store, found other files in {folder} "
+            f"({min(strangers)}, ...); choose another with --out"
+        )
+    return made
+
+
+def _lock(folder: Path) -> BinaryIO:
+    """
+    Take the lock of a store.
+
+    The kernel holds the lock, not the file: it ends with the process, however that ends.
+    """
+    try:
+        file = open(folder / LOCK, "a+b")  # noqa: SIM115 - held open as long as the lock
+    except OSError as error:
+        raise OutputError(
+            f"cannot write to {folder} ({error.strerror}); choose another place with --out"
+        ) from error
+    try:
+        _lock_file(file)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read(200).decode(errors="replace").strip() or "another process"
+        file.close()
+        raise StoreLocked(
+            f"expected to be alone in {folder}, found it locked by {holder}; "
+            "wait until that run ends or choose another place with --out"
+        ) from error
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+    file.flush()
+    return file
+
+
+def _lock_file(file: BinaryIO) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,93 @@
+"""Codes that look like those of a convnet: sparse, positive, of very different sizes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.choices import HeadKind
+from pipeline.heads import Card, Head, MlpConfig, build
+from pipeline.space import Space
+
+PARAMETERS = {
+    HeadKind.svm: {"C": 0.01},
+    HeadKind.softmax: {"C": 0.1},
+    HeadKind.mlp: {"config": MlpConfig(hidden=(16,), epochs=15, learning_rate=0.01)},
+}
+
+
+class Codes(NamedTuple):
+    X: NDArray[np.float32]
+    y: NDArray[np.int64]
+    X_val: NDArray[np.float32]
+    y_val: NDArray[np.int64]
+    X_test: NDArray[np.float32]
+    y_test: NDArray[np.int64]
+
+
+def make_codes(classes: int, *, rows: int = 240, width: int = 24, noise: float = 1.0) -> Codes:
+    rng = np.random.default_rng(classes)
+    y = np.arange(rows) % classes
+    centres = rng.normal(size=(classes, width)) * 2
+    sizes = 10 ** rng.uniform(-2, 2, width)
+    X = np.maximum(centres[y] + rng.normal(size=(rows, width)) * noise, 0) * sizes
+    X = X.astype(np.float32)
+    a, b = rows // 2, rows * 3 // 4
+    return Codes(X[:a], y[:a], X[a:b], y[a:b], X[b:], y[b:])
+
+
+def fitted(kind: HeadKind, codes: Codes, **changes: object) -> Head:
+    head = build(kind, seed=1, **{**PARAMETERS[kind], **changes})
+    return head.fit(codes.X, codes.y, n_classes=int(codes.y.max()) + 1)
+
+
+def make_space() -> Space:
+    return Space(
+        backbone="tiny",
+        weights_sha256={"avg": "0" * 64},
+        layers={"avg": (24,)},
+        pooling={"avg": "none"},
+        size=32,
+        resize="crop",
+        kernel="bicubic",
+        colour="rgb",
+        alpha="white",
+        exif="upright",
+        depth16="high byte",
+        preprocessing="tf",
+    )
+
+
+def make_card(classes: tuple[str, ...] = ("cat", "caf\udce9", "=dog")) -> Card:
+    return Card(
+        classes=classes,
+        layer="avg",
+        pool="avg",
+        shape=(24,),
+        space=make_space(),
+        weights={"source": "random", "seed": 0},
+        batch_size=8,
+        scores={"validation": {"accuracy": 0.5, "images": 60}},
+        seed=1,
+        versions={"pipeline": "0.0"},
+        trained_on={"train": 120},
+        probe=np.random.default_rng(0).random((8, 24), dtype=np.float32),
+    )
+
+
+@pytest.fixture(scope="session")
+def three_classes() -> Codes:
+    return make_codes(3)
+
+
+@pytest.fixture(scope="session")
+def two_classes() -> Codes:
+    return make_codes(2)
+
+
+@pytest.fixture(scope="session")
+def heads(three_classes: Codes) -> dict[HeadKind, Head]:
+    return {kind: fitted(kind, three_classes) for kind in HeadKind}
