@@ -283,8 +283,8 @@ def fit_head(
         _print_json(asdict(result))
         return
     typer.echo(f"{result.kind} on {result.layer} ({result.dimensions}-D) -> {result.head}")
-    if "C" in result.parameters:
-        typer.echo(f"C {result.parameters['C']:g}")
+    if "C_used" in result.parameters:
+        typer.echo(f"C {result.parameters['C_used']:g}")
     validation = "no validation images"
     if result.val_accuracy is not None:
         validation = f"validation accuracy {result.val_accuracy:.4f}"

@@ -44,7 +44,7 @@ class Network:
     size : int
         Edge of the square input in pixels.
     batch_size : int
-        The most images that one call takes.
+        How many images are computed at once.
     layers : tuple of str
         The requests, as they were typed.
     shapes : mapping of str to tuple of int
@@ -110,15 +110,15 @@ class Network:
 
     def __call__(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         """
-        Compute the codes of a batch.
+        Compute the codes of some images.
 
-        Whatever the number of images, the network sees a full batch (zeros are added), because
-        kernels chosen for another batch size give other last bits.
+        Whatever their number, the network sees full batches (zeros are added to the last),
+        because kernels chosen for another batch size give other last bits.
 
         Parameters
         ----------
         pixels : uint8 array of shape (b, size, size, 3)
-            Upright RGB, 1 <= b <= batch_size; it is not changed.
+            Upright RGB; it is not changed.
 
         Returns
         -------
@@ -130,14 +130,21 @@ class Network:
         ValueError
             If the pixels have another dtype or shape.
         """
-        expected = (self.batch_size, self.size, self.size, 3)
+        image = (self.size, self.size, 3)
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != image or not len(pixels):
+            raise ValueError(f"expected uint8 (b, {image}), found {pixels.dtype} {pixels.shape}")
+        step = self.batch_size
+        blocks = [self._batch(pixels[i : i + step]) for i in range(0, len(pixels), step)]
+        if len(blocks) == 1:
+            return blocks[0]
+        return {name: np.concatenate([block[name] for block in blocks]) for name in self.layers}
+
+    def _batch(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Compute the codes of at most one batch."""
         count = len(pixels)
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != expected[1:]:
-            raise ValueError(f"expected uint8 {expected}, found {pixels.dtype} {pixels.shape}")
-        if not 1 <= count <= self.batch_size:
-            raise ValueError(f"expected 1 to {self.batch_size} images, found {count}")
         if count < self.batch_size:
-            pixels = np.concatenate([pixels, np.zeros((expected[0] - count, *expected[1:]), "u1")])
+            padding = np.zeros((self.batch_size - count, *pixels.shape[1:]), np.uint8)
+            pixels = np.concatenate([pixels, padding])
         codes = self._forward(pixels)
         return {
             layer: tensor.numpy()[:count] for layer, tensor in zip(self.layers, codes, strict=True)

@@ -52,7 +52,7 @@ _LITE0 = Backbone(
     builder="pipeline.backbones._lite0:build",
     size=224,
     preprocessing=Preprocessing.lite,
-    parameters=3_412_544,
+    parameters=3_413_024,
     layers=MappingProxyType(
         {
             "block1a_project_bn": (112, 112, 16),

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from pipeline.backbones._preprocessing import Preprocessing, preprocess
 from pipeline.errors import BackboneError
@@ -88,7 +88,6 @@ def compile_forward(
         codes = model(preprocess(tf.cast(pixels, tf.float32), preprocessing), training=False)
         return codes if isinstance(codes, list) else [codes]
 
-    compiled: Callable[[Any], list[Any]] = tf.function(
-        forward, input_signature=signature, autograph=False
-    )
-    return compiled
+    compiled: Any = tf.function(forward, input_signature=signature, autograph=False)
+    compiled.get_concrete_function()  # traced now; tracing in a call would be warned of
+    return cast("Callable[[Any], list[Any]]", compiled)

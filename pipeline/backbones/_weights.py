@@ -19,7 +19,7 @@ from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._layers import canonical_names
 from pipeline.backbones._tensorflow import import_keras
 from pipeline.errors import BackboneError, PipelineError, WeightsNotFound
-from pipeline.files import HostileFile, canonical_json, open_hdf5, sha256_file
+from pipeline.files import canonical_json, open_hdf5, sha256_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,17 +154,15 @@ def load_file(backbone: Backbone, path: Path, *, top: bool, size: int) -> tuple[
     """
     stored = _count_arrays(backbone, path)
     source, source_top = build(backbone, top=False, size=backbone.size), False
-    if stored != len(_saved(source)):
-        if stored <= len(_saved(source)):
-            raise _foreign(backbone, path, f"{stored} arrays instead of {len(_saved(source))}")
+    if stored > len(source.weights):
         source, source_top = build(backbone, top=True, size=backbone.size), True
+    if stored != len(source.weights):
+        raise _foreign(backbone, path, f"{stored} arrays instead of {len(source.weights)}")
     if top and not source_top:
         raise BackboneError(
             f"expected weights of {backbone.name} with its classifier, found none in {path}; "
             "choose a layer before it, or a file saved with include_top=True"
         )
-    if stored != len(_saved(source)):
-        raise _foreign(backbone, path, f"{stored} arrays instead of {len(_saved(source))}")
     _fill(backbone, source, path)
     weights = Weights(source=str(path.absolute()), file_sha256=sha256_file(path))
     if source_top == top and size == backbone.size:
@@ -189,7 +187,7 @@ def _count_arrays(backbone: Backbone, path: Path) -> int:
             f"expected a file of weights of {backbone.name}, found nothing at {path}; "
             "give its path by --weights PATH"
         ) from error
-    except (HostileFile, OSError, KeyError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise _foreign(backbone, path, _first_line(error)) from error
     # Keras chooses the format by the name.
     if path.name.endswith(".weights.h5") is classic or not path.name.endswith((".h5", ".hdf5")):
@@ -212,11 +210,6 @@ def _count_datasets(group: Any) -> int:
 
     group.visititems(visit)
     return count
-
-
-def _saved(model: Any) -> list[Any]:
-    """List what a file of weights holds of a model."""
-    return [variable for variable in model.weights if "seed_generator" not in variable.path]
 
 
 def _fill(backbone: Backbone, model: Any, path: Path) -> None:

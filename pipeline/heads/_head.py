@@ -146,8 +146,7 @@ class Head(ABC):
         HeadError
             If the head is not fitted, the codes have another size, or one is NaN or infinite.
         """
-        if not hasattr(self, self._learned):
-            raise HeadError(f"this {self.kind.value} head has learned nothing yet; call fit first")
+        self.check_fitted()
         codes = _checked_codes(X, "given")
         _check_width(codes, self.n_features_)
         scores = np.empty((len(codes), self.n_classes_))
@@ -203,6 +202,11 @@ class Head(ABC):
         HeadError
             If they do not belong together.
         """
+
+    def check_fitted(self) -> None:
+        """Raise HeadError where `fit` has not been called."""
+        if not hasattr(self, self._learned):
+            raise HeadError(f"this {self.kind.value} head has learned nothing yet; call fit first")
 
     @abstractmethod
     def check_parameters(self) -> None:

@@ -79,6 +79,7 @@ def save(
     HeadDamaged
         If what was read back is not what was written.
     """
+    head.check_fitted()
     if len(card.classes) != head.n_classes_:
         raise HeadError(
             f"expected the names of {head.n_classes_} classes, found {len(card.classes)}"

@@ -176,11 +176,10 @@ def array_source(
     Raises
     ------
     SourceError
-        If the shapes are not those of images, or the numbers not those of pixels.
+        If the numbers are not those of pixels, or an array is damaged.
     """
     for part in parts:
-        check_shape(part.images)
-        if part.images.compressed:
+        if part.images.compressed and part.images.dtype == np.uint8:  # others are looked through
             deque(part.images.blocks(), maxlen=0)
     parts, scaled = _scaled(parts)
     classes, labels = indexed([name for part in parts for name in part.names])
@@ -196,21 +195,28 @@ def array_source(
         splits=np.repeat(np.array([part.given for part in parts], np.uint8), counts),
         notes=(*notes, *scaled),
         parts=parts,
-        where=np.array(
-            [(number, i) for number, count in enumerate(counts) for i in range(count)], np.int64
+        where=np.concatenate(
+            [np.stack([np.full(n, part), np.arange(n)], axis=1) for part, n in enumerate(counts)]
         ),
     )
 
 
-def check_shape(images: Rows) -> None:
+def labelled(images: Rows, labels: Rows | None, given: Given) -> Part:
     """
-    Refuse arrays that are not stacks of grey or RGB images.
+    Join images and their labels.
 
     Raises
     ------
     SourceError
-        With a hint at what to call.
+        If the shape of `images` is not one of images, or the labels do not fit.
     """
+    _check_shape(images)
+    names = [None] * len(images) if labels is None else _class_names(labels, len(images))
+    return Part(images, names, given)
+
+
+def _check_shape(images: Rows) -> None:
+    """Refuse arrays that are not stacks of grey or RGB images, with a hint at what to call."""
     name, shape = images.name, images.shape
     hint = "reshape it"
     if len(shape) == 4 and shape[3] not in (1, 3) and shape[1] in (1, 3):
@@ -275,27 +281,8 @@ def _highest(images: Rows) -> float:
     return highest
 
 
-def class_names(labels: Rows, count: int) -> list[str]:
-    """
-    Read labels: whole numbers, text, or one-hot rows.
-
-    Parameters
-    ----------
-    labels : Rows
-        Shape (n,), (n, 1) or, one-hot, (n, k).
-    count : int
-        The number of images.
-
-    Returns
-    -------
-    list of str
-        Of each row the name of its class; of a one-hot row the number of its column.
-
-    Raises
-    ------
-    SourceError
-        If the number of labels is not `count`, or they are of another kind.
-    """
+def _class_names(labels: Rows, count: int) -> list[str]:
+    """Read labels: whole numbers, text, or one-hot rows, which name a class by its column."""
     if not labels.shape or len(labels.shape) > 2 or len(labels) != count or 0 in labels.shape:
         raise SourceError(
             f"expected {count} labels in {labels.name}, one for each image, "

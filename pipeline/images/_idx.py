@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.errors import SourceError
 
-from ._arrays import DEFLATE_LIMIT, ArraySource, Part, Rows, array_source, class_names, damage
+from ._arrays import DEFLATE_LIMIT, ArraySource, Rows, array_source, damage, labelled
 from ._source import Given
 from ._text import printable
 
@@ -47,12 +47,11 @@ def read(root: str) -> ArraySource | None:
     parts, notes = [], []
     for name in chosen:
         images = _rows(os.path.join(root, name), dimensions=3)
-        labels: list[str | None] = [None] * len(images)
-        if beside := _labels_file(found[name], names):
-            labels = list(class_names(_rows(os.path.join(root, beside), dimensions=1), len(images)))
-        else:
+        beside = _labels_file(found[name], names)
+        labels = _rows(os.path.join(root, beside), dimensions=1) if beside else None
+        if labels is None:
             notes.append(f"{name} has no labels: there is no file of labels beside it")
-        parts.append(Part(images, labels, _given(found[name]["split"])))
+        parts.append(labelled(images, labels, _given(found[name]["split"])))
     return array_source(layout="IDX files", location=root, parts=parts, notes=notes)
 
 

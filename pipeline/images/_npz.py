@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.errors import SourceError
 
-from ._arrays import DEFLATE_LIMIT, ArraySource, Part, Rows, array_source, class_names, damage
+from ._arrays import DEFLATE_LIMIT, ArraySource, Rows, array_source, damage, labelled
 from ._source import Given
 from ._text import printable
 
@@ -56,12 +56,10 @@ def read(path: str) -> ArraySource | None:
         )
     parts, notes = [], []
     for images, labels_name, given in pairs:
-        names: list[str | None] = [None] * len(images)
-        if labels_name in arrays:
-            names = list(class_names(arrays[labels_name], len(images)))
-        else:
+        labels = arrays.get(labels_name)
+        if labels is None:
             notes.append(f"{images.name} has no labels: there is no {labels_name}")
-        parts.append(Part(images, names, given))
+        parts.append(labelled(images, labels, given))
     return array_source(layout="numpy archive", location=path, parts=parts, notes=notes)
 
 
@@ -81,19 +79,12 @@ def _arrays(path: str) -> dict[str, Rows]:
 def _rows(archive: zipfile.ZipFile, path: str, name: str, info: zipfile.ZipInfo, size: int) -> Rows:
     """Read one header and compare what it claims with what the file can hold."""
     with archive.open(info) as stream:
-        version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-        elif version == (2, 0):
-            shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-        else:
-            raise ValueError(f"{name} has npy version {version}")
+        shape, fortran, dtype = _header(stream)
         offset = stream.tell()
     if dtype.hasobject:
         raise SourceError(
-            f"expected numbers in {name} of {printable(path)}, found Python objects, which are never "
-            f"loaded; "
-            "save it as uint8"
+            f"expected numbers in {name} of {printable(path)}, found Python objects, which are "
+            "never loaded; save it as uint8"
         )
     if fortran and len(shape) > 1:
         raise SourceError(
@@ -110,6 +101,19 @@ def _rows(archive: zipfile.ZipFile, path: str, name: str, info: zipfile.ZipInfo,
     compressed = info.compress_type != zipfile.ZIP_STORED
     opened = partial(_open, path, info.filename)
     return Rows(name, tuple(shape), dtype, offset, opened, compressed)
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    """Read the shape, whether it is in Fortran order, and the type of the numbers."""
+    try:
+        version = np.lib.format.read_magic(stream)
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(stream)
+        return np.lib.format.read_array_header_2_0(stream)
+    except (OSError, zipfile.BadZipFile):
+        raise
+    except Exception as error:  # it is parsed as Python, and fails in as many ways
+        raise ValueError("the header of an array is damaged") from error
 
 
 @contextmanager

@@ -12,9 +12,6 @@ from pipeline.choices import Resize
 from ._decode import decode
 
 
-
-
-
 def probe() -> tuple[bytes, ...]:
     """
     Return the bundled probe images.

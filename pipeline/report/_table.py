@@ -44,12 +44,13 @@ def confusion_csv(report: Report) -> str:
     Returns
     -------
     str
-        A header of predicted classes; the first column is the true class. A name that a
+        A header of predicted classes; the first column is the true class; lines end in CR LF as
+        RFC 4180 wants. A name that a
         spreadsheet would run as a formula gets a single quote in front. Bytes of a name that
         are no text are kept as surrogate escapes: encode with ``errors="surrogateescape"``.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text)
     names = [harmless(name) for name in report.names]
     writer.writerow(["true class", *names])
     for name, row in zip(names, report.confusion, strict=True):

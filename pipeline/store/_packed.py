@@ -103,12 +103,15 @@ class _Careful(io.RawIOBase):
         size = memoryview(data).nbytes
         if self._failure is None:
             try:
-                self._file.seek(self._position)
-                self._file.write(data)
+                self._put(data)
             except OSError as error:
                 self._failure = error
         self._position += size
         return size
+
+    def _put(self, data: Any) -> None:
+        self._file.seek(self._position)
+        self._file.write(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         if whence == io.SEEK_END:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +29,7 @@ class Codes(NamedTuple):
     y_test: NDArray[np.int64]
 
 
-def make_codes(classes: int, *, rows: int = 240, width: int = 24, noise: float = 1.0) -> Codes:
+def _codes(classes: int, *, rows: int = 240, width: int = 24, noise: float = 1.0) -> Codes:
     rng = np.random.default_rng(classes)
     y = np.arange(rows) % classes
     centres = rng.normal(size=(classes, width)) * 2
@@ -39,35 +40,58 @@ def make_codes(classes: int, *, rows: int = 240, width: int = 24, noise: float =
     return Codes(X[:a], y[:a], X[a:b], y[a:b], X[b:], y[b:])
 
 
-def fitted(kind: HeadKind, codes: Codes, **changes: object) -> Head:
+def _fit(kind: HeadKind, codes: Codes, **changes: object) -> Head:
     head = build(kind, seed=1, **{**PARAMETERS[kind], **changes})
     return head.fit(codes.X, codes.y, n_classes=int(codes.y.max()) + 1)
 
 
-def make_space() -> Space:
-    return Space(
-        backbone="tiny",
-        weights_sha256={"avg": "0" * 64},
-        layers={"avg": (24,)},
-        pooling={"avg": "none"},
-        size=32,
-        resize="crop",
-        kernel="bicubic",
-        colour="rgb",
-        alpha="white",
-        exif="upright",
-        depth16="high byte",
-        preprocessing="tf",
-    )
+SPACE = Space(
+    backbone="tiny",
+    weights_sha256={"avg": "0" * 64},
+    layers={"avg": (24,)},
+    pooling={"avg": "none"},
+    size=32,
+    resize="crop",
+    kernel="bicubic",
+    colour="rgb",
+    alpha="white",
+    exif="upright",
+    depth16="high byte",
+    preprocessing="tf",
+)
 
 
-def make_card(classes: tuple[str, ...] = ("cat", "caf\udce9", "=dog")) -> Card:
+@pytest.fixture(scope="session")
+def three_classes() -> Codes:
+    return _codes(3)
+
+
+@pytest.fixture(scope="session")
+def two_classes() -> Codes:
+    return _codes(2)
+
+
+@pytest.fixture(scope="session")
+def fit() -> Callable[..., Head]:
+    """Fit a small head of a kind: fit(kind, codes)."""
+    return _fit
+
+
+@pytest.fixture(scope="session")
+def heads(three_classes: Codes) -> dict[HeadKind, Head]:
+    """One fitted head of each kind; not to be changed."""
+    return {kind: _fit(kind, three_classes) for kind in HeadKind}
+
+
+@pytest.fixture
+def card() -> Card:
+    """Describe the heads of `heads`; one class is named by a byte that is no text."""
     return Card(
-        classes=classes,
+        classes=("cat", "caf\udce9", "=dog"),
         layer="avg",
         pool="avg",
         shape=(24,),
-        space=make_space(),
+        space=SPACE,
         weights={"source": "random", "seed": 0},
         batch_size=8,
         scores={"validation": {"accuracy": 0.5, "images": 60}},
@@ -76,18 +100,3 @@ def make_card(classes: tuple[str, ...] = ("cat", "caf\udce9", "=dog")) -> Card:
         trained_on={"train": 120},
         probe=np.random.default_rng(0).random((8, 24), dtype=np.float32),
     )
-
-
-@pytest.fixture(scope="session")
-def three_classes() -> Codes:
-    return make_codes(3)
-
-
-@pytest.fixture(scope="session")
-def two_classes() -> Codes:
-    return make_codes(2)
-
-
-@pytest.fixture(scope="session")
-def heads(three_classes: Codes) -> dict[HeadKind, Head]:
-    return {kind: fitted(kind, three_classes) for kind in HeadKind}

@@ -1,0 +1,50 @@
+"""What tests of several rooms share: a folder of small images, a backbone of three layers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline import backbones
+from tests.tiny import TINY
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real data beside the checkout."""
+    beside = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("PIPELINE_TEST_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no test data at {folder} (PIPELINE_TEST_DATA names another place)")
+    return folder
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a backbone of three layers, in the table for the length of a test."""
+    table = {**backbones.TABLE, TINY.name: TINY}
+    monkeypatch.setattr("pipeline.backbones._table.TABLE", table)
+    return TINY.name
+
+
+@pytest.fixture
+def make_photos(tmp_path: Path) -> Callable[..., Path]:
+    """Make class folders of small images whose colour tells their class."""
+
+    def make(name: str = "photos", *, classes: int = 3, each: int = 8, seed: int = 0) -> Path:
+        random = np.random.default_rng(seed)
+        for label in range(classes):
+            folder = tmp_path / name / f"class_{label}"
+            folder.mkdir(parents=True)
+            for number in range(each):
+                pixels = random.integers(0, 60, (40, 30 + number, 3))
+                pixels[..., label % 3] += 150
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number:03d}.png")
+        return tmp_path / name
+
+    return make

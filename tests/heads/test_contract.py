@@ -1,0 +1,193 @@
+"""What holds for every kind of head."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from pipeline.choices import HeadKind
+from pipeline.errors import HeadError
+from pipeline.heads import MlpConfig, build
+
+KINDS = list(HeadKind)
+WITH_PROBABILITIES = [HeadKind.softmax, HeadKind.mlp]
+
+
+def quick(kind):
+    """A head that has learned nothing yet and would learn fast."""
+    if kind is HeadKind.mlp:
+        return build(kind, config=MlpConfig(hidden=(4,), epochs=2))
+    return build(kind, C=0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+class TestEveryKind:
+    def test_constructor_only_remembers(self, kind):
+        head = build(kind, seed=7)
+        assert head.seed == 7
+        assert head.kind is kind
+        assert not [name for name in vars(head) if name.endswith("_")]
+
+    def test_fit_returns_itself_and_learns(self, kind, heads, three_classes):
+        head = heads[kind]
+        assert head.n_classes_ == 3
+        assert head.n_features_ == 24
+        assert (head.predict(three_classes.X_test) == three_classes.y_test).mean() > 0.9
+
+    def test_fit_returns_self(self, kind, two_classes):
+        head = quick(kind)
+        assert head.fit(two_classes.X, two_classes.y, n_classes=2) is head
+
+    def test_one_column_per_class_and_the_highest_wins(self, kind, heads, three_classes):
+        decision = heads[kind].decision(three_classes.X_test)
+        assert decision.shape == (60, 3)
+        assert np.array_equal(decision.argmax(axis=1), heads[kind].predict(three_classes.X_test))
+        assert np.array_equal(
+            heads[kind].scores(three_classes.X_test).argmax(axis=1), decision.argmax(axis=1)
+        )
+
+    def test_two_classes_have_two_columns(self, kind, fit, two_classes):
+        head = fit(kind, two_classes)
+        decision = head.decision(two_classes.X_test)
+        assert decision.shape == (60, 2)
+        assert (decision.argmax(axis=1) == two_classes.y_test).mean() > 0.9
+        if kind is not HeadKind.mlp:
+            assert_allclose(decision[:, 0], -decision[:, 1])
+
+    def test_same_seed_same_head(self, kind, fit, heads, three_classes):
+        again = fit(kind, three_classes)
+        for name, array in heads[kind].arrays().items():
+            assert np.array_equal(array, again.arrays()[name]), name
+
+    def test_one_image_at_a_time_gives_the_same_scores(self, kind, heads, three_classes):
+        X = three_classes.X_test[:5]
+        single = np.concatenate([heads[kind].scores(X[i : i + 1]) for i in range(5)])
+        assert_allclose(single, heads[kind].scores(X), rtol=1e-9, atol=1e-12)
+
+    def test_no_images_give_no_scores(self, kind, heads):
+        assert heads[kind].scores(np.zeros((0, 24))).shape == (0, 3)
+
+    def test_parameters_are_json(self, kind, heads):
+        parameters = heads[kind].parameters
+        assert json.loads(json.dumps(parameters, allow_nan=False)) == parameters
+
+    def test_rebuilt_from_its_arrays_it_decides_alike(self, kind, heads, three_classes):
+        head = heads[kind]
+        again = type(head).from_arrays(head.parameters, head.arrays())
+        assert np.array_equal(
+            again.decision(three_classes.X_test), head.decision(three_classes.X_test)
+        )
+        assert again.parameters == head.parameters
+
+    def test_arrays_that_do_not_belong_together_are_refused(self, kind, heads):
+        head = heads[kind]
+        arrays = {**head.arrays(), "scale": np.ones(23)}
+        with pytest.raises(HeadError, match="expected"):
+            type(head).from_arrays(head.parameters, arrays)
+
+    def test_a_class_without_training_images_is_never_the_answer(self, kind, two_classes):
+        head = quick(kind)
+        X_val, y_val = two_classes.X_val, two_classes.y_val * 2
+        head.fit(two_classes.X, two_classes.y * 2, X_val=X_val, y_val=y_val, n_classes=4)
+        decision = head.decision(two_classes.X_test)
+        assert decision.shape == (60, 4)
+        assert np.isfinite(decision).all()
+        if kind is not HeadKind.mlp:  # an untrained mlp may still be undecided
+            assert set(decision.argmax(axis=1)) == {0, 2}
+
+    def test_validation_is_measured(self, kind, three_classes):
+        codes = three_classes
+        head = quick(kind).fit(codes.X, codes.y, X_val=codes.X_val, y_val=codes.y_val, n_classes=3)
+        assert head.validation_["images"] == 60
+        assert 0 <= head.validation_["accuracy"] <= 1
+        assert head.validation_["how"] == "validation images"
+
+    def test_progress_ends_at_its_total(self, kind, three_classes):
+        steps = []
+        head = quick(kind) if kind is HeadKind.mlp else build(kind, C="auto")
+        codes = three_classes
+        head.fit(codes.X, codes.y, n_classes=3, progress=lambda *step: steps.append(step))
+        assert steps[-1][0] == steps[-1][1]
+        assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+
+    def test_codes_of_one_constant_column_and_dead_columns(self, kind):
+        X = np.zeros((20, 6), dtype=np.float32)
+        X[:, 1], X[10:, 2] = 5, 1
+        y = np.repeat([0, 1], 10)
+        head = build(kind).fit(X, y, n_classes=2)
+        assert np.isfinite(head.decision(X + 100)).all()
+        if kind is not HeadKind.mlp:
+            assert (head.predict(X) == y).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+class TestBadInput:
+    def test_before_fit(self, kind):
+        with pytest.raises(HeadError, match="call fit first"):
+            build(kind).decision(np.zeros((1, 3)))
+
+    def test_one_class(self, kind, three_classes):
+        y = np.zeros(120, dtype=int)
+        with pytest.raises(HeadError, match="at least two classes, found 1"):
+            quick(kind).fit(three_classes.X, y, n_classes=3)
+
+    def test_no_images(self, kind):
+        with pytest.raises(HeadError, match="at least two classes, found 0"):
+            quick(kind).fit(np.zeros((0, 3)), np.zeros(0, dtype=int), n_classes=2)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    def test_the_first_row_that_is_no_number_is_named(self, kind, value, heads, three_classes):
+        X = three_classes.X.copy()
+        X[[17, 30], 3] = value
+        with pytest.raises(HeadError, match="row 17 of the training codes"):
+            quick(kind).fit(X, three_classes.y, n_classes=3)
+        with pytest.raises(HeadError, match="row 17 of the given codes"):
+            heads[kind].predict(X)
+
+    def test_another_width(self, kind, heads):
+        with pytest.raises(HeadError, match="expected codes of 24 numbers per image, found 23"):
+            heads[kind].decision(np.zeros((1, 23)))
+
+    def test_maps(self, kind, three_classes):
+        with pytest.raises(HeadError, match="pool maps of codes first"):
+            quick(kind).fit(np.zeros((120, 2, 2, 6)), three_classes.y, n_classes=3)
+
+    @pytest.mark.parametrize(
+        ("y", "message"),
+        [
+            (np.zeros(119, dtype=int), "one label for each of the 120"),
+            (np.zeros(120), "expected integers"),
+            (np.full(120, 3), "from 0 to 2, found 3 to 3"),
+            (np.full(120, -1), "from 0 to 2, found -1 to -1"),
+        ],
+    )
+    def test_labels(self, kind, y, message, three_classes):
+        with pytest.raises(HeadError, match=message):
+            quick(kind).fit(three_classes.X, y, n_classes=3)
+
+    def test_unknown_parameter(self, kind):
+        with pytest.raises(HeadError, match="found 'gamma'"):
+            build(kind, gamma=1)
+
+
+@pytest.mark.parametrize("kind", WITH_PROBABILITIES)
+@given(size=st.floats(0, 2.0**100, width=32))
+@settings(max_examples=25, deadline=None)
+def test_probabilities_sum_to_one_however_large_the_codes(kind, size, heads):
+    X = np.random.default_rng(0).random((5, 24)).astype(np.float32) * np.float32(size)
+    probabilities = heads[kind].predict_proba(X)
+    assert (probabilities >= 0).all()
+    assert_allclose(probabilities.sum(axis=1), 1)
+
+
+def test_an_svm_says_that_it_has_no_probabilities(heads, three_classes):
+    head = heads[HeadKind.svm]
+    assert head.score_kind == "margin"
+    with pytest.raises(HeadError, match="--kind softmax"):
+        head.predict_proba(three_classes.X)
+    assert np.array_equal(head.scores(three_classes.X), head.decision(three_classes.X))

@@ -1,0 +1,269 @@
+"""Heads on disk: what is written is read; what is damaged is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import suppress
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+
+from pipeline import files
+from pipeline.choices import HeadKind
+from pipeline.errors import HeadDamaged, HeadError, HeadNotFound, OutputError
+from pipeline.heads import Card, build, load, save
+
+KINDS = list(HeadKind)
+
+
+@pytest.fixture
+def saved(tmp_path, heads, card):
+    """A folder with a saved svm."""
+    save(tmp_path / "head", heads[HeadKind.svm], card)
+    return tmp_path / "head"
+
+
+def same_card(one: Card, other: Card) -> bool:
+    return np.array_equal(one.probe, other.probe) and replace(one, probe=None) == replace(
+        other, probe=None
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_round_trip(kind, heads, card, three_classes, tmp_path):
+    save(tmp_path / "a" / "b", heads[kind], card)
+    again = load(tmp_path / "a" / "b")
+    X = three_classes.X_test
+    assert np.array_equal(again.head.decision(X), heads[kind].decision(X))
+    assert again.head.parameters == heads[kind].parameters
+    assert again.head.history_ == heads[kind].history_
+    assert again.head.validation_ == heads[kind].validation_
+    assert again.directory == tmp_path / "a" / "b"
+    assert same_card(again.card, card)
+    assert again.card.space.space_id == card.space.space_id
+
+
+def test_head_json_says_it_all(saved):
+    description = json.loads((saved / "head.json").read_text())
+    assert {
+        *("format", "kind", "parameters", "classes", "layer", "pool", "shape", "space"),
+        *("space_id", "weights", "batch_size", "scores", "seed", "versions", "trained_on"),
+        *("history", "validation", "payload", "payload_sha256", "checksum"),
+    } == set(description)
+    assert description["payload"] == f"weights-{description['payload_sha256'][:12]}.h5"
+    assert sorted(path.name for path in saved.iterdir()) == ["head.json", description["payload"]]
+
+
+def test_codes_of_unknown_origin(heads, card, tmp_path):
+    save(tmp_path, heads[HeadKind.svm], replace(card, space=None, probe=None, pool=None))
+    again = load(tmp_path).card
+    assert (again.space, again.probe, again.pool) == (None, None, None)
+
+
+def test_attachments_are_written_beside(heads, card, tmp_path):
+    save(tmp_path, heads[HeadKind.svm], card, attachments={"curves.png": b"png"})
+    assert (tmp_path / "curves.png").read_bytes() == b"png"
+
+
+def test_a_new_head_replaces_the_old_one_and_its_payload(saved, heads, card):
+    (saved / ".head.json.0123abcd.tmp").write_text("left by a process that was killed")
+    (saved / "notes.txt").write_text("mine")
+    save(saved, heads[HeadKind.mlp], card)
+    assert load(saved).head.kind is HeadKind.mlp
+    assert len(list(saved.glob("weights-*.h5"))) == 1
+    assert not list(saved.glob(".*.tmp"))
+    assert (saved / "notes.txt").exists()
+
+
+def test_only_fitted_heads_with_their_classes_are_saved(heads, card, tmp_path):
+    with pytest.raises(HeadError, match="call fit first"):
+        save(tmp_path / "head", build(HeadKind.svm), card)
+    with pytest.raises(HeadError, match="names of 3 classes, found 2"):
+        save(tmp_path / "head", heads[HeadKind.svm], replace(card, classes=("cat", "dog")))
+    assert not (tmp_path / "head").exists()
+
+
+def test_a_file_in_the_way(heads, card, tmp_path):
+    (tmp_path / "head").write_text("")
+    with pytest.raises(OutputError, match="choose another --out"):
+        save(tmp_path / "head", heads[HeadKind.svm], card)
+
+
+class TestInterrupted:
+    """At whatever call the process stops, the old head or the new one is there, whole."""
+
+    @pytest.mark.parametrize("name", ["os.replace", "os.fsync", "pathlib.Path.unlink"])
+    @pytest.mark.parametrize("nth", range(4))
+    def test_a_call_fails(self, name, nth, saved, heads, card, monkeypatch, three_classes):
+        old = heads[HeadKind.svm].decision(three_classes.X)
+        new = heads[HeadKind.softmax].decision(three_classes.X)
+        module, attribute = name.rsplit(".", 1)
+        owner = os if module == "os" else type(saved).__mro__[1]
+        real, calls = getattr(owner, attribute), []
+
+        def failing(*arguments, **keywords):
+            calls.append(arguments)
+            if len(calls) == nth + 1:
+                raise KeyboardInterrupt
+            return real(*arguments, **keywords)
+
+        monkeypatch.setattr(owner, attribute, failing)
+        with suppress(KeyboardInterrupt):
+            save(saved, heads[HeadKind.softmax], card, attachments={"curves.png": b"png"})
+        monkeypatch.undo()
+
+        found = load(saved).head
+        expected = old if found.kind is HeadKind.svm else new
+        assert np.array_equal(found.decision(three_classes.X), expected)
+        save(saved, heads[HeadKind.softmax], card)
+        assert np.array_equal(load(saved).head.decision(three_classes.X), new)
+        assert len(list(saved.iterdir())) == (3 if (saved / "curves.png").exists() else 2)
+
+    def test_the_disk_gives_back_something_else(self, saved, heads, card, monkeypatch):
+        def write(path, data):
+            path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+
+        monkeypatch.setattr("pipeline.heads._saved.write_durably", write)
+        with pytest.raises(HeadDamaged, match="SHA-256"):
+            save(saved, heads[HeadKind.softmax], card)
+        assert load(saved).head.kind is HeadKind.svm
+
+
+class TestDamaged:
+    def test_nothing_there(self, tmp_path):
+        with pytest.raises(HeadNotFound, match=r"no head\.json; make one with fit-head"):
+            load(tmp_path / "nowhere")
+        (tmp_path / "file").write_text("")
+        with pytest.raises(HeadNotFound):
+            load(tmp_path / "file")
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"{",
+            b"[]",
+            b"{}",
+            b"\xff\xfe",
+            b"null",
+            b'{"format": 1}',
+            b"[" * 100_000,
+            b"\0" * 64,
+        ],
+    )
+    def test_garbage(self, saved, content):
+        (saved / "head.json").write_bytes(content)
+        with pytest.raises(HeadDamaged, match="fit it again or restore a copy") as caught:
+            load(saved)
+        assert caught.value.exit_code == 5
+
+    def test_no_payload(self, saved):
+        next(saved.glob("weights-*")).unlink()
+        with pytest.raises(HeadDamaged):
+            load(saved)
+
+    def test_every_truncation(self, saved):
+        for path in list(saved.iterdir()):
+            content = path.read_bytes()
+            for size in range(0, len(content) - 1, max(1, len(content) // 50)):
+                path.write_bytes(content[:size])
+                with pytest.raises(HeadDamaged):
+                    load(saved)
+            path.write_bytes(content)
+
+    def test_another_heads_payload(self, saved, heads, card, tmp_path):
+        save(tmp_path / "other", heads[HeadKind.softmax], card)
+        theirs = next((tmp_path / "other").glob("weights-*"))
+        shutil.copy(theirs, next(saved.glob("weights-*")))
+        with pytest.raises(HeadDamaged, match="SHA-256"):
+            load(saved)
+
+    def test_a_later_format(self, saved):
+        rewrite(saved, format=2)
+        with pytest.raises(HeadError, match=r"format 1, found 2 .* version of the pipeline"):
+            load(saved)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"kind": "forest"},
+            {"kind": "mlp"},
+            {"parameters": {}},
+            {"parameters": None},
+            {"classes": ["a"]},
+            {"classes": 3},
+            {"space": {}},
+            {"space_id": "0"},
+            {"shape": "wide"},
+            {"batch_size": None},
+            {"payload": "../../etc/passwd"},
+            {"payload": None},
+            {"payload_sha256": None},
+        ],
+    )
+    def test_nonsense_with_a_right_checksum(self, saved, changes):
+        rewrite(saved, **changes)
+        with pytest.raises(HeadDamaged):
+            load(saved)
+
+    @pytest.mark.parametrize("which", ["head.json", "weights-*.h5"])
+    def test_flipped_bits(self, saved, heads, card, which, three_classes):
+        rng = np.random.default_rng(0)
+        path = next(saved.glob(which))
+        whole = path.read_bytes()
+        expected = heads[HeadKind.svm].decision(three_classes.X)
+        refused = 0
+        for _ in range(300):
+            bad = bytearray(whole)
+            bad[rng.integers(len(bad))] ^= 1 << rng.integers(8)
+            path.write_bytes(bytes(bad))
+            try:
+                found = load(saved)
+            except HeadError:
+                refused += 1
+            else:  # white space, or a letter of an escape in another case
+                assert np.array_equal(found.head.decision(three_classes.X), expected)
+                assert same_card(found.card, card)
+        assert refused == 300 if which.startswith("weights") else refused > 200
+
+
+class TestHostile:
+    """A payload that vouches for itself and still wants more than it should."""
+
+    @pytest.mark.parametrize(
+        "fill",
+        [
+            lambda f: f.__setitem__("arrays/coef", h5py.ExternalLink("/etc/passwd", "/")),
+            lambda f: f.__setitem__("arrays/coef", h5py.SoftLink("/nowhere")),
+            lambda f: f.create_dataset("arrays/coef", (10**9, 10**6), "f8"),
+            lambda f: f.create_dataset(
+                "arrays/coef", (4000, 4000), "f8", chunks=True, compression="gzip", fillvalue=1
+            ),
+            lambda f: f.create_dataset("arrays/coef", data=["text"]),
+            lambda f: f.create_dataset("arrays/coef", data=np.ones((2, 24))),
+            lambda f: f.create_group("arrays/coef/more"),
+            lambda f: f.create_dataset("arrays", data=np.ones(3)),
+            lambda f: None,
+        ],
+    )
+    def test_payload(self, saved, fill):
+        content = files.hdf5_bytes(fill)
+        path = saved / "weights-000000000000.h5"
+        path.write_bytes(content)
+        rewrite(saved, payload=path.name, payload_sha256=files.sha256_file(path))
+        with pytest.raises(HeadDamaged):
+            load(saved)
+
+
+def rewrite(directory, **changes):
+    """Change head.json and let its checksum be right."""
+    import hashlib
+
+    description = {**json.loads((directory / "head.json").read_text()), **changes}
+    del description["checksum"]
+    digest = hashlib.sha256(files.canonical_json(description)).hexdigest()
+    (directory / "head.json").write_text(json.dumps({**description, "checksum": digest}))

@@ -1,0 +1,98 @@
+"""Plots are PNG files that Pillow can read, with something on them, and always the same."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.report import confusion_png, curves_png, score
+
+HISTORY = {
+    "accuracy": [0.3, 0.6, 0.7],
+    "loss": [2.0, 1.2, 0.9],
+    "val_accuracy": [0.5, 0.6, 0.65],
+    "val_loss": [1.5, 1.1, 1.0],
+}
+
+
+def picture(png):
+    image = Image.open(io.BytesIO(png))
+    image.load()
+    assert image.format == "PNG"
+    return np.asarray(image.convert("RGB")).astype(int)
+
+
+def report_of(k, name="class {}"):
+    rng = np.random.default_rng(k)
+    true = rng.integers(0, k, 40 * k)
+    pred = np.where(rng.random(40 * k) < 0.8, true, rng.integers(0, k, 40 * k))
+    return score(true, pred, classes=[name.format(i) for i in range(k)])
+
+
+@pytest.mark.parametrize("k", [2, 10, 26, 100])
+def test_confusion_from_two_to_a_hundred_classes(k):
+    pixels = picture(confusion_png(report_of(k)))
+    height, width, _ = pixels.shape
+    assert 400 < height < 3000
+    assert 400 < width < 3000
+    # Nothing is cut off: the rim is white.
+    for rim in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:]):
+        assert (rim == 255).all()
+    dark_blue = (pixels[..., 2] > 80) & (pixels[..., 0] < 60)
+    assert dark_blue.mean() > 0.005  # the diagonal
+
+
+def test_the_diagonal_runs_down_from_the_left():
+    pixels = picture(confusion_png(score([0] * 9 + [1] * 9, [0] * 18, classes=("a", "b"))))
+    dark = (pixels[..., 2] > 80) & (pixels[..., 0] < 60)
+    middle = pixels.shape[1] // 2
+    # Both true classes are predicted as the first: only the left column is dark.
+    assert dark[:, :middle].sum() > 5 * dark[:, middle : int(middle * 1.5)].sum()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "caf\udce9 {}",
+        "$x_{{{}}}^2$ and $",
+        "\N{CJK UNIFIED IDEOGRAPH-540D}{}",
+        "\x00{}\n",
+        "x" * 300 + "{}",
+        "<b>{}</b>",
+        "\N{ARABIC LETTER ALEF}{}",
+        "",
+    ],
+)
+def test_names_that_are_hard_to_draw(name):
+    picture(confusion_png(report_of(3, name)))
+
+
+def test_curves():
+    pixels = picture(curves_png(HISTORY))
+    only_train = picture(curves_png({"accuracy": [0.3, 0.6], "loss": [2.0, 1.2]}))
+    red = lambda image: ((image[..., 0] > 220) & (image[..., 1] < 140)).sum()  # noqa: E731
+    assert red(pixels) > 100
+    assert red(only_train) == 0
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 100])
+def test_curves_of_any_length(epochs):
+    picture(curves_png({name: values[:1] * epochs for name, values in HISTORY.items()}))
+
+
+def test_the_same_numbers_give_the_same_bytes_whatever_the_users_style():
+    import matplotlib
+
+    report = report_of(4)
+    plots = confusion_png(report), curves_png(HISTORY)
+    with matplotlib.rc_context({"axes.facecolor": "red", "text.usetex": True, "font.size": 30}):
+        assert (confusion_png(report), curves_png(HISTORY)) == plots
+
+
+def test_pyplot_is_never_loaded():
+    confusion_png(report_of(2))
+    assert "matplotlib.pyplot" not in sys.modules

@@ -1,0 +1,104 @@
+"""Metrics against scikit-learn and by hand."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from pipeline.report import most_confused, score
+
+CLASSES = ("cat", "dog", "eel")
+TRUE = [0, 0, 0, 1, 1, 2]
+PRED = [0, 0, 1, 1, 0, 1]
+
+
+def test_by_hand():
+    report = score(TRUE, PRED, classes=CLASSES)
+    assert report.images == 6
+    assert report.accuracy == 0.5
+    assert report.confusion == ((2, 1, 0), (1, 1, 0), (0, 1, 0))
+    assert report.baseline == 0.5
+    assert report.balanced_accuracy == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
+    cat, dog, eel = report.classes
+    assert (cat.precision, cat.recall, cat.support) == (
+        pytest.approx(2 / 3),
+        pytest.approx(2 / 3),
+        3,
+    )
+    assert (dog.precision, dog.recall, dog.support) == (pytest.approx(1 / 3), 0.5, 2)
+    assert (eel.precision, eel.recall, eel.f1, eel.support) == (0, 0, 0, 1)
+    # Wilson's interval for 3 of 6: (p + z²/2n ± z √(p(1-p)/n + z²/4n²)) / (1 + z²/n), z = 1.96
+    assert report.accuracy_interval == pytest.approx((0.1876, 0.8124), abs=1e-4)
+    assert report.top5_accuracy is None
+
+
+@given(st.integers(2, 8), st.integers(1, 60), st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_equals_scikit_learn(k, n, seed):
+    rng = np.random.default_rng(seed)
+    true, scores = rng.integers(0, k, n), rng.random((n, k))
+    pred = scores.argmax(axis=1)
+    report = score(true, pred, classes=[f"class {i}" for i in range(k)], scores=scores)
+    labels = np.arange(k)
+    assert np.array_equal(report.confusion, metrics.confusion_matrix(true, pred, labels=labels))
+    assert report.accuracy == pytest.approx(metrics.accuracy_score(true, pred))
+    expected = metrics.precision_recall_fscore_support(true, pred, labels=labels, zero_division=0)
+    found = [(c.precision, c.recall, c.f1, c.support) for c in report.classes]
+    assert np.allclose(np.transpose(expected), found)
+    # scikit-learn, without `labels`, averages the classes that occur.
+    macro_f1 = metrics.f1_score(true, pred, average="macro", zero_division=0)
+    assert report.macro_f1 == pytest.approx(macro_f1)
+    recalls = metrics.recall_score(
+        true, pred, labels=np.unique(true), average=None, zero_division=0
+    )
+    assert report.balanced_accuracy == pytest.approx(recalls.mean())
+    if k > 5:
+        top = metrics.top_k_accuracy_score(true, scores, k=5, labels=labels)
+        assert report.top5_accuracy == pytest.approx(top)
+    else:
+        assert report.top5_accuracy is None
+
+
+def test_classes_without_images_do_not_drag_the_means_down():
+    report = score([0, 1], [0, 1], classes=("a", "b", "c"))
+    assert report.balanced_accuracy == report.macro_f1 == 1
+
+
+def test_is_json():
+    report = score(TRUE, PRED, classes=("cat", "caf\udce9", "=eel"), score_kind="margin")
+    plain = report.to_json()
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert plain["classes"][0]["name"] == "cat"
+    assert plain["score_kind"] == "margin"
+
+
+def test_most_confused():
+    report = score([0, 0, 1, 1, 1, 2], [1, 1, 0, 0, 2, 2], classes=CLASSES)
+    assert most_confused(report, 2) == [("cat", "dog", 2), ("dog", "cat", 2)]
+    assert most_confused(report, 9)[2:] == [("dog", "eel", 1)]
+    assert most_confused(score([0, 1], [0, 1], classes=CLASSES)) == []
+
+
+@pytest.mark.parametrize(
+    ("true", "pred", "message"),
+    [
+        ([], [], "at least one image"),
+        ([0, 1], [0], "found shapes"),
+        ([0], [3], "from 0 to 2"),
+        ([-1], [0], "from 0 to 2"),
+        ([0.0], [0.0], "whole numbers"),
+    ],
+)
+def test_labels_that_do_not_fit(true, pred, message):
+    with pytest.raises(ValueError, match=message):
+        score(true, pred, classes=CLASSES)
+
+
+def test_scores_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"expected scores of shape \(6, 3\), found \(6, 2\)"):
+        score(TRUE, PRED, classes=CLASSES, scores=np.zeros((6, 2)))

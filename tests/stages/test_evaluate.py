@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, confusion_matrix
+
+import pipeline
+from pipeline import HeadKind, Split, heads, store
+from pipeline.errors import HeadError, HeadNotFound, SpaceMismatch, StoreIncomplete
+
+
+def test_the_scores_are_those_of_scikit_learn(cached: Path, svm: Path, tmp_path: Path) -> None:
+    result = pipeline.evaluate(svm, cached, out=tmp_path / "r")
+    opened = store.open_store(cached)
+    rows = store.rows_of(opened, Split.test)
+    decided = heads.load(svm).head.decision(store.read_rows(opened, "avg", rows)).argmax(axis=1)
+    truth = opened.labels[rows]
+    assert result.report.accuracy == accuracy_score(truth, decided)
+    np.testing.assert_array_equal(result.report.confusion, confusion_matrix(truth, decided))
+
+
+def test_the_report_on_disk(cached: Path, svm: Path, tmp_path: Path) -> None:
+    result = pipeline.evaluate(svm, cached, split=Split.val, out=tmp_path / "r")
+    plain = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert plain["split"] == "val"
+    assert plain["accuracy"] == result.report.accuracy
+    assert (tmp_path / "r" / "confusion.csv").read_text().count("\n") == 4
+    assert (tmp_path / "r" / "confusion.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_neither_photos_nor_backbone_are_needed(
+    cached: Path, svm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(tmp_path / "photos")
+    monkeypatch.setattr("pipeline.backbones.load", None)
+    pipeline.evaluate(svm, cached, out=tmp_path / "r")
+
+
+def test_codes_of_another_space_are_refused_by_the_field_that_differs(
+    tiny: str, svm: Path, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    photos = make_photos("other")
+    pipeline.extract(
+        photos, out=tmp_path / "wide", backbone=tiny, weights="random", size=40, layers=["avg"]
+    )
+    with pytest.raises(SpaceMismatch, match="size: 32 against 40"):
+        pipeline.evaluate(svm, tmp_path / "wide", out=tmp_path / "r")
+    pipeline.extract(photos, out=tmp_path / "top", backbone=tiny, weights="random", layers=["top"])
+    with pytest.raises(SpaceMismatch, match="layers: avg 8 against none"):
+        pipeline.evaluate(svm, tmp_path / "top", out=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_the_same_layer_cached_beside_others_is_the_same_space(
+    tiny: str, svm: Path, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    pipeline.extract(
+        make_photos("other"), out=tmp_path / "s", backbone=tiny, weights="random", test=0.5
+    )
+    pipeline.evaluate(svm, tmp_path / "s", out=tmp_path / "r")
+
+
+def test_a_class_that_the_head_never_saw_counts_as_an_error_and_is_told(
+    tiny: str, svm: Path, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    photos = make_photos("other")
+    (photos / "class_2").rename(photos / "unicorn")
+    pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random", test=0.5)
+    told: list[str] = []
+    result = pipeline.evaluate(svm, tmp_path / "s", out=tmp_path / "r", tell=told.append)
+    unicorn = result.report.classes[result.report.names.index("unicorn")]
+    assert unicorn.support > 0
+    assert unicorn.recall == 0
+    assert any("unicorn" in sentence for sentence in told)
+
+
+def test_an_unfinished_store(cached: Path, svm: Path, tmp_path: Path) -> None:
+    (cached / "table.h5").unlink()
+    with pytest.raises(StoreIncomplete):
+        pipeline.evaluate(svm, cached, out=tmp_path / "r")
+
+
+def test_nothing_to_score(
+    tiny: str, svm: Path, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    pipeline.extract(make_photos("o"), out=tmp_path / "s", backbone=tiny, weights="random", test=0)
+    with pytest.raises(HeadError, match=r"split 'test' of .*, found none"):
+        pipeline.evaluate(svm, tmp_path / "s", out=tmp_path / "r")
+
+
+def test_no_head(cached: Path, tmp_path: Path) -> None:
+    with pytest.raises(HeadNotFound):
+        pipeline.evaluate(tmp_path / "none", cached)
+
+
+def test_heads_of_several_kinds_are_scored_on_the_same_rows(cached: Path, tmp_path: Path) -> None:
+    counts = {
+        pipeline.evaluate(
+            pipeline.fit_head(cached, kind=kind, out=tmp_path / kind, C=1.0).head,
+            cached,
+            out=tmp_path / "r",
+        ).report.images
+        for kind in (HeadKind.svm, HeadKind.softmax)
+    }
+    assert len(counts) == 1

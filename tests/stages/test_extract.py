@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+import pipeline
+from pipeline import backbones, store
+from pipeline.errors import (
+    BackboneError,
+    Interrupted,
+    ResourceError,
+    SourceError,
+    SpaceMismatch,
+    StoreIncomplete,
+)
+
+Photos = Callable[..., Path]
+
+
+def test_the_codes_are_those_of_the_network_on_the_decoded_image(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    """Row by row against Keras itself, called by hand on pixels that Pillow resized."""
+    photos = make_photos()
+    result = pipeline.extract(
+        photos, out=tmp_path / "s", backbone=tiny, weights="random", resize=pipeline.Resize.squash
+    )
+    network = backbones.load(backbones.find(tiny), weights="random", layers=["avg"])
+    opened = store.open_store(tmp_path / "s")
+    rows = np.arange(result.ok)
+    read = store.read_rows(opened, "avg", rows)
+    for path, codes in zip(opened.paths(rows), read, strict=True):
+        with Image.open(photos / os.fsdecode(path)) as image:
+            pixels = np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC))
+        np.testing.assert_array_equal(codes, network(pixels[None])["avg"][0])
+    names = [os.fsdecode(path).split("/")[0] for path in opened.paths(rows)]
+    assert [opened.classes[label] for label in opened.labels] == names
+
+
+def test_what_it_returns(tiny: str, make_photos: Photos, tmp_path: Path) -> None:
+    result = pipeline.extract(
+        make_photos(), out=tmp_path / "s", backbone=tiny, weights="random", layers=["top", "conv"]
+    )
+    assert (result.scanned, result.ok, result.rejected, result.pending) == (24, 24, 0, 0)
+    assert result.complete
+    assert result.layers == {"top": (8, 8, 8), "conv": (16, 16, 4)}
+    assert result.classes == ("class_0", "class_1", "class_2")
+    assert sum(result.splits.values()) == 24
+    assert (result.computed, result.reused) == (24, 0)
+
+
+def test_a_second_run_has_nothing_to_do_and_loads_no_network(
+    tiny: str, make_photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = make_photos()
+    # A file as fresh as these proves nothing by its times; old ones are not even read again.
+    for path in photos.rglob("*.png"):
+        os.utime(path, ns=(0, 0))
+    monkeypatch.setattr("pipeline.store._writer._FRESH_NS", -(10**18))
+    first = pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random")
+    monkeypatch.setattr(backbones, "load", None)
+    monkeypatch.setattr("pipeline.images.stream", None)
+    again = pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random")
+    assert (again.computed, again.reused) == (0, 24)
+    assert again.space_id == first.space_id
+
+
+def test_renamed_is_a_hit_edited_is_a_miss_deleted_is_gone(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    photos = make_photos()
+
+    def run() -> pipeline.stages.extract.Extraction:  # type: ignore[name-defined]
+        return pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random")
+
+    run()
+    (photos / "class_0" / "000.png").rename(photos / "class_1" / "renamed.png")
+    shutil.copy(photos / "class_0" / "001.png", photos / "class_2" / "copy.png")
+    Image.new("RGB", (9, 9)).save(photos / "class_0" / "002.png")
+    (photos / "class_0" / "003.png").unlink()
+    result = run()
+    assert result.computed == 1
+    assert result.ok == 24
+    opened = store.open_store(tmp_path / "s")
+    labels = dict(zip(opened.paths(np.arange(24)), opened.labels, strict=True))
+    assert labels[b"class_1/renamed.png"] == 1
+    assert b"class_0/003.png" not in labels
+
+
+def test_bad_images_are_rejected_with_reasons_and_cost_nothing_else(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    photos = make_photos()
+    (photos / "class_0" / "empty.jpg").touch()
+    whole = (photos / "class_1" / "000.png").read_bytes()
+    (photos / "class_1" / "cut.png").write_bytes(whole[:200])
+    (photos / "class_2" / "page.jpg").write_text("<html>404</html>")
+    result = pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random")
+    assert (result.ok, result.rejected, result.scanned) == (24, 3, 27)
+    assert result.rejected > result.rejected_allowed
+    assert result.complete
+    listed = (tmp_path / "s" / "rejected.csv").read_text()
+    for name in ("class_0/empty.jpg", "class_1/cut.png", "class_2/page.jpg"):
+        assert name in listed
+    again = pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random")
+    assert (again.computed, again.rejected) == (0, 3)
+
+
+def test_a_failing_disk_leaves_images_pending_and_the_next_run_takes_them(
+    tiny: str, make_photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = make_photos()
+    real = os.open
+
+    def fail(path, *args, **kwargs):  # type: ignore[no-untyped-def]
+        if os.fsencode(path).endswith(b"005.png"):
+            raise OSError(errno.EIO, "Input/output error")
+        return real(path, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        result = pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random")
+    assert (result.ok, result.pending, result.rejected) == (21, 3, 0)
+    assert not result.complete
+    with pytest.raises(StoreIncomplete):
+        store.open_store(tmp_path / "s")
+    again = pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random")
+    assert (again.computed, again.ok, again.complete) == (3, 24, True)
+
+
+def test_ctrl_c_keeps_what_was_computed(tiny: str, make_photos: Photos, tmp_path: Path) -> None:
+    photos = make_photos()
+
+    def press(done: int, total: int) -> None:
+        if done == 10:
+            raise KeyboardInterrupt
+
+    options = {"out": tmp_path / "s", "backbone": tiny, "weights": "random", "batch_size": 4}
+    with pytest.raises(Interrupted, match="8 of 24 images have their codes; run the same command"):
+        pipeline.extract(photos, progress=press, **options)
+    with pytest.raises(StoreIncomplete):
+        store.open_store(tmp_path / "s")
+    again = pipeline.extract(photos, **options)
+    assert (again.computed, again.ok) == (16, 24)
+
+
+@pytest.mark.parametrize("stop", [1, 7, 13, 23])
+def test_an_interrupted_run_ends_in_the_very_bytes_of_one_that_was_not(
+    tiny: str, make_photos: Photos, tmp_path: Path, stop: int
+) -> None:
+    photos = make_photos()
+
+    def press(done: int, total: int) -> None:
+        if done == stop:
+            raise KeyboardInterrupt
+
+    options = {"backbone": tiny, "weights": "random", "batch_size": 4}
+    with pytest.raises(Interrupted):
+        pipeline.extract(photos, out=tmp_path / "a", progress=press, **options)
+    for name in ("a", "b"):
+        pipeline.extract(photos, out=tmp_path / name, **options)
+        pipeline.pack(tmp_path / name, tmp_path / f"{name}.h5")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"size": 40}, "size: 32 there, 40 asked for"),
+        ({"layers": ["top"]}, "pooling"),
+        ({"resize": pipeline.Resize.pad}, "resize: crop there, pad asked for"),
+        ({"backbone": "mobilenetv2"}, "backbone: tiny there, mobilenetv2 asked for"),
+    ],
+)
+def test_a_store_never_mixes_spaces(
+    tiny: str, make_photos: Photos, tmp_path: Path, change: dict[str, object], field: str
+) -> None:
+    photos = make_photos()
+    options: dict[str, object] = {"out": tmp_path / "s", "backbone": tiny, "weights": "random"}
+    pipeline.extract(photos, **options)
+    with pytest.raises(SpaceMismatch, match=field):
+        pipeline.extract(photos, **{**options, **change})
+
+
+def test_other_weights_under_the_same_name_are_found_out(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    from keras import utils
+
+    from tests.tiny import build
+
+    photos, path = make_photos(), tmp_path / "w.weights.h5"
+    options = {"out": tmp_path / "s", "backbone": tiny, "weights": str(path)}
+    utils.set_random_seed(1)
+    build(input_shape=(32, 32, 3)).save_weights(path)
+    pipeline.extract(photos, **options)
+    utils.set_random_seed(2)
+    build(input_shape=(32, 32, 3)).save_weights(path)
+    with pytest.raises(SpaceMismatch, match="weights_sha256"):
+        pipeline.extract(photos, **options)
+
+
+def test_a_machine_that_computes_something_else_is_found_out(
+    tiny: str, make_photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same weights and versions, and a broken kernel: only the probe can tell."""
+    photos = make_photos()
+    options = {"out": tmp_path / "s", "backbone": tiny, "weights": "random"}
+    pipeline.extract(photos, **options)
+    make_photos("more", seed=1)
+    for path in (tmp_path / "more").rglob("*.png"):
+        path.rename(photos / path.parent.name / f"more{path.name}")
+    real = backbones.Network.__call__
+    monkeypatch.setattr(
+        backbones.Network,
+        "__call__",
+        lambda self, pixels: {name: -codes for name, codes in real(self, pixels).items()},
+    )
+    with pytest.raises(SpaceMismatch, match="the probe images"):
+        pipeline.extract(photos, **options)
+
+
+def test_a_network_that_gives_nan_has_its_rows_rejected(
+    tiny: str, make_photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = backbones.Network.__call__
+
+    def poisoned(self, pixels):  # type: ignore[no-untyped-def]
+        codes = {name: block.copy() for name, block in real(self, pixels).items()}
+        if len(pixels) != 8:  # the probe stays sound
+            codes["avg"][2, 0] = np.nan
+        return codes
+
+    monkeypatch.setattr(backbones.Network, "__call__", poisoned)
+    result = pipeline.extract(
+        make_photos(), out=tmp_path / "s", backbone=tiny, weights="random", batch_size=24
+    )
+    assert (result.ok, result.rejected) == (23, 1)
+    assert "NaN" in (tmp_path / "s" / "rejected.csv").read_text()
+
+
+def test_too_little_room_is_said_before_any_work(
+    tiny: str, make_photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "free_bytes", lambda folder: 100)
+    with pytest.raises(ResourceError, match="24 images need up to") as caught:
+        pipeline.extract(make_photos(), out=tmp_path / "s", backbone=tiny, weights="random")
+    assert caught.value.exit_code == 4
+
+
+def test_nothing_is_left_behind_by_a_wrong_request(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    photos = make_photos()
+    for wrong, error in (
+        ({"layers": ["tpo"]}, BackboneError),
+        ({"weights": str(tmp_path / "none.h5")}, BackboneError),
+        ({"val": 0.7, "test": 0.5}, SourceError),
+        ({"max_rejected": "few"}, SourceError),
+        ({"limit": "some"}, SourceError),
+    ):
+        options = {"backbone": tiny, "weights": "random", **wrong}
+        with pytest.raises(error):
+            pipeline.extract(photos, out=tmp_path / "s", **options)
+        assert not (tmp_path / "s").exists()
+
+
+def test_identical_images_on_both_sides_of_given_splits_are_told(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    photos = make_photos()
+    for split in ("train", "test"):
+        shutil.copytree(photos, tmp_path / "split" / split)
+    told: list[str] = []
+    pipeline.extract(
+        tmp_path / "split", out=tmp_path / "s", backbone=tiny, weights="random", tell=told.append
+    )
+    # Of the 24 training images some become validation images: all copies count.
+    assert any("byte for byte in train as well" in sentence for sentence in told)
+
+
+def test_a_class_without_training_images_is_told(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    photos = make_photos()
+    lonely = tmp_path / "split" / "test" / "lonely"
+    shutil.copytree(photos, tmp_path / "split" / "train")
+    lonely.mkdir(parents=True)
+    Image.new("RGB", (9, 9)).save(lonely / "1.png")
+    told: list[str] = []
+    pipeline.extract(
+        tmp_path / "split", out=tmp_path / "s", backbone=tiny, weights="random", tell=told.append
+    )
+    assert "warning: class 'lonely' has no training image" in told
+
+
+def test_memory_does_not_hold_the_images(
+    tiny: str, make_photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many images there are, only a window of them is under way."""
+    alive = itertools.count()
+    seen: list[int] = []
+    real = store.Writer.append
+
+    def watch(self, row):  # type: ignore[no-untyped-def]
+        next(alive)
+        seen.append(len(self._buffer.rows))
+        return real(self, row)
+
+    monkeypatch.setattr(store.Writer, "append", watch)
+    monkeypatch.setattr("pipeline.store._shard.BYTES", 10 * 8 * 4)
+    pipeline.extract(make_photos(each=40), out=tmp_path / "s", backbone=tiny, weights="random")
+    assert max(seen) <= 10
+    assert len(list((tmp_path / "s" / "shards").iterdir())) == 12
+
+
+def test_codes_need_no_unusual_reader(tiny: str, make_photos: Photos, tmp_path: Path) -> None:
+    pipeline.extract(make_photos(), out=tmp_path / "s", backbone=tiny, weights="random")
+    [shard] = (tmp_path / "s" / "shards").iterdir()
+    with h5py.File(shard) as file:
+        assert file["codes/avg"].shape == (24, 8)
+        assert file["codes/avg"].fletcher32

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pipeline
+from pipeline import HeadKind, backbones, heads, store
+from pipeline.errors import SourceError, SpaceMismatch, WeightsNotFound
+
+
+def test_an_image_of_the_store_gets_the_scores_of_its_row(
+    cached: Path, svm: Path, tmp_path: Path
+) -> None:
+    opened = store.open_store(cached)
+    rows = np.arange(0, len(opened.labels), 7)
+    expected = heads.load(svm).head.scores(store.read_rows(opened, "avg", rows))
+    photos = [tmp_path / "photos" / os.fsdecode(path) for path in opened.paths(rows)]
+    result = pipeline.predict(svm, photos, top=3)
+    for prediction, scores in zip(result.predictions, expected, strict=True):
+        found = dict(prediction.top)
+        assert [found[f"class_{label}"] for label in range(3)] == pytest.approx(scores, rel=1e-12)
+        assert prediction.label == f"class_{scores.argmax()}"
+
+
+def test_one_photo_alone_gets_the_same_scores_as_among_others(svm: Path, tmp_path: Path) -> None:
+    photos = sorted((tmp_path / "photos").rglob("*.png"))
+    together = pipeline.predict(svm, photos).predictions
+    for photo, expected in zip(photos[:3], together, strict=False):
+        [alone] = pipeline.predict(svm, [photo]).predictions
+        # The codes are the same bits; the last digit of a matrix product depends on its shape.
+        assert dict(alone.top) == pytest.approx(dict(expected.top), rel=1e-12)
+
+
+def test_a_folder_is_searched_and_the_table_written(svm: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "new"
+    shutil.copytree(tmp_path / "photos" / "class_1", photos)
+    (photos / "=cmd().jpg").write_bytes(b"no image")
+    result = pipeline.predict(svm, [photos], top=2, csv=tmp_path / "p.csv")
+    assert (result.ok, result.rejected) == (24, 1)
+    with (tmp_path / "p.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["path", "label", "score", "label_2", "score_2", "reason"]
+    assert len(rows) == 25
+    bad = [row for row in rows if row["reason"]]
+    assert len(bad) == 1
+    assert bad[0]["label"] == bad[0]["score"] == ""
+    good = [row for row in rows if not row["reason"]]
+    assert {row["label"] for row in good} == {"class_1"}
+    assert all(float(row["score"]) >= float(row["score_2"]) for row in good)
+
+
+def test_every_kind_predicts(cached: Path, tmp_path: Path) -> None:
+    photo = next((tmp_path / "photos" / "class_2").iterdir())
+    for kind, score_kind in (("softmax", "probability"), ("mlp", "probability")):
+        fit = pipeline.fit_head(cached, kind=HeadKind(kind), layer="top", out=tmp_path / kind)
+        result = pipeline.predict(fit.head, [photo])
+        assert result.score_kind == score_kind
+        assert sum(score for _, score in result.predictions[0].top) == pytest.approx(1, abs=1e-5)
+
+
+def test_nothing_there(svm: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceError):
+        pipeline.predict(svm, [tmp_path / "none.jpg"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError):
+        pipeline.predict(svm, [tmp_path / "empty"])
+
+
+def test_weights_that_moved_or_changed(
+    tiny: str, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    from keras import utils
+
+    from tests.tiny import build
+
+    photos, path = make_photos(each=24), tmp_path / "w.weights.h5"
+    utils.set_random_seed(1)
+    build(input_shape=(32, 32, 3)).save_weights(path)
+    pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights=str(path))
+    head = pipeline.fit_head(tmp_path / "s", kind=HeadKind.svm, C=1.0, out=tmp_path / "h").head
+    photo = next(photos.rglob("*.png"))
+    before = pipeline.predict(head, [photo]).predictions
+    path.rename(tmp_path / "moved.weights.h5")
+    with pytest.raises(WeightsNotFound, match="--weights"):
+        pipeline.predict(head, [photo])
+    moved = pipeline.predict(head, [photo], weights=str(tmp_path / "moved.weights.h5"))
+    assert moved.predictions == before
+    utils.set_random_seed(2)
+    build(input_shape=(32, 32, 3)).save_weights(path)
+    with pytest.raises(SpaceMismatch, match="weights_sha256"):
+        pipeline.predict(head, [photo])
+
+
+def test_a_machine_that_computes_something_else_is_found_out(
+    svm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = backbones.Network.__call__
+    monkeypatch.setattr(
+        backbones.Network,
+        "__call__",
+        lambda self, pixels: {name: codes[::-1] for name, codes in real(self, pixels).items()},
+    )
+    with pytest.raises(SpaceMismatch, match="the probe images"):
+        pipeline.predict(svm, [tmp_path / "photos"])

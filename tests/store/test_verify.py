@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import store
+from pipeline.errors import PipelineError, StoreDamaged
+from tests.store.helpers import codes, make
+
+
+def test_a_sound_store(tmp_path: Path) -> None:
+    make(tmp_path, [1, 2, 3], shards=2)
+    found = store.verify_folder(tmp_path)
+    assert (found.shards, found.rows, found.damage) == (2, 3, ())
+    assert found.bytes == sum(path.stat().st_size for path in (tmp_path / "shards").iterdir())
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_one_flipped_bit_anywhere_in_a_shard_is_found(tmp_path: Path, seed: int) -> None:
+    make(tmp_path, list(range(50)))
+    [shard] = (tmp_path / "shards").iterdir()
+    data = bytearray(shard.read_bytes())
+    place = random.Random(seed).randrange(len(data) * 8)
+    data[place // 8] ^= 1 << place % 8
+    shard.write_bytes(bytes(data))
+    assert len(store.verify_folder(tmp_path).damage) == 1
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_flipped_bit_is_never_read_as_another_number(tmp_path: Path, seed: int) -> None:
+    """Reading, unlike verify, does not hash the file: the chunks' checksums must do."""
+    make(tmp_path, list(range(50)))
+    [shard] = (tmp_path / "shards").iterdir()
+    data = bytearray(shard.read_bytes())
+    place = random.Random(seed).randrange(len(data) * 8)
+    data[place // 8] ^= 1 << place % 8
+    shard.write_bytes(bytes(data))
+    expected = [codes(i)["fc"] for i in range(50)]
+    try:
+        read = store.read_rows(store.open_store(tmp_path), "fc", np.arange(50))
+    except StoreDamaged:
+        return
+    np.testing.assert_array_equal(read, expected)
+
+
+def test_a_missing_shard_is_found(tmp_path: Path) -> None:
+    make(tmp_path, [1, 2], shards=2)
+    lost = sorted((tmp_path / "shards").iterdir())[0]
+    lost.unlink()
+    [line] = store.verify_folder(tmp_path).damage
+    assert lost.name in line
+    assert "missing" in line
+
+
+@pytest.mark.parametrize("name", ["table.h5", "probe.h5"])
+@pytest.mark.parametrize("data", [b"", b"no HDF5", None])
+def test_other_files_are_checked_too(tmp_path: Path, name: str, data: bytes | None) -> None:
+    make(tmp_path, [1])
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:-50] if data is None else data)
+    [line] = store.verify_folder(tmp_path).damage
+    assert name in line
+
+
+def test_a_lost_table_is_rebuilt_by_the_next_run(tmp_path: Path) -> None:
+    make(tmp_path, [1, 2])
+    (tmp_path / "table.h5").unlink()
+    with pytest.raises(PipelineError, match="just begun"):
+        store.open_store(tmp_path)
+    make(tmp_path, [1, 2])
+    assert store.verify_folder(tmp_path).rows == 2

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline import store
+from pipeline.errors import (
+    OutputError,
+    ResourceError,
+    StoreDamaged,
+    StoreIncomplete,
+    StoreLocked,
+    StoreNotFound,
+)
+from tests.store.helpers import HEADER, PROBE, codes, digest, make, row, scan
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    make(tmp_path / "s", list(range(10)), shards=3)
+    opened = store.open_store(tmp_path / "s")
+    everything = np.arange(10)
+    np.testing.assert_array_equal(
+        store.read_rows(opened, "map", everything), [codes(i)["map"] for i in range(10)]
+    )
+    np.testing.assert_array_equal(opened.labels, [0, 1] * 5)
+    assert opened.paths(everything)[3] == b"3.jpg"
+    assert opened.classes == ("a", "b")
+    assert list(opened.layers) == ["fc", "map"]
+    np.testing.assert_array_equal(opened.probe("fc"), PROBE["fc"])
+
+
+@given(
+    order=st.permutations(range(12)),
+    wanted=st.lists(st.integers(0, 11), max_size=20),
+    shards=st.integers(1, 12),
+)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rows_come_in_the_order_asked_for_wherever_they_lie(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], wanted: list[int], shards: int
+) -> None:
+    folder = tmp_path_factory.mktemp("store")
+    make(folder, list(order), shards=shards)
+    read = store.read_rows(store.open_store(folder), "fc", np.array(wanted, np.int64))
+    expected = [codes(order[i])["fc"] for i in wanted]
+    np.testing.assert_array_equal(read, np.array(expected, np.float32).reshape(-1, 5))
+
+
+def test_codes_are_found_by_content_not_by_name(tmp_path: Path) -> None:
+    make(tmp_path / "s", [1, 2])
+    with store.Writer(tmp_path / "s") as writer:
+        assert writer.known(digest(1))
+        assert not writer.known(digest(3))
+        renamed = scan([2, 1])
+        table = writer.finish(renamed)
+    assert table.count(store.Status.ok) == 2
+    opened = store.open_store(tmp_path / "s")
+    np.testing.assert_array_equal(store.read_rows(opened, "fc", np.array([0])), [codes(2)["fc"]])
+
+
+def test_same_content_twice_is_stored_once(tmp_path: Path) -> None:
+    with store.Writer(tmp_path / "s") as writer:
+        writer.create(HEADER, PROBE)
+        writer.append(row(1))
+        writer.append(row(1, path=b"copy.jpg"))
+        table = writer.finish(scan([1, 1]))
+    assert table.row.tolist() == [0, 0]
+    assert store.verify_folder(tmp_path / "s").rows == 1
+
+
+def test_rejected_images_are_rows_with_reasons(tmp_path: Path) -> None:
+    with store.Writer(tmp_path / "s") as writer:
+        writer.create(HEADER, PROBE)
+        writer.append(row(1))
+        writer.append(row(2, reason="truncated"))
+        table = writer.finish(scan([1, 2, 3], rejected={2: "no such file"}))
+    assert [table.count(status) for status in store.Status] == [1, 2, 0]
+    assert table.reasons == {1: "truncated", 2: "no such file"}
+    with store.Writer(tmp_path / "s") as writer:
+        assert writer.known(digest(2)), "a rejected image is not decoded again"
+    listed = (tmp_path / "s" / "rejected.csv").read_text()
+    assert listed == "path,reason\n2.jpg,truncated\n3.jpg,no such file\n"
+
+
+def test_images_without_codes_make_the_store_unfinished(tmp_path: Path) -> None:
+    with store.Writer(tmp_path / "s") as writer:
+        writer.create(HEADER, PROBE)
+        writer.append(row(1))
+        table = writer.finish(scan([1, 2]))
+    assert table.count(store.Status.pending) == 1
+    with pytest.raises(StoreIncomplete, match=r"1 of 2 images .* run the same extract command"):
+        store.open_store(tmp_path / "s")
+    make(tmp_path / "s", [1, 2])
+    assert store.open_store(tmp_path / "s").usable.all()
+
+
+def test_transient_failures_stay_pending_though_the_content_is_known(tmp_path: Path) -> None:
+    with store.Writer(tmp_path / "s") as writer:
+        writer.create(HEADER, PROBE)
+        writer.append(row(1))
+        table = writer.finish(scan([1], pending={0: "Input/output error"}))
+    assert table.count(store.Status.pending) == 1
+    assert table.reasons == {0: "Input/output error"}
+
+
+def test_a_file_is_recalled_by_name_size_and_times(tmp_path: Path) -> None:
+    make(tmp_path / "s", [1])
+    with store.Writer(tmp_path / "s") as writer:
+        assert writer.hint(b"1.jpg", (2, 10, 20)) == digest(1)
+        for changed in ((3, 10, 20), (2, 11, 20), (2, 10, 21), None):
+            assert writer.hint(b"1.jpg", changed) is None
+        assert writer.hint(b"2.jpg", (2, 10, 20)) is None
+
+
+def test_a_time_stamp_of_just_now_proves_nothing(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for path in (old, new):
+        path.write_bytes(b"x")
+    os.utime(old, ns=(0, 0))
+    times = [path.stat() for path in (old, new)]
+    fresh = (1, times[1].st_mtime_ns, times[1].st_ctime_ns)
+    assert store.lasting(fresh) == (0, 0, 0)
+    assert store.lasting((1, 5, 6)) == (1, 5, 6)
+    assert store.lasting(None) == (0, 0, 0)
+
+
+def test_the_second_writer_is_told_who_holds_the_lock(tmp_path: Path) -> None:
+    with store.Writer(tmp_path / "s") as writer:
+        writer.create(HEADER, PROBE)
+        with (
+            pytest.raises(StoreLocked, match=f"process {os.getpid()} on"),
+            store.Writer(tmp_path / "s"),
+        ):
+            pass
+        writer.append(row(1))
+        writer.finish(scan([1]))
+    assert store.open_store(tmp_path / "s").usable.all()
+
+
+def test_a_leftover_lock_file_locks_nobody_out(tmp_path: Path) -> None:
+    make(tmp_path / "s", [1])
+    (tmp_path / "s" / "LOCK").write_text("process 1 on nowhere")
+    make(tmp_path / "s", [1, 2])
+
+
+def test_nothing_is_left_of_a_store_that_was_never_created(tmp_path: Path) -> None:
+    with store.Writer(tmp_path / "deep" / "s"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_other_files_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(OutputError, match=r"thesis\.tex"), store.Writer(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_in_the_place_of_the_store(tmp_path: Path) -> None:
+    (tmp_path / "s").touch()
+    with (
+        pytest.raises(OutputError, match="choose another with --out"),
+        store.Writer(tmp_path / "s"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("failing", range(1, 40))
+def test_a_full_disk_at_any_write_loses_nothing_that_was_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    """Fail the k-th sync or rename, for each k, and see that what was there is still right."""
+    make(tmp_path / "s", [1, 2])
+    count = 0
+
+    def fail(real):  # type: ignore[no-untyped-def]
+        def call(*args: object) -> object:
+            nonlocal count
+            count += 1
+            if count == failing:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(*args)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail(os.fsync))
+        patch.setattr(os, "replace", fail(os.replace))
+        try:
+            make(tmp_path / "s", [1, 2, 3, 4], shards=4)
+            failure = None
+        except ResourceError as error:
+            failure = error
+    if count < failing:
+        assert failure is None
+    else:
+        assert failure.exit_code == 4
+        assert "make room and run the same command again" in str(failure)
+    assert not list((tmp_path / "s").rglob("*.tmp"))
+    opened = store.FolderStore(tmp_path / "s")
+    rows = np.flatnonzero(opened.usable)
+    numbers = [int(path.split(b".")[0]) for path in opened.paths(rows)]
+    np.testing.assert_array_equal(
+        store.read_rows(opened, "fc", rows), [codes(i)["fc"] for i in numbers]
+    )
+    make(tmp_path / "s", [1, 2, 3, 4])
+    assert store.verify_folder(tmp_path / "s").damage == ()
+
+
+def test_what_a_killed_process_left_half_written_is_cleaned(tmp_path: Path) -> None:
+    make(tmp_path / "s", [1])
+    half = tmp_path / "s" / "shards" / ".000001-abc.h5.1234.tmp"
+    half.write_bytes(b"half")
+    make(tmp_path / "s", [1, 2])
+    assert not half.exists()
+
+
+def test_a_damaged_shard_is_named_and_its_rows_can_be_computed_again(tmp_path: Path) -> None:
+    make(tmp_path / "s", [1, 2, 3], shards=3)
+    shard = sorted((tmp_path / "s" / "shards").iterdir())[1]
+    shard.write_bytes(shard.read_bytes()[:-100])
+    with pytest.raises(StoreDamaged, match=shard.name), store.Writer(tmp_path / "s"):
+        pass
+    opened = store.open_store(tmp_path / "s")
+    with pytest.raises(StoreDamaged, match=shard.name):
+        store.read_rows(opened, "fc", np.arange(3))
+    shard.unlink()
+    with pytest.raises(StoreDamaged, match="is missing; run the same extract command again"):
+        store.read_rows(store.open_store(tmp_path / "s"), "fc", np.arange(3))
+    make(tmp_path / "s", [1, 2, 3])
+    np.testing.assert_array_equal(
+        store.read_rows(store.open_store(tmp_path / "s"), "fc", np.arange(3)),
+        [codes(i)["fc"] for i in (1, 2, 3)],
+    )
+
+
+def test_a_shard_of_another_store_does_not_slip_in(tmp_path: Path) -> None:
+    make(tmp_path / "s", [1])
+    alien = tmp_path / "alien"
+    other = store.Header(**{**vars(HEADER), "space": HEADER.space.of_layer("fc")})
+    with store.Writer(alien) as writer:
+        writer.create(other, PROBE)
+        writer.append(row(7))
+        writer.flush()
+    [shard] = (alien / "shards").iterdir()
+    (tmp_path / "s" / "shards" / shard.name.replace("000000", "000001")).write_bytes(
+        shard.read_bytes()
+    )
+    with pytest.raises(StoreDamaged, match="it belongs to space"), store.Writer(tmp_path / "s"):
+        pass
+
+
+@given(names=st.lists(st.binary(min_size=1, max_size=30), max_size=8, unique=True))
+@settings(max_examples=30)
+def test_names_on_disk_are_bytes_and_come_back_as_they_were(
+    tmp_path_factory: pytest.TempPathFactory, names: list[bytes]
+) -> None:
+    folder = tmp_path_factory.mktemp("store")
+    numbers = list(range(len(names)))
+    with store.Writer(folder) as writer:
+        writer.create(HEADER, PROBE)
+        for i, name in enumerate(names):
+            writer.append(row(i, path=name))
+        known = scan(numbers)
+        table = writer.finish(store.Scan(**{**vars(known), "paths": names}))
+    assert table.paths == names
+    assert store.open_store(folder).paths(np.arange(len(names))) == names
+
+
+def test_class_names_may_be_any_folder_name(tmp_path: Path) -> None:
+    names = ("caf\xe9", os.fsdecode(b"\xff\xfe"))
+    with store.Writer(tmp_path) as writer:
+        writer.create(HEADER, PROBE)
+        writer.append(row(1))
+        writer.finish(scan([1], classes=names))
+    assert store.open_store(tmp_path).classes == names
+
+
+def test_no_store_there(tmp_path: Path) -> None:
+    with pytest.raises(StoreNotFound, match=r"found no store\.json"):
+        store.open_store(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 1}', '{"format": 1, "space": 3}'])
+def test_a_header_that_is_no_header(tmp_path: Path, text: str) -> None:
+    make(tmp_path, [1])
+    (tmp_path / "store.json").write_text(text)
+    with pytest.raises(StoreDamaged, match=r"store\.json is damaged"):
+        store.open_store(tmp_path)
+
+
+def test_a_space_that_was_edited_by_hand_is_refused(tmp_path: Path) -> None:
+    make(tmp_path, [1])
+    header = tmp_path / "store.json"
+    header.write_text(header.read_text().replace('"size": 32', '"size": 64'))
+    with pytest.raises(StoreDamaged, match="space_id"):
+        store.open_store(tmp_path)
