@@ -20,7 +20,8 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
             file.write(b"half of the n")
             raise RuntimeError
 
-    pytest.raises(RuntimeError, fail)
+    with pytest.raises(RuntimeError):
+        fail()
     assert path.read_bytes() == b"old"
     files.write_durably(path, b"new")
     assert path.read_bytes() == b"new"

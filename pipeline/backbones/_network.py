@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._layers import canonical_names, parse_layer, unknown_layer
+from pipeline.backbones._preprocessing import preprocess
 from pipeline.backbones._tensorflow import compile_forward, import_keras
 from pipeline.backbones._weights import (
     Weights,
@@ -145,7 +146,7 @@ class Network:
         if count < self.batch_size:
             padding = np.zeros((self.batch_size - count, *pixels.shape[1:]), np.uint8)
             pixels = np.concatenate([pixels, padding])
-        codes = self._forward(pixels)
+        codes = self._forward(preprocess(pixels, self.backbone.preprocessing))
         return {
             layer: tensor.numpy()[:count] for layer, tensor in zip(self.layers, codes, strict=True)
         }
@@ -194,7 +195,7 @@ def load(
     model, origin = _weighted(backbone, weights, top=top, size=size)
     outputs = _cut(backbone, model, requests)
     headless = _model(model, [output.tensor for output in outputs.values()])
-    forward = compile_forward(headless, backbone.preprocessing, batch_size=batch_size, size=size)
+    forward = compile_forward(headless, batch_size=batch_size, size=size)
     return Network(backbone, outputs, forward, size=size, batch_size=batch_size, weights=origin)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class Preprocessing(str, Enum):
@@ -16,33 +18,37 @@ class Preprocessing(str, Enum):
     lite = "lite"
 
 
-_CAFFE_MEANS_BGR = (103.939, 116.779, 123.68)
-_TORCH_MEANS = (0.485, 0.456, 0.406)
-_TORCH_DEVIATIONS = (0.229, 0.224, 0.225)
+_CAFFE_MEANS_BGR = np.array([103.939, 116.779, 123.68], np.float32)
+_TORCH_MEANS = np.array([0.485, 0.456, 0.406], np.float32)
+_TORCH_DEVIATIONS = np.array([0.229, 0.224, 0.225], np.float32)
 
 
-def preprocess(pixels: Any, preprocessing: Preprocessing) -> Any:
+def preprocess(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
     """
-    Scale float32 RGB pixels in 0..255; the argument is left as it is.
+    Scale RGB pixels; the argument is left as it is.
+
+    This is done in NumPy and not by the engine, whose compiler turns a division into a product
+    and so changes last bits (and codes by some 1e-5).
 
     Parameters
     ----------
-    pixels : float32 array or tensor of shape (b, h, w, 3)
-        Arithmetic is all that is asked of it, so NumPy and TensorFlow give the same.
+    pixels : uint8 array of shape (b, h, w, 3)
     preprocessing : Preprocessing
         ``caffe``: BGR minus the channel means; ``tf``: -1..1; ``torch``: 0..1, then standardized;
         ``none``: the network does it itself; ``lite``: ``(x - 127) / 128``.
 
     Returns
     -------
-    array or tensor of the same type and shape
+    float32 array of the same shape
+        The very bits that the `preprocess_input` of `keras.applications` gives.
     """
+    x = pixels.astype(np.float32)
     if preprocessing is Preprocessing.caffe:
-        return pixels[..., ::-1] - _CAFFE_MEANS_BGR
+        return x[..., ::-1] - _CAFFE_MEANS_BGR
     if preprocessing is Preprocessing.tf:
-        return pixels / 127.5 - 1.0
+        return x / np.float32(127.5) - np.float32(1)
     if preprocessing is Preprocessing.torch:
-        return (pixels / 255.0 - _TORCH_MEANS) / _TORCH_DEVIATIONS
+        return (x / np.float32(255) - _TORCH_MEANS) / _TORCH_DEVIATIONS
     if preprocessing is Preprocessing.lite:
-        return (pixels - 127.0) / 128.0
-    return pixels
+        return (x - np.float32(127)) / np.float32(128)
+    return x

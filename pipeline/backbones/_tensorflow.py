@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
-from pipeline.backbones._preprocessing import Preprocessing, preprocess
 from pipeline.errors import BackboneError
 
 
@@ -60,34 +59,29 @@ def _no_import_noise() -> Iterator[None]:
         os.close(nowhere)
 
 
-def compile_forward(
-    model: Any, preprocessing: Preprocessing, *, batch_size: int, size: int
-) -> Callable[[Any], list[Any]]:
+def compile_forward(model: Any, *, batch_size: int, size: int) -> Callable[[Any], list[Any]]:
     """
-    Compile preprocessing and network into one function of a fixed batch.
+    Compile a network for batches of one size.
 
     Parameters
     ----------
     model : keras.Model
         With one output or a list of them.
-    preprocessing : Preprocessing
-        What is done to the pixels first.
     batch_size, size : int
         The only batch and the only edge that the function accepts.
 
     Returns
     -------
     callable
-        Maps uint8 (batch_size, size, size, 3) to one float32 tensor for each output.
+        Maps float32 (batch_size, size, size, 3) to one float32 tensor for each output.
     """
     import tensorflow as tf
 
-    signature = [tf.TensorSpec((batch_size, size, size, 3), tf.uint8)]
-
-    def forward(pixels: Any) -> list[Any]:
-        codes = model(preprocess(tf.cast(pixels, tf.float32), preprocessing), training=False)
+    def forward(x: Any) -> list[Any]:
+        codes = model(x, training=False)
         return codes if isinstance(codes, list) else [codes]
 
+    signature = [tf.TensorSpec((batch_size, size, size, 3), tf.float32)]
     compiled: Any = tf.function(forward, input_signature=signature, autograph=False)
     compiled.get_concrete_function()  # traced now; tracing in a call would be warned of
     return cast("Callable[[Any], list[Any]]", compiled)

@@ -71,7 +71,7 @@ class MlpConfig:
     restore_best : bool
         Whether the weights of the best epoch are kept, not those of the last.
     scale : bool
-        Whether codes are scaled by column first, as for the linear heads.
+        Whether codes are scaled by column first, much as for the linear heads.
     validation_share : float
         Share of the training images that is held out when there are no validation images.
     """

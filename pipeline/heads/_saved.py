@@ -39,7 +39,7 @@ FORMAT = 1
 _JSON = "head.json"
 _PAYLOAD = re.compile(r"weights-[0-9a-f]{12}\.h5")
 # Payloads of heads replaced, and what a process that was killed left behind.
-_OURS = re.compile(r"weights-[0-9a-f]{12}\.h5|\.(weights-[0-9a-f]{12}\.h5|head\.json)\..*\.tmp")
+_OURS = re.compile(r"weights-[0-9a-f]{12}\.h5|\..+\.[0-9a-f]{8}\.tmp")
 _SAMPLE_ROWS = 4
 
 
@@ -110,7 +110,7 @@ def check_target(directory: Path) -> None:
     """
     if directory.is_dir():
         strangers = {entry.name for entry in directory.iterdir()}
-        if not strangers or _JSON in strangers or all(map(_OURS.fullmatch, strangers)):
+        if not strangers or _JSON in strangers or any(map(_OURS.fullmatch, strangers)):
             return
     elif not directory.exists():
         return

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from . import _formats
 from ._decode import Rejected, decode
 from ._source import NO_STAT, Read, Source, Stat, Unreadable
 
+_Decoded = tuple[NDArray[np.uint8] | None, str | None]
 _WINDOW = 8  # images under way for each worker: enough to hide a slow one, little memory
 
 
@@ -58,7 +60,7 @@ def stream(
     resize: Resize,
     workers: int,
     known: Callable[[bytes], bool],
-) -> Iterator[Loaded]:
+) -> Generator[Loaded, None, None]:
     """
     Load rows, in the order given, with a bounded number of images in memory.
 
@@ -91,22 +93,11 @@ def stream(
     """
     waiting: deque[Future[Loaded]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
-
-    def load(row: int, read: Read) -> Loaded:
-        try:
-            content = read()
-        except Unreadable as error:
-            return Loaded(row=row, reason=error.reason, transient=error.transient)
-        sha256 = hashlib.sha256(content.data).digest()
-        pixels, reason = None, None
-        if not known(sha256):
-            pixels, reason = _decoded(source.paths[row], content.data, size, resize)
-        return Loaded(row=row, sha256=sha256, stat=content.stat, pixels=pixels, reason=reason)
-
+    decoded = partial(_decoded, source.paths, size, resize)
     try:
         with closing(source.contents(rows)) as contents:
             for row, read in contents:
-                waiting.append(pool.submit(load, row, read))
+                waiting.append(pool.submit(_load, row, read, decoded, known))
                 if len(waiting) >= _WINDOW * workers:
                     yield waiting.popleft().result()
         while waiting:
@@ -115,11 +106,22 @@ def stream(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _decoded(
-    path: bytes, data: bytes, size: int, resize: Resize
-) -> tuple[NDArray[np.uint8] | None, str | None]:
+def _load(
+    row: int, read: Read, decoded: Callable[[int, bytes], _Decoded], known: Callable[[bytes], bool]
+) -> Loaded:
+    """Read, hash and decode one image; whatever is wrong with it becomes a reason."""
+    try:
+        content = read()
+    except Unreadable as error:
+        return Loaded(row=row, reason=error.reason, transient=error.transient)
+    sha256 = hashlib.sha256(content.data).digest()
+    pixels, reason = (None, None) if known(sha256) else decoded(row, content.data)
+    return Loaded(row=row, sha256=sha256, stat=content.stat, pixels=pixels, reason=reason)
+
+
+def _decoded(paths: Sequence[bytes], size: int, resize: Resize, row: int, data: bytes) -> _Decoded:
     """Return the pixels, or the reason why there are none."""
-    if reason := _formats.raw_reason(path):
+    if reason := _formats.raw_reason(paths[row]):
         return None, reason
     try:
         return decode(data, size=size, resize=resize), None

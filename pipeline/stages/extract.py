@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -300,15 +301,16 @@ class _Run:
         )
         batch: list[images.Loaded] = []
         try:
-            for loaded in stream:
-                self._note(loaded)
-                if loaded.pixels is not None:
-                    batch.append(loaded)
-                if len(batch) == self.request.batch_size:
-                    self._forward(batch)
-                    batch = []
-                done += 1
-                progress(done, total)
+            with closing(stream):
+                for loaded in stream:
+                    self._note(loaded)
+                    if loaded.pixels is not None:
+                        batch.append(loaded)
+                    if len(batch) == self.request.batch_size:
+                        self._forward(batch)
+                        batch = []
+                    done += 1
+                    progress(done, total)
             self._forward(batch)
         except KeyboardInterrupt:
             table = self.writer.finish(self.scan(val=val, test=test))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -175,9 +176,7 @@ def _answers(
     saved: heads.SavedHead, network: backbones.Network, found: images.Source, *, top: int
 ) -> Iterator[Prediction]:
     """Yield one prediction for each image, in order, a batch at a time."""
-    card = saved.card
-    how = Pool(card.pool) if card.pool is not None else None
-    space = card.space
+    space = saved.card.space
     stream = images.stream(
         found,
         range(len(found)),
@@ -186,22 +185,37 @@ def _answers(
         workers=_WORKERS,
         known=lambda digest: False,
     )
-    while batch := list(islice(stream, network.batch_size)):
-        pixels = [loaded.pixels for loaded in batch if loaded.pixels is not None]
-        scores: Iterator[NDArray[np.floating]] = iter(())
-        if pixels:
-            codes = network(np.stack(pixels))[card.layer]
-            scores = iter(saved.head.scores(heads.pool(codes, how)))
-        for loaded in batch:
-            path = os.fsdecode(found.paths[loaded.row])
-            if loaded.pixels is None:
-                yield Prediction(path=path, label=None, score=None, top=(), reason=loaded.reason)
-                continue
-            row = next(scores)
-            best = [(card.classes[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top]]
-            yield Prediction(
-                path=path, label=best[0][0], score=best[0][1], top=tuple(best), reason=None
-            )
+    with closing(stream):
+        while batch := list(islice(stream, network.batch_size)):
+            yield from _answer(saved, network, found, batch, top=top)
+
+
+def _answer(
+    saved: heads.SavedHead,
+    network: backbones.Network,
+    found: images.Source,
+    batch: list[images.Loaded],
+    *,
+    top: int,
+) -> Iterator[Prediction]:
+    """Classify one batch."""
+    card = saved.card
+    how = Pool(card.pool) if card.pool is not None else None
+    pixels = [loaded.pixels for loaded in batch if loaded.pixels is not None]
+    scores: Iterator[NDArray[np.floating]] = iter(())
+    if pixels:
+        codes = network(np.stack(pixels))[card.layer]
+        scores = iter(saved.head.scores(heads.pool(codes, how)))
+    for loaded in batch:
+        path = os.fsdecode(found.paths[loaded.row])
+        if loaded.pixels is None:
+            yield Prediction(path=path, label=None, score=None, top=(), reason=loaded.reason)
+            continue
+        row = next(scores)
+        best = [(card.classes[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top]]
+        yield Prediction(
+            path=path, label=best[0][0], score=best[0][1], top=tuple(best), reason=None
+        )
 
 
 def _write_csv(path: Path, predictions: Sequence[Prediction], top: int) -> None:

@@ -123,7 +123,7 @@ class TestPresets:
     def test_all_learn(self, preset, two_classes):
         options = {"hidden": (64, 16), "epochs": 2} if preset is Preset.tflearn else {"epochs": 2}
         config = MlpConfig.from_options(preset, **options)
-        X = two_classes.X / two_classes.X.max(axis=0)
+        X = two_classes.X / (two_classes.X.max(axis=0) + 1)
         head = build(HeadKind.mlp, config=config).fit(X, two_classes.y, n_classes=2)
         assert sorted(head.history_) == ["accuracy", "loss", "val_accuracy", "val_loss"]
         assert [len(values) for values in head.history_.values()] == [2] * 4

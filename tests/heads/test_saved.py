@@ -15,7 +15,7 @@ import pytest
 from pipeline import files
 from pipeline.choices import HeadKind
 from pipeline.errors import HeadDamaged, HeadError, HeadNotFound, OutputError
-from pipeline.heads import Card, build, load, save
+from pipeline.heads import Card, build, check_target, load, save
 
 KINDS = list(HeadKind)
 
@@ -93,11 +93,34 @@ def test_a_file_in_the_way(heads, card, tmp_path):
         save(tmp_path / "head", heads[HeadKind.svm], card)
 
 
+def test_a_target_is_new_or_a_head(saved, tmp_path):
+    check_target(saved)
+    check_target(tmp_path / "new")
+    (tmp_path / "photos").mkdir()
+    check_target(tmp_path / "photos")
+    (tmp_path / "photos" / "cat.jpg").write_text("")
+    for taken in (tmp_path / "photos", tmp_path / "photos" / "cat.jpg"):
+        with pytest.raises(OutputError, match="choose another --out"):
+            check_target(taken)
+
+
+def test_a_first_save_that_was_killed_leaves_a_target(heads, card, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.heads._saved.write_json", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save(tmp_path, heads[HeadKind.svm], card, attachments={"curves.png": b"png"})
+    monkeypatch.undo()
+    check_target(tmp_path)
+    with pytest.raises(HeadNotFound):
+        load(tmp_path)
+    save(tmp_path, heads[HeadKind.svm], card)
+    assert load(tmp_path).head.kind is HeadKind.svm
+
+
 class TestInterrupted:
     """At whatever call the process stops, the old head or the new one is there, whole."""
 
     @pytest.mark.parametrize("name", ["os.replace", "os.fsync", "pathlib.Path.unlink"])
-    @pytest.mark.parametrize("nth", range(4))
+    @pytest.mark.parametrize("nth", range(7))
     def test_a_call_fails(self, name, nth, saved, heads, card, monkeypatch, three_classes):
         old = heads[HeadKind.svm].decision(three_classes.X)
         new = heads[HeadKind.softmax].decision(three_classes.X)

@@ -294,6 +294,7 @@ def test_a_class_without_training_images_is_told(
     photos = make_photos()
     lonely = tmp_path / "split" / "test" / "lonely"
     shutil.copytree(photos, tmp_path / "split" / "train")
+    shutil.copytree(photos / "class_0", tmp_path / "split" / "test" / "class_0")
     lonely.mkdir(parents=True)
     Image.new("RGB", (9, 9)).save(lonely / "1.png")
     told: list[str] = []

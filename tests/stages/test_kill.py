@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.torture import kills
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="this system has no kill -9")
+def test_after_kill_9_only_the_missing_rows_are_computed(tmp_path: Path) -> None:
+    photos, killed, whole = tmp_path / "photos", tmp_path / "killed", tmp_path / "whole"
+    kills.make_images(photos, 800)
+    assert kills.kill_after_shards(kills.start(photos, killed), killed, 1)
+    committed = kills.shards(killed)
+    assert committed >= 1
+    verified = subprocess.run(
+        [sys.executable, "-m", "pipeline", "verify", str(killed)], capture_output=True, text=True
+    )
+    rows = int(verified.stdout.split()[3])
+    assert rows > 0
+
+    resumed = kills.finish(photos, killed)
+    assert resumed["computed"] == 800 - rows
+    assert resumed["ok"] == 800
+
+    assert kills.finish(photos, whole)["computed"] == 800
+    assert kills.pack(killed, tmp_path / "a.h5") == kills.pack(whole, tmp_path / "b.h5")

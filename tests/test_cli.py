@@ -1,0 +1,241 @@
+"""The command line as a user meets it: a process of its own, its last line, its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import app
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+_HEAVY = {"tensorflow", "keras", "sklearn", "matplotlib", "joblib", "h5py", "PIL"}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run `python -m pipeline` in an empty directory."""
+
+    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "pipeline", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "COLUMNS": "200", **environment},
+        )
+
+    return run
+
+
+def _commands() -> list[str]:
+    return [str(command.name) for command in app.registered_commands]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; from typer.testing import CliRunner; from pipeline.cli import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert not _HEAVY & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["extract", "nowhere"],
+        ["extract", "photos", "--backbone", "vgg61"],
+        ["fit-head", "nowhere", "--kind", "mlp"],
+        ["evaluate", "nowhere", "nowhere"],
+        ["predict", "nowhere", "x.jpg"],
+        ["info", "nowhere"],
+        ["verify", "nowhere"],
+        ["pack", "nowhere", "x.h5"],
+        ["backbones"],
+    ],
+)
+def test_refusals_need_no_tensorflow(
+    arguments: list[str], make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    make_photos(each=2)
+    program = (
+        "import sys; from pipeline.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print({name.partition('.')[0] for name in sys.modules} & {'tensorflow','keras','sklearn'})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_every_command_has_help_and_is_in_the_readme(command: str, run: Run) -> None:
+    done = run(command, "--help")
+    assert done.returncode == 0
+    assert len(done.stdout) > 200
+    readme = Path(__file__).parents[1] / "README.md"
+    assert f"pipeline {command}" in readme.read_text() or f"`{command}`" in readme.read_text()
+
+
+def test_version(run: Run) -> None:
+    changelog = (Path(__file__).parents[1] / "CHANGELOG.md").read_text()
+    assert f"## {run('--version').stdout.strip()} " in changelog
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["extract", "nowhere"], "nowhere"),
+        (["extract", "empty"], "empty"),
+        (["extract", "photos", "--backbone", "vgg61"], "vgg16"),
+        (["extract", "photos", "--layer", "block5c_ad"], "block5c_add"),
+        (["extract", "photos", "--weights", "none.h5"], "none.h5"),
+        (["extract", "photos", "--val", "0.9", "--test", "0.5"], "--val 0.2"),
+        (["extract", "photos", "--limit", "few"], "few"),
+        (["extract", "photos", "--out", "photos"], "--out"),
+        (["fit-head", "nowhere", "--kind", "svm"], "pipeline extract"),
+        (["fit-head", "nowhere", "--kind", "svm", "--hidden", "5"], "--kind mlp"),
+        (["evaluate", "nowhere", "nowhere"], "fit-head"),
+        (["predict", "nowhere", "photos"], "fit-head"),
+        (["info", "nowhere"], "nowhere"),
+        (["verify", "photos"], "store.json"),
+        (["backbones", "resnet5"], "resnet50"),
+        (["demo", "empty"], "empty"),
+    ],
+)
+def test_a_request_that_cannot_be_met_is_one_line_and_code_1(
+    arguments: list[str], said: str, run: Run, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    make_photos(each=2)
+    (tmp_path / "empty").mkdir()
+    done = run(*arguments)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "photos"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["extract"],
+        ["extract", "x", "--resize", "stretch"],
+        ["extract", "x", "--batch-size", "0"],
+        ["fit-head", "x"],
+        ["fit-head", "x", "--kind", "forest"],
+        ["fit-head", "x", "--kind", "svm", "--C", "big"],
+        ["fit-head", "x", "--kind", "mlp", "--hidden", "wide"],
+        ["fit-heads", "x"],
+    ],
+)
+def test_a_command_that_is_not_understood_is_code_2(arguments: list[str], run: Run) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_the_traceback_of_an_error_is_shown_on_demand(run: Run) -> None:
+    assert "Traceback" in run("info", "nowhere", PIPELINE_DEBUG="1").stderr
+
+
+def test_the_main_job(run: Run, make_photos: Callable[..., Path], tmp_path: Path) -> None:
+    photos = make_photos(each=20)
+    (photos / "class_0" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut off")
+
+    done = run("extract", "photos", "--size", "64")
+    assert done.returncode == 3
+    assert done.stdout.splitlines()[-1] == "ok 60  rejected 1  pending 0  of 61"
+    assert "rejected.csv" in done.stderr
+
+    done = run("extract", "photos", "--size", "64", "--max-rejected", "5%", "--json")
+    assert done.returncode == 0
+    plain = json.loads(done.stdout)
+    assert (plain["ok"], plain["rejected"], plain["computed"]) == (60, 1, 0)
+    assert "found 61 images" in done.stderr
+
+    done = run("fit-head", "artifacts/features/photos", "--kind", "svm", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["val_accuracy"] > 0.8
+
+    done = run("evaluate", "artifacts/heads/photos-svm", "artifacts/features/photos")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("accuracy ")
+    assert "true \\ predicted" in done.stdout
+    assert (tmp_path / "artifacts" / "reports" / "photos-svm" / "confusion.png").exists()
+
+    done = run("predict", "artifacts/heads/photos-svm", "photos/class_1/000.png", "--top", 1)
+    assert done.returncode == 0, done.stderr
+    assert "class_1" in done.stdout
+    assert done.stderr == ""
+
+    done = run("predict", "artifacts/heads/photos-svm", "photos/class_0/broken.jpg")
+    assert done.returncode == 3
+    assert "broken.jpg" in done.stderr
+
+    assert run("verify", "artifacts/features/photos").stdout.startswith("sound: ")
+    assert run("info", "artifacts/features/photos").returncode == 0
+    assert run("info", "artifacts/heads/photos-svm").returncode == 0
+    shard = next((tmp_path / "artifacts/features/photos/shards").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-9])
+    done = run("verify", "artifacts/features/photos")
+    assert done.returncode == 5
+    assert shard.name in done.stderr
+    assert (
+        run("evaluate", "artifacts/heads/photos-svm", "artifacts/features/photos").returncode == 5
+    )
+
+
+def test_a_head_from_another_space(run: Run, make_photos: Callable[..., Path]) -> None:
+    make_photos(each=8)
+    for size in ("64", "96"):
+        assert run("extract", "photos", "--size", size, "--out", size).returncode == 0
+    assert run("fit-head", "64", "--kind", "svm", "--C", "1", "--out", "head").returncode == 0
+    done = run("evaluate", "head", "96")
+    assert done.returncode == 1
+    assert "size: 64 against 96" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_disk_with_a_limit_is_code_4_and_the_run_goes_on_afterwards(
+    run: Run, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("resource", reason="this system has no limits on file sizes")
+    make_photos(each=8)
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000))\n"
+        "from pipeline.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "extract", "photos", "--size", "64", "--out", "s"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 4, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "run the same command again" in done.stderr
+    done = run("extract", "photos", "--size", "64", "--out", "s")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "ok 24  rejected 0  pending 0  of 24"
+
+
+def test_a_place_that_cannot_be_written(
+    run: Run, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    make_photos(each=2)
+    done = run("extract", "photos", "--out", "/proc/store")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: expected a folder for the store, cannot use /proc/store")

@@ -1,0 +1,82 @@
+"""The blocks of the README run as they stand, in order, in a directory with photos."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import pipeline.errors
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_runs(make_photos: Callable[..., Path], tmp_path: Path) -> None:
+    make_photos(each=20)
+    lines = [line for block in _blocks("console") for line in block.splitlines()]
+    assert len(lines) > 10
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        assert program == "pipeline"
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+    assert (tmp_path / "answers.csv").read_text().count("\n") == 61
+    [block] = _blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-c", block], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert 0 <= float(done.stdout.split()[0]) <= 1
+
+
+def test_examples_in_docstrings() -> None:
+    assert doctest.testmod(pipeline.errors).failed == 0
+
+
+def test_the_two_commands_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in ("demo", "test"):
+        assert f"make {target}" in README
+        assert f"\n{target}:" in makefile
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\(([\w./-]+)\)", README))
+def test_links_lead_somewhere(path: str) -> None:
+    assert (ROOT / path).exists()
+
+
+def test_the_architecture_note_is_short_and_names_every_room() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    assert text.count("\n") < 40
+    for entry in (ROOT / "pipeline").iterdir():
+        if entry.is_dir() and entry.name != "__pycache__":
+            assert f"`{entry.name}/`" in text
+        elif entry.suffix == ".py" and not entry.name.startswith("_"):
+            assert f"`{entry.name}`" in text
+
+
+def test_the_error_tree_is_drawn_as_it_is() -> None:
+    drawn = re.findall(r"(\w+Error|\w+): ?|(\w+) +(\d+)", pipeline.errors.__doc__ or "")
+    codes = {name: int(code) for _, name, code in drawn if code}
+    classes = {
+        name: value.exit_code
+        for name, value in vars(pipeline.errors).items()
+        if isinstance(value, type) and issubclass(value, pipeline.PipelineError)
+    }
+    assert codes == classes
