@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import functools
 import json
 import logging
@@ -21,6 +22,7 @@ import typer
 from pipeline._version import __version__
 from pipeline.choices import Activation, HeadKind, Optimizer, Pool, Preset, Resize, Split
 from pipeline.errors import HeadError, Interrupted, PipelineError
+from pipeline.files import in_words
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -58,6 +60,8 @@ def main() -> NoReturn:
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
     signal.signal(signal.SIGTERM, _terminate)
+    if not os.environ.get("PIPELINE_DEBUG"):
+        _silence_libraries()
     try:
         app(prog_name="pipeline")
     except PipelineError as error:
@@ -70,6 +74,26 @@ def main() -> NoReturn:
         said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         _fail(error, f"unexpected {said}; this is a bug: PIPELINE_DEBUG=1 shows where", 1)
     sys.exit(0)
+
+
+def _silence_libraries() -> None:
+    """
+    Keep what C libraries write to descriptor 2 off the terminal.
+
+    TensorFlow's notices and libtiff's complaints about a damaged file (which becomes a reason)
+    would tear the progress bar. Our own lines go to a copy of the descriptor, and so does
+    Python's traceback should a library crash.
+    """
+    try:
+        kept = os.dup(2)
+    except OSError:  # started without stderr
+        return
+    sys.stderr.flush()
+    sys.stderr = os.fdopen(kept, "w", buffering=1, errors="backslashreplace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    faulthandler.enable(sys.stderr)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -493,8 +517,8 @@ def verify(
     if result.damage:
         raise typer.Exit(_DAMAGED)
     if not json_:
-        size = result.bytes / 1e6
-        typer.echo(f"sound: {result.shards} shards, {result.rows} rows, {size:.1f} MB")
+        size = in_words(result.bytes)
+        typer.echo(f"sound: {result.shards} shards, {result.rows} rows, {size}")
 
 
 @command
@@ -510,7 +534,7 @@ def pack(
     if json_:
         _print_json(asdict(result))
     else:
-        typer.echo(f"packed {result.rows} rows, {result.bytes / 1e6:.1f} MB -> {result.file}")
+        typer.echo(f"packed {result.rows} rows, {in_words(result.bytes)} -> {result.file}")
 
 
 @command

@@ -110,6 +110,15 @@ def write_durably(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def in_words(count: float) -> str:
+    """Write a number of bytes as a person would say it, such as ``"1.4 GB"``."""
+    for unit in ("bytes", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
     """
     Write rows as CSV that a spreadsheet shows as it is.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,12 +18,14 @@ from numpy.typing import NDArray
 from pipeline import backbones, images, store
 from pipeline.choices import Resize
 from pipeline.errors import Interrupted, ResourceError, SourceError, SpaceMismatch
-from pipeline.files import sha256_file
+from pipeline.files import in_words, sha256_file
 from pipeline.space import Space, check_probe
 
 # Decoding needs a third of the time that the fastest backbone takes; more threads than this only
 # take processors from it.
 _WORKERS = min(4, os.cpu_count() or 1)
+# Of files that are no images, name the most frequent kinds.
+_KINDS_TOLD = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,8 +282,8 @@ class _Run:
         free = store.free_bytes(self.writer.folder)
         if needed > free:
             raise ResourceError(
-                f"{count} images need up to {needed / 1e9:.1f} GB in {self.writer.folder}, which "
-                f"has {free / 1e9:.1f} GB free; make room, choose another place with --out, or "
+                f"{count} images need up to {in_words(needed)} in {self.writer.folder}, which "
+                f"has {in_words(free)} free; make room, choose another place with --out, or "
                 "cache pooled codes (--layer NAME:avg)"
             )
 
@@ -444,8 +447,10 @@ def _describe(found: images.Source, tell: Callable[[str], None]) -> None:
     classes = f", {len(found.classes)} classes" if found.classes else ", no labels"
     tell(f"found {len(found)} images{classes}: {found.layout} in {found.location}")
     if found.ignored:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(found.ignored.items()))
-        tell(f"ignored: {kinds}")
+        common = Counter(found.ignored).most_common()
+        kinds = ", ".join(f"{count} {kind}" for kind, count in common[:_KINDS_TOLD])
+        others = sum(count for _, count in common[_KINDS_TOLD:])
+        tell(f"ignored: {kinds}" + (f", {others} others" if others else ""))
     for note in found.notes:
         tell(note)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.choices import Split
 from pipeline.errors import OutputError, ResourceError, StoreDamaged, StoreError, StoreNotFound
-from pipeline.files import HostileFile, open_hdf5, replacing
+from pipeline.files import HostileFile, in_words, open_hdf5, replacing
 from pipeline.store._columns import create_array, write_array
 from pipeline.store._header import Header
 from pipeline.store._reader import Codes, FolderStore, Rows
@@ -63,7 +63,7 @@ def pack(store: FolderStore, path: Path) -> int:
     needed = sum(4 * int(np.prod(shape)) for shape in store.layers.values()) * len(rows)
     if needed > (free := free_bytes(path.parent)):
         raise ResourceError(
-            f"packing needs {needed / 1e6:.0f} MB, {path.parent} has {free / 1e6:.0f} MB free; "
+            f"packing needs {in_words(needed)}, {path.parent} has {in_words(free)} free; "
             "make room or choose another place",
         )
     try:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import OutputError, ResourceError, StoreLocked, StoreNotFound
+from pipeline.files import in_words
 from pipeline.space import Space
 from pipeline.store._header import FILE, Codes, Header, read_header, read_probe, write_header
 from pipeline.store._shard import Buffer, Index, Row, lookup, read_index, shard_names, write_shard
@@ -305,7 +306,7 @@ def _explained(folder: Path) -> Iterator[None]:
         if error.errno in _FULL:
             raise ResourceError(
                 f"cannot write to {folder} ({error.strerror}; "
-                f"{free_bytes(folder) / 1e6:.0f} MB free); what was committed is kept: "
+                f"{in_words(free_bytes(folder))} free); what was committed is kept: "
                 "make room and run the same command again"
             ) from error
         raise OutputError(
