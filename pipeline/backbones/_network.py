@@ -11,17 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backbones._backbone import Backbone
+from pipeline.backbones._build import build
 from pipeline.backbones._layers import canonical_names, parse_layer, unknown_layer
 from pipeline.backbones._preprocessing import preprocess
 from pipeline.backbones._tensorflow import compile_forward, import_keras
-from pipeline.backbones._weights import (
-    Weights,
-    build,
-    hash_weights,
-    load_file,
-    load_imagenet,
-    randomize,
-)
+from pipeline.backbones._weights import Weights, hash_weights, load_imagenet, randomize
+from pipeline.backbones._weights_file import load_file
 from pipeline.errors import BackboneError
 from pipeline.space import Space
 
@@ -175,7 +170,7 @@ def load(
     size : int, optional
         Edge of the square input in pixels; the backbone's own by default.
     batch_size : int, default 32
-        The most images that one call takes, and the number that is always computed.
+        How many images are computed at a time; fewer are filled up with zeros.
 
     Returns
     -------

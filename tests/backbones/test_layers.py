@@ -117,16 +117,11 @@ print(json.dumps([sums, dict(network.weights_sha256)]))
 """
 
 
-def test_names_do_not_depend_on_the_models_built_before(photos) -> None:
-    for _ in range(2):  # each build moves on the numbers that Keras gives to nameless layers
-        load(_SMALL, weights="random", layers=["avg"], batch_size=2)
-        network = load(
-            TABLE["xception"],
-            weights="random",
-            layers=["add_1", "conv2d_2"],
-            size=96,
-            batch_size=1,
-        )
+def test_names_do_not_depend_on_the_models_built_before() -> None:
+    row = TABLE["xception"]
+    # Each build moves on the numbers that Keras gives to layers without a name.
+    load(row, weights="random", layers=["avg"], size=96, batch_size=1)
+    network = load(row, weights="random", layers=["add_1", "conv2d_2"], size=96, batch_size=1)
     codes = network(np.full((1, 96, 96, 3), 200, np.uint8))
     result = subprocess.run([sys.executable, "-c", _FRESH], capture_output=True, check=True)
     sums, hashes = json.loads(result.stdout)
@@ -146,6 +141,7 @@ def test_names_are_those_that_a_fresh_process_gives() -> None:
     result = subprocess.run([sys.executable, "-c", _NAMES], capture_output=True, check=True)
     names = json.loads(result.stdout)
     numbered = [name for name in names if name.startswith(("conv2d", "max_pooling2d"))]
+    numbered = [*numbered[:9], *numbered[-3:]]
     network = load(TABLE["inceptionv3"], weights="random", layers=numbered, size=96, batch_size=1)
     assert network.layers == tuple(numbered)
     # The stem: 32 filters of 3 x 3 over RGB with stride 2, then the same without (Szegedy 2015).

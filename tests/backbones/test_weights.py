@@ -76,10 +76,10 @@ def test_maps_and_avg_come_from_files_with_and_without_classifier(
 
 def test_the_hash_is_of_the_numbers_and_not_of_the_file(files) -> None:
     hashes = {
-        load(_SMALL, weights=str(path), layers=["avg"], size=size).weights_sha256["avg"]
+        load(_SMALL, weights=str(path), layers=["avg"], size=64).weights_sha256["avg"]
         for path in files.values()
-        for size in (64, 224)
     }
+    hashes.add(load(_SMALL, weights=str(files["top"]), layers=["avg"]).weights_sha256["avg"])
     assert len(hashes) == 1
 
 
