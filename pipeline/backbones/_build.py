@@ -12,7 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pipeline.backbones._backbone import Backbone
-from pipeline.backbones._tensorflow import import_keras
+from pipeline.lazy import import_keras
 
 
 def build(backbone: Backbone, *, top: bool, size: int, weights: str | None = None) -> Any:

@@ -14,10 +14,11 @@ from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._build import build
 from pipeline.backbones._layers import canonical_names, parse_layer, unknown_layer
 from pipeline.backbones._preprocessing import preprocess
-from pipeline.backbones._tensorflow import compile_forward, import_keras
+from pipeline.backbones._tensorflow import compile_forward
 from pipeline.backbones._weights import Weights, hash_weights, load_imagenet, randomize
 from pipeline.backbones._weights_file import load_file
 from pipeline.errors import BackboneError
+from pipeline.lazy import import_keras
 from pipeline.space import Space
 
 

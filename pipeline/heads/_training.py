@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from pipeline.choices import Optimizer
 from pipeline.errors import HeadError
 from pipeline.heads._config import Initializer, MlpConfig, Output
 from pipeline.heads._head import Progress, Rows
+from pipeline.lazy import import_keras
 
 if TYPE_CHECKING:
     import keras
@@ -45,7 +45,7 @@ def build_model(config: MlpConfig, n_features: int, n_classes: int, seed: int) -
     keras.Model
         A Sequential of Dense and Dropout layers.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import_keras()
     import keras
 
     seeds = iter(np.random.SeedSequence(seed).generate_state(2 * len(config.hidden) + 1).tolist())

@@ -91,7 +91,9 @@ class _Request:
     resize: Resize
     batch_size: int
 
-    def load(self) -> backbones.Network:
+    def load(self, tell: Callable[[str], None]) -> backbones.Network:
+        if self.weights == "imagenet" and self.backbone.builder.startswith("keras."):
+            tell(f"weights: Keras downloads those of {self.backbone.name} unless ~/.keras has them")
         return backbones.load(
             self.backbone,
             weights=self.weights,
@@ -391,7 +393,7 @@ class _Run:
         """Load the network when first needed, and see that it is what made the store."""
         if self._network is not None:
             return self._network
-        network = self.request.load()
+        network = self.request.load(self.tell)
         space = network.space({"resize": self.request.resize.value, **images.POLICY})
         probe = network(images.probe_pixels(size=network.size, resize=self.request.resize))
         header = self.writer.header

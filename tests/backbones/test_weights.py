@@ -156,6 +156,24 @@ def test_efficientnet_files_of_imagenet_are_normalized_as_keras_does(photos, tmp
     )
 
 
+@pytest.mark.slow
+def test_convnext_keeps_its_last_normalization_when_the_file_has_the_classifier(
+    photos, tmp_path
+) -> None:
+    # It stands before the pooling without the classifier, and after it with.
+    row = TABLE["convnexttiny"]
+    whole = official(row, include_top=True)
+    for variable in whole.weights:
+        variable.assign(variable * 1.01 + 0.01)
+    whole.save_weights(tmp_path / "whole.weights.h5")
+    headless = official(row, include_top=False, input_shape=(224, 224, 3))
+    headless.set_weights(whole.get_weights()[:-2])  # all but the classifier's kernel and bias
+    expected = headless.predict(official_preprocessing(row, photos(224)), verbose=0)
+    path = str(tmp_path / "whole.weights.h5")
+    codes = load(row, weights=path, layers=["avg"], batch_size=2)(photos(224))
+    np.testing.assert_allclose(codes["avg"], expected.mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
+
+
 # --- files that are not the right ones
 
 
