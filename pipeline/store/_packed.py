@@ -6,7 +6,7 @@ import errno
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +70,16 @@ def pack(store: FolderStore, path: Path) -> int:
         with replacing(path) as file:
             careful = _Careful(file)
             with h5py.File(careful, "w") as packed:
-                _fill(packed, store, rows)
+                _fill(packed, store, rows, careful.check)
             careful.check()
     except OSError as error:
         if isinstance(error, ResourceError | StoreDamaged):
             raise
-        kind = ResourceError if error.errno in (errno.ENOSPC, errno.EFBIG) else OutputError
+        kind = (
+            ResourceError
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+            else OutputError
+        )
         raise kind(f"cannot write {path} ({error.strerror or error}); nothing was left") from error
     return len(rows)
 
@@ -85,19 +89,28 @@ class _Careful(io.RawIOBase):
     A file that remembers its first failure instead of raising it.
 
     HDF5 does not survive a failing write: after a full disk the interpreter crashes when the file
-    is closed. So HDF5 is told that all is well, and the failure is raised when HDF5 is done.
+    is closed. So HDF5 is told that all is well, what it writes from then on is kept in memory for
+    it to read back, and the failure is raised between two blocks of rows.
     """
 
     def __init__(self, file: io.BufferedRandom) -> None:
         self._file = file
         self._failure: OSError | None = None
         self._position = 0
+        self._unwritten: list[tuple[int, bytes]] = []
 
     def readinto(self, buffer: Any) -> int:
-        self._file.seek(self._position)
-        count = self._file.readinto(buffer)
-        self._position += count
-        return count
+        view = memoryview(buffer).cast("B")
+        start, size = self._position, len(view)
+        self._file.seek(start)
+        data = self._file.read(size)
+        view[:] = data + bytes(size - len(data))
+        for offset, kept in self._unwritten:
+            lo, hi = max(start, offset), min(start + size, offset + len(kept))
+            if lo < hi:
+                view[lo - start : hi - start] = kept[lo - offset : hi - offset]
+        self._position += size
+        return size
 
     def write(self, data: Any) -> int:
         size = memoryview(data).nbytes
@@ -106,6 +119,8 @@ class _Careful(io.RawIOBase):
                 self._put(data)
             except OSError as error:
                 self._failure = error
+        if self._failure is not None:
+            self._unwritten.append((self._position, bytes(data)))
         self._position += size
         return size
 
@@ -147,7 +162,7 @@ class _Careful(io.RawIOBase):
             raise self._failure
 
 
-def _fill(file: h5py.File, store: FolderStore, rows: Rows) -> None:
+def _fill(file: h5py.File, store: FolderStore, rows: Rows, check: Callable[[], None]) -> None:
     text = h5py.string_dtype("utf-8")
     if store.header is not None:
         file.attrs["header"] = json.dumps(store.header.to_json(), sort_keys=True)
@@ -163,6 +178,7 @@ def _fill(file: h5py.File, store: FolderStore, rows: Rows) -> None:
         dataset = create_array(codes, layer, (len(rows), *shape), np.dtype(np.float32))
         for positions, block in store.blocks(layer, rows):
             _write_rows(dataset, positions, block)
+            check()
         kept = store.probe(layer)
         if kept is not None:
             write_array(probe, layer, kept)

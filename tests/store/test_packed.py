@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import errno
-import io
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 from pipeline import store
 from pipeline.choices import Split
 from pipeline.errors import OutputError, ResourceError, StoreDamaged, StoreError, StoreNotFound
+from pipeline.store._packed import _Careful
 from tests.store.helpers import HEADER, codes, make
 
 
@@ -64,15 +65,19 @@ def test_an_existing_file_is_never_overwritten(packed: Path) -> None:
     assert packed.read_bytes() == before
 
 
+@pytest.mark.parametrize("room", [0, 1, 2, 5, 10, 20])
 def test_a_disk_that_fills_up_while_hdf5_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
-    make(tmp_path / "s", list(range(20)))
+    make(tmp_path / "s", list(range(20)), shards=5)
+    real, writes = _Careful._put, itertools.count()
 
-    def full(file: io.RawIOBase, data: object) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(file: _Careful, data: object) -> None:
+        if next(writes) >= room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(file, data)
 
-    monkeypatch.setattr("pipeline.store._packed._Careful._put", full)
+    monkeypatch.setattr(_Careful, "_put", full)
     with pytest.raises(ResourceError, match="No space left"):
         store.pack(store.FolderStore(tmp_path / "s"), tmp_path / "packed.h5")
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
