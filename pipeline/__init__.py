@@ -17,6 +17,7 @@ from pipeline.choices import (
 )
 from pipeline.errors import (
     BackboneError,
+    ChoiceError,
     HeadDamaged,
     HeadError,
     HeadNotFound,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from pipeline.stages.extract import extract
     from pipeline.stages.fit_head import fit_head
     from pipeline.stages.info import info
+    from pipeline.stages.load_codes import load_codes
     from pipeline.stages.pack import pack
     from pipeline.stages.predict import predict
     from pipeline.stages.verify import verify
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Activation",
     "BackboneError",
+    "ChoiceError",
     "HeadDamaged",
     "HeadError",
     "HeadKind",
@@ -76,12 +79,23 @@ __all__ = [
     "extract",
     "fit_head",
     "info",
+    "load_codes",
     "pack",
     "predict",
     "verify",
 ]
 
-_STAGES = ("demo", "evaluate", "extract", "fit_head", "info", "pack", "predict", "verify")
+_STAGES = (
+    "demo",
+    "evaluate",
+    "extract",
+    "fit_head",
+    "info",
+    "load_codes",
+    "pack",
+    "predict",
+    "verify",
+)
 
 
 def __getattr__(name: str) -> Any:

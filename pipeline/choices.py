@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import TypeVar
+
+from pipeline.errors import ChoiceError
+
+E = TypeVar("E", bound=Enum)
 
 
 class Resize(str, Enum):
@@ -60,3 +65,19 @@ class Optimizer(str, Enum):
 
     adam = "adam"
     sgd = "sgd"
+
+
+def choose(choices: type[E], value: object, *, what: str) -> E:
+    """
+    Take a choice as an enum member or as the text that a user would type.
+
+    Raises
+    ------
+    ChoiceError
+        If it is neither.
+    """
+    try:
+        return choices(value)
+    except ValueError:
+        names = ", ".join(str(choice.value) for choice in choices)
+        raise ChoiceError(f"expected {what} to be one of {names}, found {value!r}") from None

@@ -9,10 +9,11 @@ import logging
 import os
 import signal
 import sys
+import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
@@ -21,14 +22,16 @@ import typer
 
 from pipeline._version import __version__
 from pipeline.choices import Activation, HeadKind, Optimizer, Pool, Preset, Resize, Split
-from pipeline.errors import HeadError, Interrupted, PipelineError
+from pipeline.errors import Interrupted, PipelineError, counted
 from pipeline.files import in_words
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
     from rich.table import Table
 
-    from pipeline.heads import MlpConfig
     from pipeline.report import Report
+    from pipeline.stages.extract import Extraction
+    from pipeline.stages.fit_head import Fit
     from pipeline.stages.predict import Prediction
 
 _TOO_MANY_REJECTED = 3
@@ -187,7 +190,7 @@ def extract(
     """Run a headless convnet once over every image and keep its codes."""
     from pipeline.stages.extract import extract as stage
 
-    with _progress("images") as progress:
+    with _Screen("images", json_=json_) as screen:
         result = stage(
             source,
             out=out,
@@ -201,14 +204,13 @@ def extract(
             batch_size=batch_size,
             max_rejected=max_rejected,
             limit=limit,
-            tell=_teller(json_),
-            progress=progress,
+            tell=screen.tell,
+            progress=screen.progress,
         )
-    plain = asdict(result) | {"complete": result.complete}
     if json_:
-        _print_json(plain)
+        _print_json(asdict(result) | {"complete": result.complete})
     else:
-        _say_extraction(plain)
+        _say_extraction(result)
     if result.pending:
         typer.echo(
             f"error: {result.pending} images could not be read this time (see `pipeline info "
@@ -217,26 +219,26 @@ def extract(
         )
         raise typer.Exit(1)
     if result.rejected > result.rejected_allowed:
+        found = counted(result.rejected, "rejected image")
         typer.echo(
-            f"error: {result.rejected} rejected images, {result.rejected_allowed} allowed; their "
+            f"error: {found}, {result.rejected_allowed} allowed; "
             f"reasons are in {Path(result.store) / 'rejected.csv'}; accept with --max-rejected",
             err=True,
         )
         raise typer.Exit(_TOO_MANY_REJECTED)
 
 
-def _say_extraction(result: dict[str, Any]) -> None:
-    layers = ", ".join(f"{name} {_shape(shape)}" for name, shape in result["layers"].items())
-    splits = "  ".join(f"{name} {count}" for name, count in result["splits"].items())
-    typer.echo(f"{result['backbone']}: {layers} -> {result['store']}")
+def _say_extraction(result: Extraction) -> None:
+    layers = ", ".join(f"{name} {_shape(shape)}" for name, shape in result.layers.items())
+    splits = "  ".join(f"{name} {count}" for name, count in result.splits.items())
+    rate = f"  ({result.images_per_second:g} images/s)" if result.images_per_second else ""
+    typer.echo(f"{result.backbone}: {layers} -> {result.store}")
     typer.echo(f"splits: {splits}")
     typer.echo(
-        f"computed {result['computed']}  reused {result['reused']}  in {result['seconds']:.1f} s  "
-        f"({result['images_per_second']:g} images/s)"
+        f"computed {result.computed}  reused {result.reused}  in {result.seconds:.1f} s{rate}"
     )
     typer.echo(
-        f"ok {result['ok']}  rejected {result['rejected']}  pending {result['pending']}  "
-        f"of {result['scanned']}"
+        f"ok {result.ok}  rejected {result.rejected}  pending {result.pending}  of {result.scanned}"
     )
 
 
@@ -255,25 +257,55 @@ def fit_head(
         Pool | None, typer.Option(help="How a map becomes a vector.", show_default="avg")
     ] = None,
     C: Annotated[
-        str, typer.Option("--C", help="svm, softmax: inverse regularisation, or auto.")
+        str,
+        typer.Option(
+            "--C",
+            help="svm, softmax: inverse regularisation; auto: best on validation.",
+        ),
     ] = "auto",
     preset: Annotated[Preset | None, typer.Option(help="mlp: the head of an article.")] = None,
     hidden: Annotated[
-        str | None, typer.Option(help="mlp: units of the hidden layers, such as 512,128.")
+        str | None,
+        typer.Option(
+            help="mlp: units of the hidden layers, such as 512,128.",
+            show_default="256, or the preset's",
+        ),
     ] = None,
     activation: Annotated[
-        Activation | None, typer.Option(help="mlp: of the hidden layers.")
+        Activation | None,
+        typer.Option(help="mlp: of the hidden layers.", show_default="relu, or the preset's"),
     ] = None,
     dropout: Annotated[
-        str | None, typer.Option(help="mlp: one rate, or one for each layer: 0.5,0.3.")
+        str | None,
+        typer.Option(
+            help="mlp: one rate, or one for each layer: 0.5,0.3.",
+            show_default="0.5, or the preset's",
+        ),
     ] = None,
-    l2: Annotated[float | None, typer.Option(help="mlp: weight penalty.")] = None,
-    optimizer: Annotated[Optimizer | None, typer.Option(help="mlp: what trains it.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="mlp: of the optimizer.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="mlp: at the most.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="mlp: images in one step.")] = None,
+    l2: Annotated[
+        float | None, typer.Option(help="mlp: weight penalty.", show_default="0, or the preset's")
+    ] = None,
+    optimizer: Annotated[
+        Optimizer | None,
+        typer.Option(help="mlp: what trains it.", show_default="adam, or the preset's"),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="mlp: of the optimizer.", show_default="0.001, or the preset's"),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="mlp: at the most.", show_default="100, or the preset's")
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="mlp: images in one step.", show_default="32, or the preset's"),
+    ] = None,
     early_stopping: Annotated[
-        int | None, typer.Option(help="mlp: epochs without progress to wait; 0 for never.")
+        int | None,
+        typer.Option(
+            help="mlp: epochs without progress to wait; 0 for never.",
+            show_default="10, or the preset's",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides everything random.")] = 0,
     json_: JsonOption = False,
@@ -292,41 +324,48 @@ def fit_head(
         "batch_size": batch_size,
         "early_stopping": early_stopping,
     }
-    with _progress("epochs") as progress:
+    unit = "epochs" if kind is HeadKind.mlp else "values of C"
+    with _Screen(unit, json_=json_) as screen:
         result = stage(
             store,
             kind=kind,
             out=out,
             layer=layer,
             pool=pool,
-            C=_regularisation(C, kind),
-            config=_mlp_config(kind, preset, options),
+            C=_regularisation(C),
+            preset=preset,
             seed=seed,
-            tell=_teller(json_),
-            progress=progress,
+            tell=screen.tell,
+            progress=screen.progress,
+            **{name: value for name, value in options.items() if value is not None},
         )
     if json_:
         _print_json(asdict(result))
-        return
-    typer.echo(f"{result.kind} on {result.layer} ({result.dimensions}-D) -> {result.head}")
-    if "C_used" in result.parameters:
-        typer.echo(f"C {result.parameters['C_used']:g}")
-    validation = "no validation images"
-    if result.val_accuracy is not None:
-        validation = f"validation accuracy {result.val_accuracy:.4f}"
-    typer.echo(
-        f"{validation}  train {result.train_images}  val {result.val_images}  "
-        f"in {result.seconds:.1f} s"
-    )
+    else:
+        _say_fit(result)
 
 
-def _regularisation(text: str, kind: HeadKind) -> float | str:
-    if text == "auto":
-        return text
-    if kind is HeadKind.mlp:
-        raise HeadError("expected --C with --kind svm or softmax, found --kind mlp; try --l2")
+def _say_fit(result: Fit) -> None:
+    pooled = f", {result.pool}" if result.pool else ""
+    typer.echo(f"{result.kind} on {result.layer} ({result.dimensions}-D{pooled}) -> {result.head}")
+    chosen = result.parameters
+    if "C_chosen_by" in chosen:
+        typer.echo(f"C {chosen['C_used']:g}: the smallest {chosen['C_chosen_by']}")
+    if "epochs_run" in chosen:
+        typer.echo(f"epochs {chosen['epochs_run']}; curves in {Path(result.head) / 'curves.png'}")
+    if not chosen.get("converged", True):
+        typer.echo("warning: the solver did not converge; try a smaller --C")
+    counts = f"train {result.train_images}  val {result.val_images}  in {result.seconds:.1f} s"
+    typer.echo(f"fitted on {result.fitted_on}  {counts}")
+    if result.val_accuracy is None:
+        typer.echo("no validation images")
+    else:
+        typer.echo(f"validation accuracy {result.val_accuracy:.4f} ({result.validated_on})")
+
+
+def _regularisation(text: str) -> float | str:
     try:
-        return float(text)
+        return text if text == "auto" else float(text)
     except ValueError:
         raise typer.BadParameter(
             f"'{text}' is neither 'auto' nor a number", param_hint="--C"
@@ -344,18 +383,6 @@ def _numbers(text: str | None, kind: type[int] | type[float], option: str) -> An
         ) from None
 
 
-def _mlp_config(kind: HeadKind, preset: Preset | None, options: dict[str, Any]) -> MlpConfig | None:
-    given = {name: value for name, value in options.items() if value is not None}
-    if kind is not HeadKind.mlp:
-        if given or preset is not None:
-            names = ", ".join(f"--{name.replace('_', '-')}" for name in given) or "--preset"
-            raise HeadError(f"expected {names} with --kind mlp, found --kind {kind.value}")
-        return None
-    from pipeline.heads import MlpConfig
-
-    return MlpConfig.from_options(preset, **given)
-
-
 @command
 def evaluate(
     head: HeadArgument,
@@ -370,7 +397,8 @@ def evaluate(
     """Score a head: accuracy, precision and recall of each class, confusion matrix."""
     from pipeline.stages.evaluate import evaluate as stage
 
-    result = stage(head, store, split=split, out=out, tell=_teller(json_))
+    with _Screen("images", json_=json_) as screen:
+        result = stage(head, store, split=split, out=out, tell=screen.tell)
     if json_:
         plain = {"head": result.head, "store": result.store, "out": result.out}
         _print_json(plain | {"split": result.split} | result.report.to_json())
@@ -419,21 +447,29 @@ def _class_table(report: Report) -> Table:
 
 
 def _confusion_table(report: Report) -> Table:
+    """Draw counts under class names, or under numbers where the names are too wide."""
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("true \\ predicted", box=None, header_style="bold")
-    for name in report.names:
-        table.add_column(Text(_printable(name)), justify="right", no_wrap=True)
-    for i, name in enumerate(report.names):
+    names = [_printable(name) for name in report.names]
+    numbered = sum(len(name) + 2 for name in names) + max(map(len, names)) > Console().width - 20
+    heads = [str(i + 1) for i in range(len(names))] if numbered else names
+    rows = [f"{i + 1} {name}" for i, name in enumerate(names)] if numbered else names
+    table = Table(box=None, header_style="bold")
+    table.add_column("true \\ predicted", no_wrap=True)
+    for name in heads:
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    for i, name in enumerate(rows):
         counts = [int(count) for count in report.confusion[i]]
-        cells = [
-            Text(
-                str(count) if count else ".", style="green" if i == j else "red" if count else "dim"
-            )
-            for j, count in enumerate(counts)
+        styles = [
+            "green" if i == j else "red" if count else "dim" for j, count in enumerate(counts)
         ]
-        table.add_row(Text(_printable(name), style="bold"), *cells)
+        cells = [
+            Text(str(count) if count else ".", style=style)
+            for count, style in zip(counts, styles, strict=True)
+        ]
+        table.add_row(Text(name, style="bold"), *cells)
     return table
 
 
@@ -452,26 +488,38 @@ def predict(
     """Classify photos with a head."""
     from pipeline.stages.predict import predict as stage
 
-    show = None if json_ else _say_prediction
-    with _progress("images") as progress:
+    with _Screen("images", json_=json_) as screen:
         result = stage(
-            head, list(paths), top=top, csv=csv, weights=weights, show=show, progress=progress
+            head,
+            list(paths),
+            top=top,
+            csv=csv,
+            weights=weights,
+            show=None if json_ else functools.partial(_say_prediction, screen),
+            progress=screen.progress if json_ or csv is not None else None,
         )
     if json_:
         _print_json(asdict(result))
     elif result.csv is not None:
         typer.echo(f"table in {result.csv}")
+    if result.score_kind == "margin":
+        typer.echo("scores are margins, not probabilities: for these --kind softmax", err=True)
     if result.rejected:
-        typer.echo(f"error: {result.rejected} images could not be used", err=True)
+        count = counted(result.rejected, "image")
+        typer.echo(f"error: {count} could not be used", err=True)
         raise typer.Exit(_TOO_MANY_REJECTED)
 
 
-def _say_prediction(prediction: Prediction) -> None:
+def _say_prediction(screen: _Screen, prediction: Prediction) -> None:
     if prediction.reason is not None:
-        typer.echo(f"{prediction.path}: {prediction.reason}", err=True)
+        typer.echo(_printable(f"{prediction.path}: {prediction.reason}"), err=True)
         return
-    answers = "  ".join(f"{_printable(name)} {score:.4f}" for name, score in prediction.top)
-    typer.echo(f"{prediction.path}: {answers}")
+    answers = "  ".join(f"{name} {score:.4f}" for name, score in prediction.top)
+    try:
+        screen.tell(f"{prediction.path}: {answers}")
+    except BrokenPipeError:
+        # Whoever read the lines has seen enough (`| head`); the table is still to be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @command
@@ -494,22 +542,20 @@ def _say_tree(plain: dict[str, Any], indent: str = "") -> None:
         if isinstance(value, dict) and value:
             typer.echo(f"{indent}{_printable(name)}:")
             _say_tree(value, indent + "  ")
-        elif isinstance(value, list) and len(value) > 0 and isinstance(value[0], int):
-            typer.echo(f"{indent}{_printable(name)}: {_shape(value)}")
-        else:
-            text = json.dumps(value) if not isinstance(value, str) else value
-            typer.echo(f"{indent}{_printable(name)}: {_printable(text)}")
+            continue
+        if isinstance(value, list) and not any(isinstance(item, list) for item in value):
+            value = ", ".join(map(str, value))
+        text = value if isinstance(value, str) else json.dumps(value)
+        typer.echo(f"{indent}{_printable(name)}: {_printable(text)}")
 
 
 @command
-def verify(
-    store: Annotated[Path, typer.Argument(help="A store.")], json_: JsonOption = False
-) -> None:
+def verify(store: StoreArgument, json_: JsonOption = False) -> None:
     """Read every byte of a store and compare it with what was written."""
     from pipeline.stages.verify import verify as stage
 
-    with _progress("shards") as progress:
-        result = stage(store, progress=progress)
+    with _Screen("shards") as screen:
+        result = stage(store, progress=screen.progress)
     if json_:
         _print_json(asdict(result))
     for line in result.damage:
@@ -518,7 +564,8 @@ def verify(
         raise typer.Exit(_DAMAGED)
     if not json_:
         size = in_words(result.bytes)
-        typer.echo(f"sound: {result.shards} shards, {result.rows} rows, {size}")
+        shards = counted(result.shards, "file")
+        typer.echo(f"sound: {shards}, {result.rows} rows, {size}")
 
 
 @command
@@ -558,6 +605,7 @@ def backbones(
         typer.echo("Any other layer name of the model, NAME:avg and NAME:max work as well.")
     else:
         _print_table(_backbone_table(rows))
+        typer.echo("`pipeline backbones NAME` lists the layers worth cutting at.")
 
 
 def _backbone(row: Any) -> dict[str, Any]:
@@ -577,11 +625,12 @@ def _backbone_table(rows: list[Any]) -> Table:
     table = Table("backbone", box=None, header_style="bold")
     table.add_column("pixels", justify="right")
     table.add_column("M weights", justify="right")
-    table.add_column("codes of the layers worth cutting at (default first)")
+    table.add_column("codes by default")
+    table.add_column("last map")
     for row in rows:
-        shapes = {row.default: row.layers[row.default]} | dict(row.layers)
-        codes = ", ".join(f"{layer} {_shape(shape)}" for layer, shape in shapes.items())
-        table.add_row(row.name, str(row.size), f"{row.parameters / 1e6:.1f}", codes)
+        default = f"{row.default} {_shape(row.layers[row.default])}"
+        last = _shape(row.layers[row.final_map])
+        table.add_row(row.name, str(row.size), f"{row.parameters / 1e6:.1f}", default, last)
     return table
 
 
@@ -596,66 +645,112 @@ def demo(
     """Run the whole job: three layers in one pass, two heads on each, and which one wins."""
     from pipeline.stages.demo import demo as stage
 
-    with _progress("images") as progress:
-        result = stage(source, out=out, tell=_teller(json_), progress=progress)
+    with _Screen("images", json_=json_) as screen:
+        result = stage(
+            source,
+            out=out,
+            tell=screen.tell,
+            progress=screen.progress,
+            show=None if json_ else functools.partial(_say_step, screen),
+        )
     if json_:
         evaluation = {"out": result.evaluation.out} | result.evaluation.report.to_json()
         _print_json(asdict(result) | {"evaluation": evaluation})
         return
-    _say_extraction(asdict(result.extraction))
+    _print_table(_fit_table(result.fits))
+    best = result.fits[0]
+    _say_report(result.evaluation.report)
+    typer.echo(f"winner on validation: {best.kind} on {best.layer}; head in {best.head}")
+    typer.echo(f"report in {result.evaluation.out}; {result.seconds:.0f} s in all")
+    typer.echo(_accuracy(result.evaluation.report, result.evaluation.split))
+
+
+def _say_step(screen: _Screen, step: Extraction | Fit) -> None:
+    """Show a step of the demo as it ends."""
+    from pipeline.stages.fit_head import Fit
+
+    if isinstance(step, Fit):
+        screen.tell(f"fitted {step.kind} on {step.layer} in {step.seconds:.1f} s")
+    else:
+        screen.clear()
+        _say_extraction(step)
+
+
+def _fit_table(fits: Sequence[Fit]) -> Table:
     from rich.table import Table
 
     table = Table("layer", "head", box=None, header_style="bold")
     for name in ("codes", "validation accuracy", "seconds"):
         table.add_column(name, justify="right")
-    for fit in result.fits:
+    for fit in fits:
         accuracy = f"{fit.val_accuracy:.4f}"
         table.add_row(fit.layer, fit.kind, f"{fit.dimensions}-D", accuracy, f"{fit.seconds:.1f}")
-    _print_table(table)
-    best = result.fits[0]
-    _say_report(result.evaluation.report)
-    typer.echo(f"winner: {best.kind} on {best.layer}; head in {best.head}")
-    typer.echo(f"report in {result.evaluation.out}; {result.seconds:.0f} s in all")
-    typer.echo(_accuracy(result.evaluation.report, result.evaluation.split))
+    return table
 
 
-@contextmanager
-def _progress(unit: str) -> Iterator[Callable[[int, int], None]]:
-    """Draw a bar with rate and time left on stderr, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
+class _Screen:
+    """
+    What a user sees while a stage works: sentences, and on a terminal a bar below them.
+
+    The bar goes to stderr; it is taken away before anything else is printed.
+    """
+
+    def __init__(self, unit: str, *, json_: bool = False) -> None:
+        self._unit = unit
+        self._json = json_
+        self._bar: Progress | None = None
+        self._first = (0.0, 0)
+
+    def __enter__(self) -> _Screen:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.clear()
+
+    def tell(self, sentence: str) -> None:
+        """Print a sentence; beside JSON it goes to stderr."""
+        self.clear()
+        typer.echo(_printable(sentence), err=self._json)
+
+    def progress(self, done: int, total: int) -> None:
+        """Move the bar."""
+        if not sys.stderr.isatty():
+            return
+        now = time.monotonic()
+        if self._bar is None:
+            self._bar, self._first = _bar(self._unit), (now, done)
+            self._bar.start()
+        seconds, count = now - self._first[0], done - self._first[1]
+        rate = count / seconds if seconds > 0 else 0.0
+        pace = ""
+        if count and seconds > 1:
+            left = timedelta(seconds=round((total - done) / rate))
+            pace = f"{rate:.3g} {self._unit}/s, {left} left"
+        self._bar.update(self._bar.task_ids[0], completed=done, total=total, pace=pace)
+
+    def clear(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _bar(unit: str) -> Progress:
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     bar = Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TaskProgressColumn(show_speed=True),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[pace]}"),
         console=Console(stderr=True),
         transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
     )
-    task = bar.add_task(unit, total=None)
-
-    def show(done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total)
-
-    with bar:
-        yield show
-
-
-def _teller(json_: bool) -> Callable[[str], None]:
-    """Return what shows sentences: beside JSON they go to stderr."""
-    return lambda sentence: typer.echo(_printable(sentence), err=json_)
+    bar.add_task(unit, total=None, pace="")
+    return bar
 
 
 def _print_json(plain: Any) -> None:
@@ -665,9 +760,12 @@ def _print_json(plain: Any) -> None:
 def _print_table(table: Table) -> None:
     from rich.console import Console
 
-    # Piped into a file, a table should be as wide as it needs.
+    # Piped into a file, a table should be as wide as it needs and no wider.
     console = Console() if sys.stdout.isatty() else Console(width=250)
-    console.print(table)
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        typer.echo(line.rstrip())
 
 
 def _shape(shape: Any) -> str:

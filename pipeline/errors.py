@@ -14,6 +14,7 @@ PipelineError                     1
 │   ├── HeadNotFound              1   (also FileNotFoundError)
 │   └── HeadDamaged               5
 ├── SpaceMismatch                 1   (also ValueError)
+├── ChoiceError                   1   (also ValueError)
 ├── OutputError                   1   (also ValueError)
 ├── ResourceError                 4   (also OSError)
 └── Interrupted                 130
@@ -100,6 +101,10 @@ class SpaceMismatch(PipelineError, ValueError):
     """Codes of one space were offered to something that was made in another."""
 
 
+class ChoiceError(PipelineError, ValueError):
+    """What was asked for is none of the choices."""
+
+
 class OutputError(PipelineError, ValueError):
     """The place to write to is taken or cannot be written."""
 
@@ -114,6 +119,12 @@ class Interrupted(PipelineError):
     """The user stopped the run; the same command continues it."""
 
     exit_code = 130
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun: ``"1 image"``, ``"2 images"``, ``"2 classes"``."""
+    ending = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}{ending}"
 
 
 def nearest(name: str, names: Iterable[str], *, count: int = 3) -> str:

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.errors import OutputError
+
 if TYPE_CHECKING:
     import h5py
 
@@ -92,9 +94,10 @@ def replacing(path: Path) -> Iterator[io.BufferedRandom]:
     binary file
         Open for reading and writing.
     """
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    # The aside name must fit where the final one does, and a name has 255 bytes at the most.
+    aside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
     try:
-        with open(aside, "x+b") as file:
+        with _begin(aside, path) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -102,6 +105,32 @@ def replacing(path: Path) -> Iterator[io.BufferedRandom]:
         sync_directory(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _begin(aside: Path, path: Path) -> io.BufferedRandom:
+    try:
+        return open(aside, "x+b")
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        raise OutputError(
+            f"cannot write {path} ({error.strerror}); choose another place"
+        ) from error
+
+
+def make_folder(path: Path) -> None:
+    """
+    Make a folder and those above it, where they are missing.
+
+    Raises
+    ------
+    OutputError
+        If that cannot be.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"cannot make the folder {path} ({error.strerror}); choose another place with --out"
+        ) from error
 
 
 def write_durably(path: Path, data: bytes) -> None:

@@ -109,8 +109,11 @@ def test_version(run: Run) -> None:
         (["fit-head", "nowhere", "--kind", "svm", "--hidden", "5"], "--kind mlp"),
         (["evaluate", "nowhere", "nowhere"], "fit-head"),
         (["predict", "nowhere", "photos"], "fit-head"),
+        (["fit-head", "photos", "--kind", "svm"], "pipeline extract photos"),
+        (["fit-head", "nowhere", "--kind", "mlp", "--C", "1"], "try l2"),
         (["info", "nowhere"], "nowhere"),
         (["verify", "photos"], "store.json"),
+        (["verify", "photos/class_0/000.png"], "HDF5"),
         (["backbones", "resnet5"], "resnet50"),
         (["demo", "empty"], "empty"),
     ],
@@ -163,7 +166,7 @@ def test_the_main_job(run: Run, make_photos: Callable[..., Path], tmp_path: Path
     done = run("extract", "photos", "--size", "64", "--max-rejected", "5%", "--json")
     assert done.returncode == 0
     plain = json.loads(done.stdout)
-    assert (plain["ok"], plain["rejected"], plain["computed"]) == (60, 1, 0)
+    assert (plain["ok"], plain["rejected"], plain["computed"], plain["reused"]) == (60, 1, 0, 60)
     assert "found 61 images" in done.stderr
 
     done = run("fit-head", "artifacts/features/photos", "--kind", "svm", "--json")
@@ -179,7 +182,7 @@ def test_the_main_job(run: Run, make_photos: Callable[..., Path], tmp_path: Path
     done = run("predict", "artifacts/heads/photos-svm", "photos/class_1/000.png", "--top", 1)
     assert done.returncode == 0, done.stderr
     assert "class_1" in done.stdout
-    assert done.stderr == ""
+    assert done.stderr == "scores are margins, not probabilities: for these --kind softmax\n"
 
     done = run("predict", "artifacts/heads/photos-svm", "photos/class_0/broken.jpg")
     assert done.returncode == 3
@@ -239,3 +242,27 @@ def test_a_place_that_cannot_be_written(
     done = run("extract", "photos", "--out", "/proc/store")
     assert done.returncode == 1
     assert done.stderr.startswith("error: expected a folder for the store, cannot use /proc/store")
+
+
+def test_whoever_reads_the_answers_may_stop_reading(
+    run: Run, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    make_photos(each=20)
+    run("extract", "photos", "--size", "64", "--out", "s")
+    run("fit-head", "s", "--kind", "svm", "--C", "1", "--out", "h")
+    command = f"{sys.executable} -m pipeline predict h photos --csv table.csv | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.count("\n") == 1
+    assert (tmp_path / "table.csv").read_text().count("\n") == 61
+
+
+def test_a_confusion_matrix_fits_a_terminal_of_80_columns(
+    run: Run, make_photos: Callable[..., Path]
+) -> None:
+    make_photos(each=12)
+    run("extract", "photos", "--size", "64", "--out", "s", "--test", "0.5")
+    run("fit-head", "s", "--kind", "svm", "--C", "1", "--out", "h")
+    done = run("evaluate", "h", "s", COLUMNS="40")
+    assert " 1 class_0" in done.stdout
+    done = run("evaluate", "h", "s", COLUMNS="80")
+    assert "class_0  class_1  class_2" in done.stdout

@@ -1,7 +1,7 @@
 """Heads: classifiers on codes behind one contract, saved and loaded as plain arrays."""
 
 from pipeline.heads._card import Card
-from pipeline.heads._config import PRESETS, Initializer, MlpConfig, Monitor, Output
+from pipeline.heads._config import PRESET_POOLS, PRESETS, Initializer, MlpConfig, Monitor, Output
 from pipeline.heads._head import Head
 from pipeline.heads._kinds import build
 from pipeline.heads._pool import pool
@@ -9,6 +9,7 @@ from pipeline.heads._saved import SavedHead, check_target, load, save
 
 __all__ = [
     "PRESETS",
+    "PRESET_POOLS",
     "Card",
     "Head",
     "Initializer",

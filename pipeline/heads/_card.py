@@ -44,6 +44,9 @@ class Card:
         Which rows it learned from.
     probe : array of shape (8, ...) or None
         Codes of the probe images at this layer.
+    seen : sorted uint64 array or None
+        The first 8 bytes of the content hash of every image that took part in fitting, so that
+        nobody mistakes a score on them for a test.
     """
 
     classes: tuple[str, ...]
@@ -58,9 +61,10 @@ class Card:
     versions: Mapping[str, Any] = field(default_factory=dict)
     trained_on: Mapping[str, Any] = field(default_factory=dict)
     probe: NDArray[Any] | None = None
+    seen: NDArray[np.uint64] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return everything but the probe as plain JSON values."""
+        """Return everything but the arrays as plain JSON values."""
         return {
             "classes": list(self.classes),
             "layer": self.layer,
@@ -77,9 +81,14 @@ class Card:
         }
 
     @classmethod
-    def from_json(cls, plain: Mapping[str, Any], probe: NDArray[Any] | None) -> Card:
+    def from_json(
+        cls,
+        plain: Mapping[str, Any],
+        probe: NDArray[Any] | None,
+        seen: NDArray[np.uint64] | None = None,
+    ) -> Card:
         """
-        Rebuild a card from `to_json` and the probe.
+        Rebuild a card from `to_json` and the arrays.
 
         Raises
         ------
@@ -103,6 +112,7 @@ class Card:
                 versions=dict(plain["versions"]),
                 trained_on=dict(plain["trained_on"]),
                 probe=None if probe is None else np.asarray(probe),
+                seen=seen,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise HeadError(f"not the card of a head: {error}") from error

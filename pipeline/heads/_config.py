@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, TypeVar
 
-from pipeline.choices import Activation, Optimizer, Preset
+from pipeline.choices import Activation, Optimizer, Pool, Preset
 from pipeline.errors import HeadError
 
 T = TypeVar("T")
@@ -277,6 +278,9 @@ PRESETS: dict[Preset, MlpConfig] = {
         validation_share=0.2,
     ),
 }
+
+# How the articles flatten the maps that their heads take; where nothing is said, maps are averaged.
+PRESET_POOLS: Mapping[Preset, Pool] = MappingProxyType({Preset.mnist_upscaling: Pool.flat})
 
 
 def _within(option: str, value: Any, good: bool, expected: str, *, whole: bool = False) -> None:

@@ -1,7 +1,7 @@
 """A head on disk: head.json, and a payload of plain arrays that it names and vouches for.
 
 DIRECTORY/
-├── weights-<12 hex digits>.h5   arrays of the head, `arrays/NAME`, and `probe`
+├── weights-<12 hex digits>.h5   arrays of the head, `arrays/NAME`, `probe` and `seen`
 ├── head.json                    everything else; replacing it is the commit
 └── curves.png, ...              attachments, for people
 """
@@ -25,6 +25,7 @@ from pipeline.files import (
     HostileFile,
     canonical_json,
     hdf5_bytes,
+    make_folder,
     open_hdf5,
     read_json,
     sha256_file,
@@ -87,7 +88,7 @@ def save(
     payload = hdf5_bytes(lambda file: _fill(file, head, card))
     digest = hashlib.sha256(payload).hexdigest()
     description = _describe(head, card, digest)
-    _make(directory)
+    make_folder(directory)
     path = directory / description["payload"]
     write_durably(path, payload)
     _compare(head, _read(directory, description).head)
@@ -144,8 +145,10 @@ def load(directory: Path) -> SavedHead:
     try:
         description = read_json(directory / _JSON)
     except (FileNotFoundError, NotADirectoryError) as error:
+        found = "a store" if (directory / "store.json").exists() else f"no {_JSON}"
         raise HeadNotFound(
-            f"expected a head in {directory}, found no {_JSON}; make one with fit-head"
+            f"expected a head in {directory}, found {found}; make one with "
+            "`pipeline fit-head STORE --kind svm`"
         ) from error
     except (ValueError, RecursionError) as error:
         raise _damaged(directory, f"{_JSON} is not JSON: {error}") from error
@@ -157,16 +160,6 @@ def load(directory: Path) -> SavedHead:
     if description.get("format") != FORMAT:
         raise _unknown_format(directory, description)
     return _read(directory, description)
-
-
-def _make(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise OutputError(
-            f"expected a folder to save the head in, found {directory} ({error.strerror}); "
-            "choose another --out"
-        ) from error
 
 
 def _describe(head: Head, card: Card, digest: str) -> dict[str, Any]:
@@ -194,6 +187,8 @@ def _fill(file: h5py.File, head: Head, card: Card) -> None:
         file.create_dataset(f"arrays/{name}", data=array)
     if card.probe is not None:
         file.create_dataset("probe", data=card.probe)
+    if card.seen is not None:
+        file.create_dataset("seen", data=card.seen)
 
 
 def _read(directory: Path, description: Mapping[str, Any]) -> SavedHead:
@@ -205,11 +200,11 @@ def _read(directory: Path, description: Mapping[str, Any]) -> SavedHead:
         path = directory / name
         if sha256_file(path) != description["payload_sha256"]:
             raise _damaged(directory, f"the SHA-256 of {name} differs")
-        arrays, probe = _arrays(path)
+        arrays, probe, seen = _arrays(path)
         head_class = KINDS[HeadKind(description["kind"])]
         head = head_class.from_arrays(description["parameters"], arrays)
         head.history_, head.validation_ = description["history"], description["validation"]
-        card = Card.from_json(description, probe)
+        card = Card.from_json(description, probe, seen)
     except HeadDamaged:
         raise
     except (OSError, HostileFile, LookupError, TypeError, ValueError, AttributeError) as error:
@@ -219,12 +214,16 @@ def _read(directory: Path, description: Mapping[str, Any]) -> SavedHead:
     return SavedHead(head=head, card=card, directory=directory)
 
 
-def _arrays(path: Path) -> tuple[dict[str, NDArray[Any]], NDArray[Any] | None]:
-    """Read the numbers of a payload, and its probe."""
+def _arrays(
+    path: Path,
+) -> tuple[dict[str, NDArray[Any]], NDArray[Any] | None, NDArray[np.uint64] | None]:
+    """Read the numbers of a payload, its probe, and the hashes of the images it has seen."""
     with open_hdf5(path) as file:
         _check_size(file, path)
         arrays = {name: _numbers(file["arrays"][name]) for name in file["arrays"]}
-        return arrays, _numbers(file["probe"]) if "probe" in file else None
+        probe = _numbers(file["probe"]) if "probe" in file else None
+        seen = file["seen"][...].astype(np.uint64) if "seen" in file else None
+        return arrays, probe, seen
 
 
 def _check_size(file: h5py.File, path: Path) -> None:

@@ -35,7 +35,7 @@ def _plain_style() -> Iterator[None]:
 
 
 @_plain_style()
-def confusion_png(report: Report) -> bytes:
+def confusion_png(report: Report, *, title: str = "") -> bytes:
     """
     Draw the confusion matrix.
 
@@ -43,6 +43,8 @@ def confusion_png(report: Report) -> bytes:
     ----------
     report : Report
         Of two classes or more.
+    title : str, optional
+        What was scored on what.
 
     Returns
     -------
@@ -63,7 +65,8 @@ def confusion_png(report: Report) -> bytes:
     axes.set_yticks(range(k), names, **labels)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    axes.set_title(f"{report.accuracy:.1%} of {report.images} images right", fontsize=11)
+    right = f"{report.accuracy:.1%} of {report.images} images right"
+    axes.set_title(f"{title}\n{right}" if title else right, fontsize=11, parse_math=False)
     if k <= _COUNTED_CLASSES:
         _write_counts(axes, counts, shares, text)
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)

@@ -48,6 +48,7 @@ def demo(
     out: str | Path = "artifacts",
     tell: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    show: Callable[[Extraction | Fit], None] | None = None,
 ) -> Demo:
     """
     Extract, fit and evaluate on scikit-learn's digits or on your own photos.
@@ -60,6 +61,8 @@ def demo(
         Folder for the store, the heads and the report.
     tell, progress : callable, optional
         As in `extract`.
+    show : callable, optional
+        Called with the result of each stage as it ends.
 
     Returns
     -------
@@ -71,7 +74,7 @@ def demo(
         Whatever the stages raise.
     """
     started = time.monotonic()
-    out, name = Path(out), f"demo-{Path(source).name}"
+    out, name = Path(out), f"demo-{Path(source).absolute().stem}"
     extraction = extract(
         source,
         out=out / "features" / name,
@@ -80,17 +83,20 @@ def demo(
         tell=tell,
         progress=progress,
     )
-    fits = [
-        _fit(extraction, out / "heads", layer=layer, kind=kind, tell=tell)
-        for layer in extraction.layers
-        for kind in _KINDS
-    ]
+    show = show or _nothing
+    show(extraction)
+    fits = []
+    for layer in extraction.layers:
+        for kind in _KINDS:
+            fits.append(_fit(extraction, out / "heads", layer=layer, kind=kind))
+            show(fits[-1])
     if any(fit.val_accuracy is None for fit in fits):
         raise HeadError(
             f"expected validation images to compare heads on, found none in {source}; "
             "add images, or a val/ folder"
         )
-    fits.sort(key=lambda fit: -(fit.val_accuracy or 0))
+    # Of heads that are equally good, the one with fewer numbers per image.
+    fits.sort(key=lambda fit: (-(fit.val_accuracy or 0), fit.dimensions))
     evaluation = evaluate(
         fits[0].head, extraction.store, out=out / "reports" / Path(fits[0].head).name, tell=tell
     )
@@ -102,17 +108,11 @@ def demo(
     )
 
 
-def _fit(
-    extraction: Extraction,
-    folder: Path,
-    *,
-    layer: str,
-    kind: HeadKind,
-    tell: Callable[[str], None] | None,
-) -> Fit:
+def _fit(extraction: Extraction, folder: Path, *, layer: str, kind: HeadKind) -> Fit:
     short = backbones.parse_layer(layer)[0]
     name = f"{Path(extraction.store).name}-{short}-{kind.value}"
-    fit = fit_head(extraction.store, kind=kind, layer=layer, out=folder / name)
-    if tell is not None:
-        tell(f"fitted {kind.value} on {layer}: {fit.seconds:.1f} s")
-    return fit
+    return fit_head(extraction.store, kind=kind, layer=layer, out=folder / name)
+
+
+def _nothing(result: Extraction | Fit) -> None:
+    """Show nothing."""

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import heads, report, store
-from pipeline.choices import Pool, Split
-from pipeline.errors import HeadError, SpaceMismatch
-from pipeline.files import write_durably, write_json
+from pipeline.choices import Pool, Split, choose
+from pipeline.errors import HeadError, SpaceMismatch, counted
+from pipeline.files import make_folder, write_durably, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ def evaluate(
     head: str | Path,
     store_path: str | Path,
     *,
-    split: Split = Split.test,
+    split: Split | str = Split.test,
     out: str | Path | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Evaluation:
@@ -55,10 +55,11 @@ def evaluate(
         A head made by `fit_head`.
     store_path : str or Path
         A store or packed file of the head's space.
-    split : Split, default Split.test
+    split : Split or str, default Split.test
         Which rows.
     out : str or Path, optional
-        The report's folder; by default ``artifacts/reports/<head>``.
+        The report's folder; by default ``artifacts/reports/<head>``, with the split behind it
+        unless that is the test split.
     tell : callable, optional
         Called with sentences for the user.
 
@@ -73,6 +74,7 @@ def evaluate(
     SpaceMismatch
         If the head was trained on codes of another space.
     """
+    split = choose(Split, split, what="split")
     saved = heads.load(Path(head))
     opened = store.open_store(Path(store_path))
     _check_space(saved, opened)
@@ -82,6 +84,9 @@ def evaluate(
             f"expected labelled images in split '{split.value}' of {opened.location}, found none; "
             f"choose another with --split, or extract with --{split.value} 0.2"
         )
+    tell = tell or _quiet
+    if warning := _already_seen(saved, opened, rows):
+        tell(warning)
     classes, truth = _align(saved.card.classes, opened, rows, tell)
     scores = _scores(saved, opened, rows, n_classes=len(classes))
     result = report.score(
@@ -91,12 +96,13 @@ def evaluate(
         scores=scores,
         score_kind=saved.head.score_kind,
     )
-    folder = Path(out) if out is not None else Path("artifacts") / "reports" / saved.directory.name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = Path(out) if out is not None else _default_out(saved, split)
+    make_folder(folder)
     about = {"head": str(head), "store": str(store_path), "split": split.value}
     write_json(folder / "report.json", about | result.to_json())
     write_durably(folder / "confusion.csv", report.confusion_csv(result).encode("utf-8", "replace"))
-    write_durably(folder / "confusion.png", report.confusion_png(result))
+    title = f"{saved.directory.name} on {split.value} of {opened.location.name}"
+    write_durably(folder / "confusion.png", report.confusion_png(result, title=title))
     return Evaluation(
         head=str(head), store=str(store_path), out=str(folder), split=split.value, report=result
     )
@@ -122,17 +128,33 @@ def _check_space(saved: heads.SavedHead, opened: store.Store) -> None:
         )
 
 
+def _already_seen(
+    saved: heads.SavedHead, opened: store.Store, rows: NDArray[np.int64]
+) -> str | None:
+    """Say when a score is no test: the head was fitted on these very images."""
+    hashes = opened.hashes(rows)
+    if saved.card.seen is None or hashes is None:
+        return None
+    seen = int(np.isin(hashes, saved.card.seen).sum())
+    if not seen:
+        return None
+    return (
+        f"warning: {seen} of these {counted(len(rows), 'image')} took part in fitting the head; "
+        "the accuracy on them is too good, and no test"
+    )
+
+
 def _align(
     known: tuple[str, ...],
     opened: store.Store,
     rows: NDArray[np.int64],
-    tell: Callable[[str], None] | None,
+    tell: Callable[[str], None],
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Number the labels as the head does; classes it never saw come last and count as errors."""
     labels = opened.labels[rows]
     present = [opened.classes[label] for label in np.unique(labels)]
     unknown = [name for name in present if name not in known]
-    if unknown and tell is not None:
+    if unknown:
         tell(
             f"warning: the head was not trained on {', '.join(unknown)}: "
             "their images count as errors"
@@ -153,3 +175,12 @@ def _scores(
     for positions, codes in opened.blocks(card.layer, rows):
         scores[positions, : len(card.classes)] = saved.head.scores(heads.pool(codes, how))
     return scores
+
+
+def _default_out(saved: heads.SavedHead, split: Split) -> Path:
+    suffix = "" if split is Split.test else f"-{split.value}"
+    return Path("artifacts") / "reports" / (saved.directory.absolute().name + suffix)
+
+
+def _quiet(sentence: str) -> None:
+    """Tell nobody."""

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, images, store
-from pipeline.choices import Resize
-from pipeline.errors import Interrupted, ResourceError, SourceError, SpaceMismatch
+from pipeline.choices import Resize, choose
+from pipeline.errors import Interrupted, ResourceError, SourceError, SpaceMismatch, counted
 from pipeline.files import in_words, sha256_file
 from pipeline.space import Space, check_probe
 
@@ -48,11 +48,14 @@ class Extraction:
     scanned, ok, rejected, pending : int
         Images found; with codes; that can never be used; that could not be read this time.
     computed, reused : int
-        Images decoded in this run; images whose codes were there.
+        Images whose codes were computed in this run; images whose codes were there, or that have
+        the same content as another.
     rejected_allowed : int
         How many rejected images were accepted beforehand.
-    seconds, images_per_second : float
-        Time of the whole run, and computed images per second of it.
+    seconds : float
+        Time of the whole run.
+    images_per_second : float or None
+        Rate at which codes were computed, start-up apart; None if there was nothing to compute.
     space_id : str
         SHA-256 of the space.
     """
@@ -71,7 +74,7 @@ class Extraction:
     reused: int
     rejected_allowed: int
     seconds: float
-    images_per_second: float
+    images_per_second: float | None
     space_id: str
 
     @property
@@ -111,7 +114,7 @@ def extract(
     weights: str = "imagenet",
     layers: Sequence[str] = (),
     size: int | None = None,
-    resize: Resize = Resize.crop,
+    resize: Resize | str = Resize.crop,
     val: float = 0.2,
     test: float = 0.2,
     batch_size: int = 32,
@@ -141,7 +144,7 @@ def extract(
         Where to cut; by default the backbone's own choice. All come from one forward pass.
     size : int, optional
         Edge of the square input in pixels; by default the backbone's.
-    resize : Resize, default Resize.crop
+    resize : Resize or str, default Resize.crop
         How an image becomes a square.
     val, test : float, default 0.2
         Shares of the images for validation and test, where the source does not say.
@@ -177,6 +180,7 @@ def extract(
     """
     started = time.monotonic()
     tell = tell or _quiet
+    resize = choose(Resize, resize, what="resize")
     _check_shares(val, test)
     allowed_share = _parse_share(max_rejected)
     row = backbones.find(backbone)
@@ -192,8 +196,9 @@ def extract(
     if limit is not None:
         found = found.limited(images.parse_limit(limit))
     _describe(found, tell)
-    folder = Path(out) if out is not None else _default_out(found)
+    folder = Path(out) if out is not None else _default_out(source)
     with store.Writer(folder) as writer:
+        before = writer.table
         run = _Run(found=found, writer=writer, request=request, tell=tell)
         run.check_header()
         todo = run.recall()
@@ -202,9 +207,9 @@ def extract(
             run.compute(todo, val=val, test=test, progress=progress or _no_progress)
         table = writer.finish(run.scan(val=val, test=test))
         space = writer.space
-    for sentence in _warnings(table):
+    for sentence in _warnings(before, table):
         tell(sentence)
-    seconds = time.monotonic() - started
+    ok = table.count(store.Status.ok)
     return Extraction(
         store=str(folder),
         backbone=row.name,
@@ -213,14 +218,14 @@ def extract(
         classes=found.classes,
         splits=table.split_counts(),
         scanned=len(table),
-        ok=table.count(store.Status.ok),
+        ok=ok,
         rejected=table.count(store.Status.rejected),
         pending=table.count(store.Status.pending),
         computed=run.computed,
-        reused=len(table) - len(todo),
+        reused=ok - run.computed,
         rejected_allowed=allowed_share(len(table)),
-        seconds=round(seconds, 3),
-        images_per_second=round(run.computed / seconds, 1),
+        seconds=round(time.monotonic() - started, 3),
+        images_per_second=round(run.computed / run.seconds, 1) if run.computed else None,
         space_id=space.space_id,
     )
 
@@ -238,6 +243,7 @@ class _Run:
     ) -> None:
         self.found, self.writer, self.request, self.tell = found, writer, request, tell
         self.computed = 0
+        self.seconds = 0.0
         self._network: backbones.Network | None = None
         self._sha256 = np.zeros((len(found), 32), np.uint8)
         self._stat = np.zeros((len(found), 3), np.int64)
@@ -250,7 +256,7 @@ class _Run:
         if header is None:
             return
         asked = _asked(self.request)
-        kept = header.space.to_json()
+        kept = header.space.to_json() | {"layers": ", ".join(sorted(header.space.layers))}
         differences = [
             f"{name}: {kept[name]} there, {value} asked for"
             for name, value in asked.items()
@@ -293,6 +299,7 @@ class _Run:
         self, todo: list[int], *, val: float, test: float, progress: Callable[[int, int], None]
     ) -> None:
         """Read the rest of the images and add their codes to the store."""
+        started = time.monotonic()
         # From now on the store says that it is unfinished, so that nobody fits a head on a part.
         self.writer.finish(self.scan(val=val, test=test))
         total, done = len(self.found), len(self.found) - len(todo)
@@ -315,8 +322,9 @@ class _Run:
                         self._forward(batch)
                         batch = []
                     done += 1
-                    progress(done, total)
+                    progress(done - len(batch), total)
             self._forward(batch)
+            self.seconds = time.monotonic() - started
         except KeyboardInterrupt:
             table = self.writer.finish(self.scan(val=val, test=test))
             raise Interrupted(
@@ -370,7 +378,6 @@ class _Run:
                 self._append(loaded, codes=own, reason="")
             else:
                 self._append(loaded, codes=None, reason="the network gave NaN or infinite codes")
-        self.computed += len(batch)
 
     def _append(
         self,
@@ -379,7 +386,7 @@ class _Run:
         codes: Mapping[str, NDArray[np.float32]] | None,
         reason: str,
     ) -> None:
-        self.writer.append(
+        added = self.writer.append(
             store.Row(
                 path=self.found.paths[loaded.row],
                 sha256=loaded.sha256 or b"",
@@ -388,6 +395,7 @@ class _Run:
                 reason=reason,
             )
         )
+        self.computed += added and codes is not None
 
     def _load(self) -> backbones.Network:
         """Load the network when first needed, and see that it is what made the store."""
@@ -423,7 +431,7 @@ def _asked(request: _Request) -> dict[str, Any]:
     """Return the fields of the space that are known before the network is loaded."""
     return {
         "backbone": request.backbone.name,
-        "pooling": {layer: backbones.parse_layer(layer)[1] for layer in request.layers},
+        "layers": ", ".join(sorted(request.layers)),
         "size": request.size,
         "resize": request.resize.value,
         **images.POLICY,
@@ -446,8 +454,9 @@ def _mismatch(folder: Path, differences: Iterable[str]) -> SpaceMismatch:
 
 
 def _describe(found: images.Source, tell: Callable[[str], None]) -> None:
-    classes = f", {len(found.classes)} classes" if found.classes else ", no labels"
-    tell(f"found {len(found)} images{classes}: {found.layout} in {found.location}")
+    classes = counted(len(found.classes), "class") if found.classes else "no labels"
+    count = counted(len(found), "image")
+    tell(f"found {count}, {classes}: {found.layout} in {found.location}")
     if found.ignored:
         common = Counter(found.ignored).most_common()
         kinds = ", ".join(f"{count} {kind}" for kind, count in common[:_KINDS_TOLD])
@@ -457,22 +466,31 @@ def _describe(found: images.Source, tell: Callable[[str], None]) -> None:
         tell(note)
 
 
-def _warnings(table: store.Table) -> list[str]:
+def _warnings(before: store.Table | None, table: store.Table) -> list[str]:
     """Say what a user should know of the result before trusting a score."""
     sentences = [
         f"warning: class '{name}' has no training image"
         for name in table.classes_without_training()
     ]
+    if before is not None and (gone := len(set(before.paths) - set(table.paths))):
+        sentences.append(
+            f"note: {counted(gone, 'image')} of this store's last run, on "
+            f"{before.source['location']}, left its table (the codes stay, should they come back)"
+        )
+    if twice := table.contradictions():
+        sentences.append(
+            f"warning: {counted(twice, 'image')} with the very same bytes under different labels"
+        )
     if leaks := table.leaks():
         sentences.append(
-            f"warning: {leaks} images of val or test are byte for byte in train as well; "
-            "the source says so, and scores on them are too good"
+            f"warning: the source has {counted(leaks, 'image')} of val or test byte for byte in "
+            "train as well: scores on them are too good"
         )
     return sentences
 
 
-def _default_out(found: images.Source) -> Path:
-    return Path("artifacts") / "features" / (Path(found.location).stem or "photos")
+def _default_out(source: str | Path) -> Path:
+    return Path("artifacts") / "features" / (Path(source).absolute().stem or "photos")
 
 
 def _check_shares(val: float, test: float) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import heads, report, store
-from pipeline.choices import HeadKind, Pool, Split
+from pipeline.choices import HeadKind, Pool, Preset, Split, choose
 from pipeline.errors import HeadError
 
 
@@ -26,14 +26,21 @@ class Fit:
     head : str
         Where the head is.
     kind : str
-    layer, pool : str
-        Which codes it was trained on; `pool` is ``"none"`` for vectors.
+    layer : str
+        Which codes it was trained on.
+    pool : str or None
+        How maps became vectors; None where the codes are vectors.
     dimensions : int
         Numbers per image that the head sees.
     classes : tuple of str
     train_images, val_images : int
     val_accuracy : float or None
-        Share of right answers on the validation split, before a refit that includes it.
+        Share of right answers on images that the head had not been trained on when it was
+        measured; see `validated_on`.
+    validated_on : str or None
+        Which images these were.
+    fitted_on : str
+        ``"train"`` or ``"train and val"``: a linear head is fitted on both in the end.
     parameters : dict
         What was asked for and what was chosen.
     seconds : float
@@ -42,12 +49,14 @@ class Fit:
     head: str
     kind: str
     layer: str
-    pool: str
+    pool: str | None
     dimensions: int
     classes: tuple[str, ...]
     train_images: int
     val_images: int
     val_accuracy: float | None
+    validated_on: str | None
+    fitted_on: str
     parameters: dict[str, Any]
     seconds: float
 
@@ -55,15 +64,16 @@ class Fit:
 def fit_head(
     store_path: str | Path,
     *,
-    kind: HeadKind,
+    kind: HeadKind | str,
     out: str | Path | None = None,
     layer: str | None = None,
-    pool: Pool | None = None,
+    pool: Pool | str | None = None,
     C: float | str = "auto",
-    config: heads.MlpConfig | None = None,
+    preset: Preset | str | None = None,
     seed: int = 0,
     tell: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **mlp: Any,
 ) -> Fit:
     """
     Train a head on the cached codes of the training split.
@@ -72,25 +82,29 @@ def fit_head(
     ----------
     store_path : str or Path
         A store or a packed file.
-    kind : HeadKind
-        Which classifier.
+    kind : HeadKind or str
+        ``"svm"``, ``"softmax"`` or ``"mlp"``.
     out : str or Path, optional
-        The head; by default ``artifacts/heads/<store>-<kind>``.
+        The head; by default ``artifacts/heads/<store>-<kind>``, with the layer between the two
+        where the store has several.
     layer : str, optional
         Which codes; by default the first layer of the store.
-    pool : Pool, optional
-        How a map becomes a vector; by default its average.
+    pool : Pool or str, optional
+        How a map becomes a vector; by default its average, or what the preset's article does.
     C : float or "auto", default "auto"
-        Inverse regularisation of svm and softmax; ``"auto"`` takes the best of a grid on the
-        validation split.
-    config : MlpConfig, optional
-        The MLP, for that kind.
+        Inverse regularisation of svm and softmax; ``"auto"`` takes the value of a grid with the
+        smallest loss on the validation split.
+    preset : Preset or str, optional
+        The MLP of an article, as a start for the settings below.
     seed : int, default 0
         Decides everything random.
     tell : callable, optional
         Called with sentences for the user.
     progress : callable, optional
-        Called with (epochs done, epochs in all).
+        Called with (epochs or values of C done, and in all).
+    **mlp
+        Settings of an MLP: ``hidden``, ``activation``, ``dropout``, ``l2``, ``optimizer``,
+        ``learning_rate``, ``epochs``, ``batch_size``, ``early_stopping``.
 
     Returns
     -------
@@ -106,58 +120,106 @@ def fit_head(
         If the head cannot be written.
     """
     started = time.monotonic()
+    kind = choose(HeadKind, kind, what="kind")
+    parameters = _parameters(kind, C, preset, mlp)
     opened = store.open_store(Path(store_path))
     layer = store.choose_layer(opened, layer)
-    if tell is not None and len(opened.layers) > 1:
-        tell(f"layer {layer} of {', '.join(opened.layers)}")
-    folder = Path(out) if out is not None else _default_out(opened.location, kind)
+    how = _pooling(opened, layer, pool, preset)
+    folder = Path(out) if out is not None else _default_out(opened, layer, kind)
     heads.check_target(folder)
-    train, val = _load(opened, layer, pool, Split.train), _load(opened, layer, pool, Split.val)
+    if tell is not None and len(opened.layers) > 1:
+        tell(f"layer {layer}, of {', '.join(opened.layers)}")
+    train, val = _load(opened, layer, how, Split.train), _load(opened, layer, how, Split.val)
     classes, labels = _classes_with_images(opened, train.y)
-    known = np.isin(val.y, labels)
-    head = heads.build(kind, seed=seed, **_parameters(kind, C, config)).fit(
+    val = val.only(np.isin(val.y, labels))
+    head = heads.build(kind, seed=seed, **parameters).fit(
         train.X,
         np.searchsorted(labels, train.y),
-        X_val=val.X[known] if known.any() else None,
-        y_val=np.searchsorted(labels, val.y[known]) if known.any() else None,
+        X_val=val.X if len(val.y) else None,
+        y_val=np.searchsorted(labels, val.y) if len(val.y) else None,
         n_classes=len(classes),
         progress=progress,
     )
-    card = _card(opened, layer, pool, classes, head)
+    seen = opened.hashes(np.concatenate([train.rows, val.rows]))
+    card = _card(opened, layer, how, classes, head, seen)
     heads.save(folder, head, card, attachments=_attachments(head))
     validation = head.validation_ or {}
     return Fit(
         head=str(folder),
         kind=kind.value,
         layer=layer,
-        pool=card.pool or "none",
+        pool=card.pool,
         dimensions=train.X.shape[1],
         classes=classes,
         train_images=len(train.y),
-        val_images=int(known.sum()),
+        val_images=len(val.y),
         val_accuracy=validation.get("accuracy"),
+        validated_on=validation.get("how"),
+        fitted_on=head.parameters["fitted_on"],
         parameters=head.parameters,
         seconds=round(time.monotonic() - started, 3),
     )
 
 
+def _parameters(
+    kind: HeadKind, C: float | str, preset: Preset | str | None, mlp: dict[str, Any]
+) -> dict[str, Any]:
+    """Sort out which settings belong to which kind, before anything is read."""
+    if kind is HeadKind.mlp:
+        if C != "auto":
+            raise HeadError(
+                f"expected C with kind svm or softmax, found kind mlp and C {C}; try l2"
+            )
+        start = choose(Preset, preset, what="preset") if preset is not None else None
+        return {"config": heads.MlpConfig.from_options(start, **mlp)}
+    if given := [*mlp, *(["preset"] if preset is not None else [])]:
+        raise HeadError(
+            f"expected {', '.join(given)} with kind mlp only, found kind {kind.value}; "
+            "choose --kind mlp"
+        )
+    return {"C": C}
+
+
+def _pooling(
+    opened: store.Store, layer: str, pool: Pool | str | None, preset: Preset | str | None
+) -> Pool | None:
+    """Decide how maps become vectors; None where the codes are vectors already."""
+    if len(opened.layers[layer]) == 1:
+        if pool is not None:
+            raise HeadError(
+                f"expected a layer of maps to pool, found {layer} with vectors; drop --pool"
+            )
+        return None
+    if pool is not None:
+        return choose(Pool, pool, what="pool")
+    return heads.PRESET_POOLS.get(Preset(preset), Pool.avg) if preset is not None else Pool.avg
+
+
 @dataclass(frozen=True)
 class _Rows:
+    """Rows of a store in memory: where they stand there, pooled codes, labels."""
+
+    rows: NDArray[np.int64]
     X: NDArray[np.float32]
     y: NDArray[np.int32]
 
+    def only(self, chosen: NDArray[np.bool_]) -> _Rows:
+        if chosen.all():
+            return self
+        return _Rows(self.rows[chosen], self.X[chosen], self.y[chosen])
 
-def _load(opened: store.Store, layer: str, pool: Pool | None, split: Split) -> _Rows:
-    """Read the pooled codes and labels of a split; only the pooled codes stay in memory."""
+
+def _load(opened: store.Store, layer: str, how: Pool | None, split: Split) -> _Rows:
+    """Read the codes and labels of a split; only the pooled codes stay in memory."""
     rows = store.rows_of(opened, split)
     blocks = [
-        (positions, heads.pool(codes, pool)) for positions, codes in opened.blocks(layer, rows)
+        (positions, heads.pool(codes, how)) for positions, codes in opened.blocks(layer, rows)
     ]
     width = blocks[0][1].shape[1] if blocks else 0
     X = np.empty((len(rows), width), np.float32)
     for positions, codes in blocks:
         X[positions] = codes
-    return _Rows(X, opened.labels[rows])
+    return _Rows(rows, X, opened.labels[rows])
 
 
 def _classes_with_images(
@@ -174,30 +236,21 @@ def _classes_with_images(
     return tuple(opened.classes[label] for label in labels), labels
 
 
-def _parameters(kind: HeadKind, C: float | str, config: heads.MlpConfig | None) -> dict[str, Any]:
-    if kind is HeadKind.mlp:
-        return {"config": config or heads.MlpConfig.from_options(None)}
-    if config is not None:
-        raise HeadError(f"expected mlp settings only with --kind mlp, found --kind {kind.value}")
-    return {"C": C}
-
-
 def _card(
     opened: store.Store,
     layer: str,
-    pool: Pool | None,
+    how: Pool | None,
     classes: tuple[str, ...],
     head: heads.Head,
+    seen: NDArray[np.uint64] | None,
 ) -> heads.Card:
     """Write down everything that using the head later depends on."""
     header = opened.header
-    shape = tuple(opened.layers[layer])
-    chosen = (pool or Pool.avg).value if len(shape) > 1 else None
     return heads.Card(
         classes=classes,
         layer=layer,
-        pool=chosen,
-        shape=shape,
+        pool=how.value if how is not None else None,
+        shape=tuple(opened.layers[layer]),
         space=header.space if header is not None else None,
         weights=dict(header.weights) if header is not None else {},
         batch_size=header.batch_size if header is not None else 32,
@@ -206,6 +259,7 @@ def _card(
         versions=dict(header.versions) if header is not None else {},
         trained_on={"store": str(opened.location.absolute())},
         probe=opened.probe(layer),
+        seen=np.unique(seen) if seen is not None else None,
     )
 
 
@@ -215,5 +269,8 @@ def _attachments(head: heads.Head) -> dict[str, bytes]:
     return {"curves.png": report.curves_png(head.history_)}
 
 
-def _default_out(location: Path, kind: HeadKind) -> Path:
-    return Path("artifacts") / "heads" / f"{location.stem}-{kind.value}"
+def _default_out(opened: store.Store, layer: str, kind: HeadKind) -> Path:
+    parts = [opened.location.absolute().stem, kind.value]
+    if len(opened.layers) > 1:
+        parts.insert(1, layer.replace(":", "-"))
+    return Path("artifacts") / "heads" / "-".join(parts)

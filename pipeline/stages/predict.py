@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline import backbones, heads, images
 from pipeline.choices import Pool, Resize
-from pipeline.errors import HeadError, Interrupted, SpaceMismatch
+from pipeline.errors import HeadError, Interrupted, OutputError, SpaceMismatch
 from pipeline.files import csv_text, replacing
 from pipeline.space import check_probe
 
@@ -74,7 +74,7 @@ class Predictions:
 
 def predict(
     head: str | Path,
-    paths: Sequence[str | Path],
+    paths: str | Path | Sequence[str | Path],
     *,
     top: int = 3,
     csv: str | Path | None = None,
@@ -89,7 +89,7 @@ def predict(
     ----------
     head : str or Path
         A head made by `fit_head`.
-    paths : sequence of str or Path
+    paths : str or Path, or a sequence of them
         Image files, and folders that are searched for images.
     top : int, default 3
         How many classes to name for each image.
@@ -116,6 +116,10 @@ def predict(
         If the backbone is not the one that the head was fitted on.
     """
     saved = heads.load(Path(head))
+    if isinstance(paths, str | Path):
+        paths = [paths]
+    if csv is not None and not Path(csv).absolute().parent.is_dir():
+        raise OutputError(f"expected a folder for the table, found none at {Path(csv).parent}")
     top = min(top, len(saved.card.classes))
     if top < 1:
         raise HeadError(f"expected --top of 1 or more, found {top}")

@@ -17,7 +17,7 @@ def verify(
     Parameters
     ----------
     store_path : str or Path
-        The store.
+        The store, or a packed file.
     progress : callable, optional
         Called with (shards done, shards in all).
 
@@ -33,4 +33,7 @@ def verify(
     StoreDamaged
         If its header is damaged.
     """
-    return store.verify_folder(Path(store_path), progress=progress)
+    path = Path(store_path)
+    if path.is_file():
+        return store.verify_packed(path, progress=progress)
+    return store.verify_folder(path, progress=progress)

@@ -32,7 +32,7 @@ from pipeline.store._reader import (
 )
 from pipeline.store._shard import Row
 from pipeline.store._table import SPLITS, Status, Table
-from pipeline.store._verify import Verification, verify_folder
+from pipeline.store._verify import Verification, verify_folder, verify_packed
 from pipeline.store._writer import Scan, Writer, free_bytes, lasting
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "read_rows",
     "rows_of",
     "verify_folder",
+    "verify_packed",
 ]
 
 

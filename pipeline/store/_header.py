@@ -131,15 +131,29 @@ def read_header(folder: Path) -> Header:
             )
         return Header.from_json(plain)
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise StoreNotFound(
-            f"expected a feature store in {folder}, found no {FILE}; "
-            f"make one with `pipeline extract PHOTOS --out {folder}`"
-        ) from error
+        raise StoreNotFound(_not_a_store(folder)) from error
     except StoreError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         said = " ".join(str(error).split())
         raise StoreDamaged(f"{path} is damaged ({said}); extract into a new folder") from error
+
+
+def _not_a_store(folder: Path) -> str:
+    """Say what is there instead, and what was probably meant."""
+    usual = Path("artifacts") / "features" / folder.name
+    if (folder / "head.json").exists():
+        found, advice = "a head", "give the store that it was fitted on"
+    elif folder.is_file():
+        found, advice = "a file", "give the folder of the store"
+    elif (usual / FILE).exists():
+        found, advice = f"no {FILE}", f"perhaps {usual} is meant"
+    elif folder.exists():
+        found = f"no {FILE}"
+        advice = f"if these are images, `pipeline extract {folder}` makes a store of them"
+    else:
+        found, advice = "nothing", "`pipeline extract PHOTOS` makes one"
+    return f"expected a feature store in {folder}, found {found}; {advice}"
 
 
 def read_probe(folder: Path) -> dict[str, NDArray[np.float32]]:

@@ -19,7 +19,7 @@ from pipeline.errors import OutputError, ResourceError, StoreDamaged, StoreError
 from pipeline.files import HostileFile, in_words, open_hdf5, replacing
 from pipeline.store._columns import create_array, write_array
 from pipeline.store._header import Header
-from pipeline.store._reader import Codes, FolderStore, Rows
+from pipeline.store._reader import Codes, FolderStore, Rows, first_bytes
 from pipeline.store._table import SPLITS
 from pipeline.store._writer import free_bytes
 
@@ -34,9 +34,10 @@ def pack(store: FolderStore, path: Path) -> int:
     """
     Write a store as one HDF5 file.
 
-    The file has ``codes/<layer>`` (n, ...), ``labels`` (n,), ``classes``, ``paths`` (n,) and
-    ``splits`` (n,); rows are the images that have codes, in the order of the source. The
-    attribute ``header`` holds the space as JSON, ``probe/<layer>`` the codes of the probe.
+    The file has ``codes/<layer>`` (n, ...), ``labels`` (n,), ``classes``, ``paths`` (n,),
+    ``splits`` (n,) and ``sha256`` (n, 32); rows are the images that have codes, in the order of
+    the source. The attribute ``header`` holds the space as JSON, ``probe/<layer>`` the codes of
+    the probe.
 
     Parameters
     ----------
@@ -172,6 +173,7 @@ def _fill(file: h5py.File, store: FolderStore, rows: Rows, check: Callable[[], N
     file.create_dataset("classes", data=np.array(classes, object), dtype=text)
     file.create_dataset("paths", data=np.array(store.paths(rows), object), dtype=text)
     write_array(file, "labels", store.labels[rows])
+    write_array(file, "sha256", store.table.sha256[rows])
     write_array(file, "splits", np.array(splits, "S5"))
     codes, probe = file.create_group("codes"), file.create_group("probe")
     for layer, shape in store.layers.items():
@@ -267,6 +269,13 @@ class PackedStore:
             raise StoreDamaged(
                 f"{self.location} is damaged ({' '.join(str(error).split())}); pack the store again"
             ) from error
+
+    def hashes(self, rows: Rows) -> NDArray[np.uint64] | None:
+        """Return the first 8 bytes of the content hashes of some rows, if the file has them."""
+        with open_hdf5(self.location) as file:
+            if "sha256" not in file or file["sha256"].shape != (len(self.labels), 32):
+                return None
+            return first_bytes(file["sha256"][...])[rows]
 
     def probe(self, layer: str) -> Codes | None:
         """Return the codes of the probe images, if the file has them."""

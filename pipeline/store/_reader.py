@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +63,16 @@ class Store(Protocol):
         codes : float32 array of shape (m, ...)
         """
 
+    def hashes(self, rows: Rows) -> NDArray[np.uint64] | None:
+        """Return the first 8 bytes of the content hashes of some rows, if they are known."""
+
     def probe(self, layer: str) -> Codes | None:
         """Return the codes of the probe images, if they are known."""
+
+
+def first_bytes(sha256: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Shorten hashes of shape (n, 32) to their first 8 bytes, as numbers."""
+    return np.ascontiguousarray(sha256[:, :8]).view(">u8").ravel().astype(np.uint64)
 
 
 def rows_of(store: Store, split: Split) -> Rows:
@@ -138,6 +146,10 @@ class FolderStore:
                 raise damaged(path, f"codes of shape {codes.shape[1:]}")
             yield positions, codes
 
+    def hashes(self, rows: Rows) -> NDArray[np.uint64] | None:
+        """Return the first 8 bytes of the content hashes of some rows."""
+        return first_bytes(self.table.sha256[rows])
+
     def probe(self, layer: str) -> Codes | None:
         """Return the codes of the probe images."""
         probe = read_probe(self.location)
@@ -161,8 +173,3 @@ def _complete(folder: Path, table: Table | None) -> Table:
 def contents(folder: Path) -> tuple[Header, Table | None]:
     """Read what a store says of itself, finished or not."""
     return read_header(folder), read_table(folder)
-
-
-def summary(values: Sequence[str], counts: NDArray[Any]) -> dict[str, int]:
-    """Pair names with counts as plain numbers."""
-    return {name: int(count) for name, count in zip(values, counts, strict=True)}

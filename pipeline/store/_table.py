@@ -112,6 +112,16 @@ class Table:
         present = set(self.labels[self._usable(Split.train)].tolist())
         return [name for label, name in enumerate(self.classes) if label not in present]
 
+    def contradictions(self) -> int:
+        """Count the images that stand under two labels or more."""
+        labels: dict[bytes, int] = {}
+        twice = set()
+        for row in np.flatnonzero((self.status == Status.ok) & (self.labels >= 0)):
+            key, label = self.sha256[row].tobytes(), int(self.labels[row])
+            if labels.setdefault(key, label) != label:
+                twice.add(key)
+        return len(twice)
+
     def leaks(self) -> int:
         """Count the images of val and test that are byte for byte in train as well."""
         train = {self.sha256[row].tobytes() for row in self._usable(Split.train)}

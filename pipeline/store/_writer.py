@@ -92,6 +92,7 @@ class Writer:
         self._hints: dict[bytes, tuple[tuple[int, ...], bytes]] = {}
         self._buffer = Buffer()
         self._buffered: set[bytes] = set()
+        self.table: Table | None = None
 
     def __enter__(self) -> Writer:
         self._made = _make_folder(self.folder)
@@ -125,7 +126,7 @@ class Writer:
             read_index(shards / name, space_id=space_id) for name in shard_names(shards)
         ]
         self._where = lookup(self._indexes)
-        table = read_table(self.folder)
+        self.table = table = read_table(self.folder)
         for index in self._indexes:
             self._remember(index.paths, index.stat, index.sha256)
         if table is not None:
@@ -186,14 +187,22 @@ class Writer:
         found = self._hints.get(path)
         return found[1] if found is not None and found[0] == stat else None
 
-    def append(self, row: Row) -> None:
-        """Add a row; a full buffer becomes a shard. Content that is known is passed over."""
+    def append(self, row: Row) -> bool:
+        """
+        Add a row; a full buffer becomes a shard.
+
+        Returns
+        -------
+        bool
+            False for content that is known, which is passed over.
+        """
         if self.known(row.sha256):
-            return
+            return False
         self._buffer.add(row)
         self._buffered.add(row.sha256)
         if self._buffer.full:
             self.flush()
+        return True
 
     def flush(self) -> None:
         """

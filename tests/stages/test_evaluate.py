@@ -79,6 +79,35 @@ def test_a_class_that_the_head_never_saw_counts_as_an_error_and_is_told(
     assert any("unicorn" in sentence for sentence in told)
 
 
+def test_a_score_on_images_that_the_head_was_fitted_on_is_called_by_its_name(
+    cached: Path, svm: Path, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    result = pipeline.evaluate(svm, cached, split="val", out=tmp_path / "r", tell=told.append)
+    [warning] = told
+    assert f"{result.report.images} of these {result.report.images} images took part" in warning
+    told.clear()
+    pipeline.evaluate(svm, cached, split="test", out=tmp_path / "r", tell=told.append)
+    assert told == []
+
+
+def test_also_when_they_come_in_another_store_under_other_names(
+    tiny: str, cached: Path, svm: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    for path in (tmp_path / "moved").rglob("*.png"):
+        path.rename(path.with_stem("renamed" + path.stem))
+    pipeline.extract(
+        tmp_path / "moved", out=tmp_path / "s", backbone=tiny, weights="random", test=0.99, val=0
+    )
+    pipeline.pack(tmp_path / "s", tmp_path / "s.h5")
+    for again in (tmp_path / "s", tmp_path / "s.h5"):
+        told: list[str] = []
+        result = pipeline.evaluate(svm, again, out=tmp_path / "r", tell=told.append)
+        assert any("took part in fitting" in sentence for sentence in told)
+        assert result.report.images > 50
+
+
 def test_an_unfinished_store(cached: Path, svm: Path, tmp_path: Path) -> None:
     (cached / "table.h5").unlink()
     with pytest.raises(StoreIncomplete):

@@ -141,16 +141,16 @@ def test_ctrl_c_keeps_what_was_computed(tiny: str, make_photos: Photos, tmp_path
     photos = make_photos()
 
     def press(done: int, total: int) -> None:
-        if done == 10:
+        if done >= 10:
             raise KeyboardInterrupt
 
     options = {"out": tmp_path / "s", "backbone": tiny, "weights": "random", "batch_size": 4}
-    with pytest.raises(Interrupted, match="8 of 24 images have their codes; run the same command"):
+    with pytest.raises(Interrupted, match="12 of 24 images have their codes; run the same command"):
         pipeline.extract(photos, progress=press, **options)
     with pytest.raises(StoreIncomplete):
         store.open_store(tmp_path / "s")
     again = pipeline.extract(photos, **options)
-    assert (again.computed, again.ok) == (16, 24)
+    assert (again.computed, again.ok) == (12, 24)
 
 
 @pytest.mark.parametrize("stop", [1, 7, 13, 23])
@@ -160,7 +160,7 @@ def test_an_interrupted_run_ends_in_the_very_bytes_of_one_that_was_not(
     photos = make_photos()
 
     def press(done: int, total: int) -> None:
-        if done == stop:
+        if done >= stop:
             raise KeyboardInterrupt
 
     options = {"backbone": tiny, "weights": "random", "batch_size": 4}
@@ -176,7 +176,7 @@ def test_an_interrupted_run_ends_in_the_very_bytes_of_one_that_was_not(
     ("change", "field"),
     [
         ({"size": 40}, "size: 32 there, 40 asked for"),
-        ({"layers": ["top"]}, "pooling"),
+        ({"layers": ["top"]}, "layers: avg there, top asked for"),
         ({"resize": pipeline.Resize.pad}, "resize: crop there, pad asked for"),
         ({"backbone": "mobilenetv2"}, "backbone: tiny there, mobilenetv2 asked for"),
     ],
@@ -302,6 +302,41 @@ def test_a_class_without_training_images_is_told(
         tmp_path / "split", out=tmp_path / "s", backbone=tiny, weights="random", tell=told.append
     )
     assert "warning: class 'lonely' has no training image" in told
+
+
+def test_a_store_that_turns_to_other_images_says_what_left_it(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    options = {"out": tmp_path / "s", "backbone": tiny, "weights": "random"}
+    pipeline.extract(make_photos("first"), **options)
+    told: list[str] = []
+    pipeline.extract(make_photos("second", each=4), tell=told.append, **options)
+    assert any("12 images of this store's last run" in sentence for sentence in told)
+
+
+def test_the_same_bytes_under_two_labels_are_told(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    photos = make_photos()
+    shutil.copy(photos / "class_0" / "000.png", photos / "class_1" / "copy.png")
+    told: list[str] = []
+    result = pipeline.extract(
+        photos, out=tmp_path / "s", backbone=tiny, weights="random", tell=told.append
+    )
+    assert any("1 image with the very same bytes under different" in line for line in told)
+    assert (result.ok, result.computed, result.reused) == (25, 24, 1)
+
+
+def test_the_store_is_named_after_the_source(
+    tiny: str, make_photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = make_photos()
+    lines = [f"{path},{path.parent.name}" for path in photos.rglob("*.png")]
+    (tmp_path / "list.csv").write_text("path,label\n" + "\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    for source, name in (("photos", "photos"), ("list.csv", "list")):
+        result = pipeline.extract(source, backbone=tiny, weights="random")
+        assert result.store == f"artifacts/features/{name}"
 
 
 def test_memory_does_not_hold_the_images(

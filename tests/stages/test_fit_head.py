@@ -9,7 +9,7 @@ import pytest
 
 import pipeline
 from pipeline import HeadKind, Pool, heads, store
-from pipeline.errors import HeadError, OutputError, StoreError
+from pipeline.errors import ChoiceError, HeadError, OutputError, StoreError
 
 
 @pytest.mark.parametrize("kind", list(HeadKind))
@@ -43,8 +43,7 @@ def test_the_head_carries_what_it_depends_on(cached: Path, svm: Path) -> None:
 
 
 def test_curves_of_an_mlp_are_drawn(cached: Path, tmp_path: Path) -> None:
-    config = heads.MlpConfig.from_options(None, epochs=3)
-    pipeline.fit_head(cached, kind=HeadKind.mlp, config=config, out=tmp_path / "h")
+    pipeline.fit_head(cached, kind="mlp", epochs=3, out=tmp_path / "h")
     assert (tmp_path / "h" / "curves.png").read_bytes().startswith(b"\x89PNG")
     history = heads.load(tmp_path / "h").head.history_
     assert history is not None
@@ -74,13 +73,54 @@ def test_a_place_with_other_files_is_refused_before_fitting(cached: Path, tmp_pa
 
 
 def test_settings_of_an_mlp_with_another_kind(cached: Path, tmp_path: Path) -> None:
-    with pytest.raises(HeadError, match="only with --kind mlp"):
-        pipeline.fit_head(
-            cached,
-            kind=HeadKind.svm,
-            config=heads.MlpConfig.from_options(None),
-            out=tmp_path / "h",
-        )
+    with pytest.raises(HeadError, match="hidden with kind mlp only"):
+        pipeline.fit_head(cached, kind="svm", hidden=(5,), out=tmp_path / "h")
+    with pytest.raises(HeadError, match="C with kind svm or softmax"):
+        pipeline.fit_head(cached, kind="mlp", C=1.0, out=tmp_path / "h")
+    with pytest.raises(HeadError, match="no option 'hiden'"):
+        pipeline.fit_head(cached, kind="mlp", hiden=(5,), out=tmp_path / "h")
+
+
+def test_choices_are_named(cached: Path, tmp_path: Path) -> None:
+    with pytest.raises(ChoiceError, match="svm, softmax, mlp, found 'forest'"):
+        pipeline.fit_head(cached, kind="forest", out=tmp_path / "h")
+    with pytest.raises(ChoiceError, match="avg, max, flat"):
+        pipeline.fit_head(cached, kind="svm", layer="top", pool="mean", out=tmp_path / "h")
+
+
+def test_vectors_have_nothing_to_pool(cached: Path, tmp_path: Path) -> None:
+    with pytest.raises(HeadError, match="drop --pool"):
+        pipeline.fit_head(cached, kind="svm", layer="avg", pool="max", out=tmp_path / "h")
+
+
+def test_a_preset_takes_its_codes_as_its_article_does(cached: Path, tmp_path: Path) -> None:
+    fit = pipeline.fit_head(
+        cached, kind="mlp", preset="mnist-upscaling", layer="top", epochs=1, out=tmp_path / "h"
+    )
+    assert (fit.pool, fit.dimensions) == ("flat", 8 * 8 * 8)
+
+
+def test_a_linear_head_is_fitted_on_validation_images_too_and_says_so(
+    cached: Path, tmp_path: Path
+) -> None:
+    fit = pipeline.fit_head(cached, kind="svm", out=tmp_path / "h")
+    assert fit.fitted_on == "train and val"
+    assert fit.validated_on == "validation images"
+
+
+def test_codes_as_arrays_for_other_estimators(cached: Path) -> None:
+    train = pipeline.load_codes(cached)
+    assert train.X.shape == (len(train.y), 8)
+    assert train.X.dtype == np.float32
+    assert [train.classes[label] for label in train.y] == [
+        path.split("/")[0] for path in train.paths
+    ]
+    maps = pipeline.load_codes(cached, split="test", layer="top")
+    assert maps.X.shape[1:] == (8, 8, 8)
+    np.testing.assert_allclose(
+        pipeline.load_codes(cached, split="test", layer="top", pool="max").X,
+        maps.X.max(axis=(1, 2)),
+    )
 
 
 def test_codes_of_another_program(tmp_path: Path) -> None:

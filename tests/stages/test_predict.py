@@ -11,7 +11,7 @@ import pytest
 
 import pipeline
 from pipeline import HeadKind, backbones, heads, store
-from pipeline.errors import SourceError, SpaceMismatch, WeightsNotFound
+from pipeline.errors import OutputError, SourceError, SpaceMismatch, WeightsNotFound
 
 
 def test_an_image_of_the_store_gets_the_scores_of_its_row(
@@ -62,6 +62,16 @@ def test_every_kind_predicts(cached: Path, tmp_path: Path) -> None:
         result = pipeline.predict(fit.head, [photo])
         assert result.score_kind == score_kind
         assert sum(score for _, score in result.predictions[0].top) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_place_of_the_table_is_checked_before_any_work(svm: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"none at .*nowhere"):
+        pipeline.predict(svm, tmp_path / "photos", csv=tmp_path / "nowhere" / "p.csv")
+
+
+def test_one_path_need_not_be_a_list(svm: Path, tmp_path: Path) -> None:
+    photo = next((tmp_path / "photos").rglob("*.png"))
+    assert pipeline.predict(svm, str(photo)).ok == 1
 
 
 def test_nothing_there(svm: Path, tmp_path: Path) -> None:

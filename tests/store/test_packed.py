@@ -26,7 +26,7 @@ def packed(tmp_path: Path) -> Path:
 
 def test_any_program_can_read_it(packed: Path) -> None:
     with h5py.File(packed) as file:
-        assert sorted(file) == ["classes", "codes", "labels", "paths", "probe", "splits"]
+        assert sorted(file) == ["classes", "codes", "labels", "paths", "probe", "sha256", "splits"]
         np.testing.assert_array_equal(file["codes/fc"], [codes(i)["fc"] for i in range(20)])
         assert file["labels"][:].tolist() == [0, 1] * 10
         assert file["classes"].asstr()[:].tolist() == ["a", "b"]
@@ -171,3 +171,11 @@ def test_damage_after_opening_is_named(packed: Path) -> None:
     packed.write_bytes(bytes(data))
     with pytest.raises(StoreDamaged, match=r"packed\.h5 is damaged"):
         store.read_rows(opened, "fc", np.arange(20))
+
+
+def test_a_packed_file_is_verified_too(packed: Path) -> None:
+    assert store.verify_packed(packed).damage == ()
+    data = bytearray(packed.read_bytes())
+    data[data.index(codes(5)["map"].tobytes())] ^= 1
+    packed.write_bytes(bytes(data))
+    assert len(store.verify_packed(packed).damage) == 1

@@ -282,7 +282,7 @@ def test_class_names_may_be_any_folder_name(tmp_path: Path) -> None:
 
 
 def test_no_store_there(tmp_path: Path) -> None:
-    with pytest.raises(StoreNotFound, match=r"found no store\.json"):
+    with pytest.raises(StoreNotFound, match="found nothing; `pipeline extract PHOTOS` makes one"):
         store.open_store(tmp_path / "nowhere")
 
 
