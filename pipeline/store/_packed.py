@@ -6,7 +6,7 @@ import errno
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,14 +164,13 @@ class _Careful(io.RawIOBase):
 
 
 def _fill(file: h5py.File, store: FolderStore, rows: Rows, check: Callable[[], None]) -> None:
-    text = h5py.string_dtype("utf-8")
     if store.header is not None:
-        file.attrs["header"] = json.dumps(store.header.to_json(), sort_keys=True)
+        file.attrs["header"] = np.bytes_(json.dumps(store.header.to_json(), sort_keys=True))
     classes = [name.encode("utf-8", "surrogateescape") for name in store.classes]
     names = {code: split.value.encode() for split, code in SPLITS.items()}
     splits = [names.get(int(code), b"") for code in store.splits[rows]]
-    file.create_dataset("classes", data=np.array(classes, object), dtype=text)
-    file.create_dataset("paths", data=np.array(store.paths(rows), object), dtype=text)
+    _write_text(file, "classes", classes)
+    _write_text(file, "paths", store.paths(rows))
     write_array(file, "labels", store.labels[rows])
     write_array(file, "sha256", store.table.sha256[rows])
     write_array(file, "splits", np.array(splits, "S5"))
@@ -184,6 +183,18 @@ def _fill(file: h5py.File, store: FolderStore, rows: Rows, check: Callable[[], N
         kept = store.probe(layer)
         if kept is not None:
             write_array(probe, layer, kept)
+
+
+def _write_text(file: h5py.File, name: str, values: Sequence[bytes]) -> None:
+    """
+    Write strings of one length, padded with NUL.
+
+    Strings of any length would lie in HDF5's global heap, which has no checksum, and on which a
+    flipped bit can keep HDF5 busy for ever.
+    """
+    length = max(map(len, values), default=1) or 1
+    dtype = h5py.string_dtype("utf-8", length)
+    write_array(file, name, np.array(values, dtype).reshape(len(values)))
 
 
 def _write_rows(dataset: h5py.Dataset, positions: Rows, block: Codes) -> None:
