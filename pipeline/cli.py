@@ -23,7 +23,7 @@ import typer
 from pipeline._version import __version__
 from pipeline.choices import Activation, HeadKind, Optimizer, Pool, Preset, Resize, Split
 from pipeline.errors import Interrupted, PipelineError, counted
-from pipeline.files import in_words
+from pipeline.files import FULL, in_words
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -56,9 +56,11 @@ HeadArgument = Annotated[Path, typer.Argument(help="A head made by fit-head.")]
 
 def main() -> NoReturn:
     """Run the command line; the one place that turns errors into exit codes."""
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         # File names may hold bytes that are no text.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        getattr(sys, name).reconfigure(errors="backslashreplace")
     # What Pillow warns about becomes a reason or a documented rule.
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
@@ -72,6 +74,8 @@ def main() -> NoReturn:
     except MemoryError as error:
         _fail(error, "out of memory; use pooled codes, or another head", _NO_RESOURCES)
     except OSError as error:
+        if error.errno in FULL:
+            _fail(error, f"{error.strerror}; make room and run it again", _NO_RESOURCES)
         _fail(error, f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
     except Exception as error:
         said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
@@ -106,7 +110,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def _fail(error: BaseException, message: str, code: int) -> NoReturn:
     if os.environ.get("PIPELINE_DEBUG"):
         raise error
-    typer.echo(f"error: {message}", err=True)
+    typer.echo(f"error: {_printable(message)}", err=True)
     sys.exit(code)
 
 
@@ -307,7 +311,7 @@ def fit_head(
             show_default="10, or the preset's",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides everything random.")] = 0,
     json_: JsonOption = False,
 ) -> None:
     """Train a head on the cached codes."""

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import io
 import json
 import os
 import secrets
+import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import OutputError
+from pipeline.errors import OutputError, ResourceError
 
 if TYPE_CHECKING:
     import h5py
@@ -29,14 +32,34 @@ _MOST_OBJECTS = 100_000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
+# What an operating system says when a disk, a quota or a file is at its limit, or fails.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
 class HostileFile(ValueError):
     """An HDF5 file reaches outside itself, needs a plugin, or claims more than it can hold."""
 
 
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hex."""
+    check_regular(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_regular(path: Path) -> None:
+    """
+    Refuse what is no file: opening a pipe would wait for ever.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there.
+    OSError
+        If it is a folder, a pipe or a device.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{path} is not a regular file")
 
 
 def canonical_json(value: object) -> bytes:
@@ -60,6 +83,7 @@ def read_json(path: Path) -> Any:
     ValueError
         If the bytes are not a JSON object.
     """
+    check_regular(path)
     value = json.loads(path.read_bytes().decode())
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object in {path}")
@@ -103,6 +127,14 @@ def replacing(path: Path) -> Iterator[io.BufferedRandom]:
             os.fsync(file.fileno())
         os.replace(aside, path)
         sync_directory(path.parent)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise ResourceError(
+            f"cannot write {path} ({error.strerror}; "
+            f"{in_words(shutil.disk_usage(path.parent).free)} free); nothing that was there is "
+            "lost: make room and run the same command again"
+        ) from error
     finally:
         aside.unlink(missing_ok=True)
 
@@ -216,6 +248,7 @@ def open_hdf5(path: Path) -> h5py.File:
     """
     import h5py
 
+    check_regular(path)
     file = h5py.File(path, "r", locking=False)
     try:
         _inspect(file)

@@ -266,3 +266,18 @@ def test_a_confusion_matrix_fits_a_terminal_of_80_columns(
     assert " 1 class_0" in done.stdout
     done = run("evaluate", "h", "s", COLUMNS="80")
     assert "class_0  class_1  class_2" in done.stdout
+
+
+def test_closed_streams_are_no_reason_to_fail(
+    run: Run, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    make_photos(each=4)
+    for closed in (">&-", "2>&-", ">&- 2>&-"):
+        command = f"{sys.executable} -m pipeline extract photos --size 64 --out s {closed}"
+        assert subprocess.run(command, shell=True, cwd=tmp_path).returncode == 0
+
+
+def test_a_message_does_not_colour_the_terminal(run: Run) -> None:
+    done = run("info", "red\n\x1b[31mx")
+    assert done.stderr.count("\n") == 1
+    assert "\x1b" not in done.stderr

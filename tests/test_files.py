@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 
 import h5py
@@ -99,3 +100,20 @@ def test_ordinary_hdf5_is_read(tmp_path: Path) -> None:
         file["twice"] = file["plain"]
     with files.open_hdf5(tmp_path / "x.h5") as file:
         assert file["twice"][:].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no pipes with names")
+    os.mkfifo(tmp_path / "pipe")
+    for read in (files.read_json, files.sha256_file, files.open_hdf5):
+        with pytest.raises(OSError, match="not a regular file"):
+            read(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (2.5e6, "2.5 MB"), (3e12, "3000.0 GB")],
+)
+def test_bytes_in_words(count: float, words: str) -> None:
+    assert files.in_words(count) == words

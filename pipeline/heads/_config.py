@@ -14,6 +14,9 @@ from pipeline.errors import HeadError
 
 T = TypeVar("T")
 
+# Wider than any layer that fits into memory behind codes of a useful width.
+_MOST_UNITS = 1_000_000
+
 
 class Output(str, Enum):
     """The last layer of an MLP head, and the loss that belongs to it."""
@@ -106,14 +109,16 @@ class MlpConfig:
                     f"found {len(getattr(self, name))}"
                 )
         for units in self.hidden:
-            _within("--hidden", units, units >= 1, "whole numbers from 1", whole=True)
+            good = 1 <= units <= _MOST_UNITS
+            _within("--hidden", units, good, f"whole numbers from 1 to {_MOST_UNITS}", whole=True)
         for rate in self.dropout:
             _within("--dropout", rate, 0 <= rate < 1, "shares from 0 to below 1")
         for factor in self.l2:
             _within("--l2", factor, factor >= 0, "numbers from 0")
         for name in ("epochs", "batch_size", "decay_steps"):
             value = getattr(self, name)
-            _within(_option(name), value, value >= 1, "a whole number from 1", whole=True)
+            good = 1 <= value < 2**31
+            _within(_option(name), value, good, "a whole number from 1", whole=True)
         for name in ("learning_rate", "decay_rate"):
             value = getattr(self, name)
             _within(_option(name), value, value > 0, "a number above 0")

@@ -40,6 +40,11 @@ def build(kind: HeadKind, *, seed: int = 0, **parameters: Any) -> Head:
     HeadError
         If the kind has no such parameter, or its value cannot be used.
     """
+    if isinstance(seed, bool) or not (hasattr(seed, "__index__") and 0 <= seed < 2**32):
+        raise HeadError(f"expected a seed from 0 to {2**32 - 1}, found {seed!r}")
+    seed = int(seed)
+    if "C" in parameters and not isinstance(parameters["C"], str | bool):
+        parameters["C"] = _number(parameters["C"])
     head_class = KINDS[kind]
     known = [name for name in inspect.signature(head_class).parameters if name != "seed"]
     for name in parameters:
@@ -51,3 +56,11 @@ def build(kind: HeadKind, *, seed: int = 0, **parameters: Any) -> Head:
     head = head_class(seed=seed, **parameters)
     head.check_parameters()
     return head
+
+
+def _number(C: Any) -> float:
+    """Take NumPy's numbers too; a head is written down as JSON."""
+    try:
+        return float(C)
+    except (TypeError, ValueError):
+        raise HeadError(f"expected C as a number or 'auto', found {C!r}") from None

@@ -40,7 +40,7 @@ FORMAT = 1
 _JSON = "head.json"
 _PAYLOAD = re.compile(r"weights-[0-9a-f]{12}\.h5")
 # Payloads of heads replaced, and what a process that was killed left behind.
-_OURS = re.compile(r"weights-[0-9a-f]{12}\.h5|\..+\.[0-9a-f]{8}\.tmp")
+_OURS = re.compile(r"curves\.png|weights-[0-9a-f]{12}\.h5|\..+\.[0-9a-f]{8}\.tmp")
 _SAMPLE_ROWS = 4
 
 
@@ -95,8 +95,9 @@ def save(
     for name, data in (attachments or {}).items():
         write_durably(directory / name, data)
     write_json(directory / _JSON, description)
+    current = {path.name, *(attachments or {})}
     for other in directory.iterdir():
-        if _OURS.fullmatch(other.name) and other != path:
+        if _OURS.fullmatch(other.name) and other.name not in current:
             other.unlink(missing_ok=True)
 
 

@@ -116,19 +116,14 @@ def train(
     HeadError
         If the loss is no longer a number.
     """
-    model = build_model(config, rows.X.shape[1], n_classes, seed)
-    targets = _targets(rows, config.output, n_classes)
-    batches = _batches(rows.X, targets, config, seed)
-    history = model.fit(
-        batches,
-        epochs=config.epochs,
-        steps_per_epoch=-(-len(rows) // config.batch_size),
-        validation_data=None if val is None else (val.X, _targets(val, config.output, n_classes)),
-        validation_batch_size=1024,
-        shuffle=False,  # the batches are in a new order each epoch already
-        callbacks=_callbacks(config, progress, watch=val is not None),
-        verbose=0,
-    ).history
+    import_keras()
+    import tensorflow as tf
+
+    try:
+        model = build_model(config, rows.X.shape[1], n_classes, seed)
+        history = _run(model, config, n_classes, rows, val, seed=seed, progress=progress)
+    except tf.errors.ResourceExhaustedError as error:
+        raise MemoryError(f"layers of {config.hidden} units do not fit into memory") from error
     losses = history["loss"]
     if not np.isfinite(losses).all():
         raise HeadError(
@@ -172,6 +167,31 @@ def _accuracy(output: Output) -> keras.Metric:
         Output.binary: keras.metrics.BinaryAccuracy,
     }
     return kinds[output](name="accuracy")
+
+
+def _run(
+    model: keras.Model,
+    config: MlpConfig,
+    n_classes: int,
+    rows: Rows,
+    val: Rows | None,
+    *,
+    seed: int,
+    progress: Progress,
+) -> dict[str, list[float]]:
+    """Train a compiled network; return what Keras recorded of each epoch."""
+    targets = _targets(rows, config.output, n_classes)
+    history: dict[str, list[float]] = model.fit(
+        _batches(rows.X, targets, config, seed),
+        epochs=config.epochs,
+        steps_per_epoch=-(-len(rows) // config.batch_size),
+        validation_data=None if val is None else (val.X, _targets(val, config.output, n_classes)),
+        validation_batch_size=1024,
+        shuffle=False,  # the batches are in a new order each epoch already
+        callbacks=_callbacks(config, progress, watch=val is not None),
+        verbose=0,
+    ).history
+    return history
 
 
 def _targets(rows: Rows, output: Output, n_classes: int) -> NDArray[Any]:

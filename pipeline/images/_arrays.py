@@ -93,6 +93,7 @@ class Rows:
         with damage(self.name), self.open() as stream:
             for start in range(0, len(self), step):
                 yield start, self.read(stream, start, min(start + step, len(self)))
+            stream.read(1)  # the end of a compressed stream is where its checksum is compared
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def _lines(path: str, delimiter: str) -> tuple[list[_Line], Sequence[str]]:
     """Read the whole manifest; bytes that are not UTF-8 survive in the paths."""
     try:
         with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.DictReader(file, delimiter=delimiter, restval="")
+            reader = csv.DictReader(file, delimiter=delimiter, restval="", strict=True)
             columns = [name.strip().lower() for name in reader.fieldnames or ()]
             _check_columns(path, columns)
             reader.fieldnames = columns
@@ -89,7 +89,7 @@ def _check_columns(path: str, columns: list[str]) -> None:
 def _line(path: str, number: int, fields: dict[str, str]) -> _Line:
     """Understand one line."""
     where = f"line {number} of {printable(path)}"
-    name = os.fsencode(fields["path"].strip())
+    name = _bytes(fields["path"])
     if not name or b"\0" in name:
         raise SourceError(f"expected a path in {where}, found '{printable(name)}'; correct it")
     given = fields.get("split", "").strip().lower()
@@ -98,9 +98,16 @@ def _line(path: str, number: int, fields: dict[str, str]) -> _Line:
             f"expected train, val, test or nothing as split in {where}, found "
             f"'{printable(given)}'; correct it"
         )
-    label = decoded(os.fsencode(fields["label"].strip()))
-    group = os.fsencode(fields.get("group", "").strip())
+    label = decoded(_bytes(fields["label"]))
+    if "\0" in label:
+        raise SourceError(f"expected a label in {where}, found '{printable(label)}'; correct it")
+    group = _bytes(fields.get("group", ""))
     return _Line(name, label or None, _GIVEN[given], group)
+
+
+def _bytes(field: str) -> bytes:
+    """Return the very bytes of the file, whatever the locale."""
+    return field.strip().encode("utf-8", "surrogateescape")
 
 
 def _notes(lines: Sequence[_Line]) -> tuple[str, ...]:

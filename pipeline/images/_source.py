@@ -23,7 +23,7 @@ Stat = tuple[int, int, int]
 
 NO_STAT: Stat = (0, 0, 0)
 UNLABELLED = -1
-_WHOLE_NUMBER = re.compile(r"-?[0-9]+")
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
 class Given(IntEnum):

@@ -74,7 +74,7 @@ def demo(
         Whatever the stages raise.
     """
     started = time.monotonic()
-    out, name = Path(out), f"demo-{Path(source).absolute().stem}"
+    out, name = Path(out), f"demo-{Path(source).absolute().name}"
     extraction = extract(
         source,
         out=out / "features" / name,

@@ -97,12 +97,13 @@ def evaluate(
         score_kind=saved.head.score_kind,
     )
     folder = Path(out) if out is not None else _default_out(saved, split)
+    title = f"{saved.directory.name} on {split.value} of {opened.location.name}"
+    picture = report.confusion_png(result, title=title)
     make_folder(folder)
     about = {"head": str(head), "store": str(store_path), "split": split.value}
     write_json(folder / "report.json", about | result.to_json())
     write_durably(folder / "confusion.csv", report.confusion_csv(result).encode("utf-8", "replace"))
-    title = f"{saved.directory.name} on {split.value} of {opened.location.name}"
-    write_durably(folder / "confusion.png", report.confusion_png(result, title=title))
+    write_durably(folder / "confusion.png", picture)
     return Evaluation(
         head=str(head), store=str(store_path), out=str(folder), split=split.value, report=result
     )

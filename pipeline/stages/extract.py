@@ -112,14 +112,14 @@ def extract(
     out: str | Path | None = None,
     backbone: str = "efficientnet-lite0",
     weights: str = "imagenet",
-    layers: Sequence[str] = (),
+    layers: str | Sequence[str] = (),
     size: int | None = None,
     resize: Resize | str = Resize.crop,
     val: float = 0.2,
     test: float = 0.2,
     batch_size: int = 32,
-    max_rejected: str = "1%",
-    limit: str | None = None,
+    max_rejected: str | int = "1%",
+    limit: str | int | None = None,
     tell: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Extraction:
@@ -140,7 +140,7 @@ def extract(
         A row of the table of backbones.
     weights : str, default "imagenet"
         ``"imagenet"``, ``"random"`` or the path of a weights file.
-    layers : sequence of str
+    layers : str or sequence of str
         Where to cut; by default the backbone's own choice. All come from one forward pass.
     size : int, optional
         Edge of the square input in pixels; by default the backbone's.
@@ -150,9 +150,9 @@ def extract(
         Shares of the images for validation and test, where the source does not say.
     batch_size : int, default 32
         Images in one forward pass.
-    max_rejected : str, default "1%"
+    max_rejected : str or int, default "1%"
         How many images may be unusable before the result is called bad: a number or a share.
-    limit : str, optional
+    limit : str or int, optional
         Use only so many images: ``"500"``, or by split ``"train=2000,test=1000"``.
     tell : callable, optional
         Called with sentences for the user.
@@ -182,19 +182,20 @@ def extract(
     tell = tell or _quiet
     resize = choose(Resize, resize, what="resize")
     _check_shares(val, test)
-    allowed_share = _parse_share(max_rejected)
+    allowed_share = _parse_share(str(max_rejected))
     row = backbones.find(backbone)
     request = _Request(
         backbone=row,
         weights=weights,
-        layers=tuple(dict.fromkeys(layers)) or (row.default,),
+        layers=tuple(dict.fromkeys([layers] if isinstance(layers, str) else layers))
+        or (row.default,),
         size=size or row.size,
         resize=resize,
         batch_size=batch_size,
     )
     found = images.find(source)
     if limit is not None:
-        found = found.limited(images.parse_limit(limit))
+        found = found.limited(images.parse_limit(str(limit)))
     _describe(found, tell)
     folder = Path(out) if out is not None else _default_out(source)
     with store.Writer(folder) as writer:
@@ -490,7 +491,9 @@ def _warnings(before: store.Table | None, table: store.Table) -> list[str]:
 
 
 def _default_out(source: str | Path) -> Path:
-    return Path("artifacts") / "features" / (Path(source).absolute().stem or "photos")
+    path = Path(source).absolute()
+    name = path.stem if path.is_file() else path.name
+    return Path("artifacts") / "features" / (name or "photos")
 
 
 def _check_shares(val: float, test: float) -> None:

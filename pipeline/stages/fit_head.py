@@ -270,7 +270,8 @@ def _attachments(head: heads.Head) -> dict[str, bytes]:
 
 
 def _default_out(opened: store.Store, layer: str, kind: HeadKind) -> Path:
-    parts = [opened.location.absolute().stem, kind.value]
+    path = opened.location.absolute()
+    parts = [path.stem if path.is_file() else path.name, kind.value]
     if len(opened.layers) > 1:
         parts.insert(1, layer.replace(":", "-"))
     return Path("artifacts") / "heads" / "-".join(parts)

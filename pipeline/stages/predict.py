@@ -118,8 +118,8 @@ def predict(
     saved = heads.load(Path(head))
     if isinstance(paths, str | Path):
         paths = [paths]
-    if csv is not None and not Path(csv).absolute().parent.is_dir():
-        raise OutputError(f"expected a folder for the table, found none at {Path(csv).parent}")
+    if csv is not None:
+        _check_table(Path(csv))
     top = min(top, len(saved.card.classes))
     if top < 1:
         raise HeadError(f"expected --top of 1 or more, found {top}")
@@ -146,6 +146,14 @@ def predict(
         predictions=tuple(predictions),
         csv=str(csv) if csv is not None else None,
     )
+
+
+def _check_table(path: Path) -> None:
+    """See beforehand that a table can be written, and that it replaces nothing but a table."""
+    if not path.absolute().parent.is_dir():
+        raise OutputError(f"expected a folder for the table, found none at {path.parent}")
+    if path.exists() and not (path.is_file() and path.suffix.lower() == ".csv"):
+        raise OutputError(f"expected a new file or a .csv to replace, found {path}; name another")
 
 
 def _recognise(saved: heads.SavedHead, weights: str | None) -> backbones.Network:

@@ -85,14 +85,17 @@ class Header:
         space = Space.from_json(plain["space"])
         if space.space_id != plain["space_id"]:
             raise ValueError("its space is not the one that space_id was computed from")
-        return cls(
+        header = cls(
             space=space,
-            weights=plain["weights"],
-            batch_size=plain["batch_size"],
-            engine=plain["engine"],
-            precision=plain["precision"],
-            versions=plain["versions"],
+            weights=dict(plain["weights"]),
+            batch_size=int(plain["batch_size"]),
+            engine=str(plain["engine"]),
+            precision=str(plain["precision"]),
+            versions=dict(plain["versions"]),
         )
+        if header.batch_size < 1 or not isinstance(header.weights["source"], str):
+            raise ValueError("its batch size or its weights are impossible")
+        return header
 
 
 def write_header(folder: Path, header: Header, probe: Codes) -> None:
@@ -134,7 +137,9 @@ def read_header(folder: Path) -> Header:
         raise StoreNotFound(_not_a_store(folder)) from error
     except StoreError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except PermissionError as error:
+        raise StoreError(f"cannot read {path} (permission denied); make it readable") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         said = " ".join(str(error).split())
         raise StoreDamaged(f"{path} is damaged ({said}); extract into a new folder") from error
 

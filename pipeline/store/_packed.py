@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import json
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.choices import Split
 from pipeline.errors import OutputError, ResourceError, StoreDamaged, StoreError, StoreNotFound
-from pipeline.files import HostileFile, in_words, open_hdf5, replacing
+from pipeline.files import FULL, HostileFile, in_words, open_hdf5, replacing
 from pipeline.store._columns import create_array, write_array
 from pipeline.store._header import Header
 from pipeline.store._reader import Codes, FolderStore, Rows, first_bytes
@@ -74,13 +73,9 @@ def pack(store: FolderStore, path: Path) -> int:
                 _fill(packed, store, rows, careful.check)
             careful.check()
     except OSError as error:
-        if isinstance(error, ResourceError | StoreDamaged):
+        if isinstance(error, ResourceError):
             raise
-        kind = (
-            ResourceError
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-            else OutputError
-        )
+        kind = ResourceError if error.errno in FULL else OutputError
         raise kind(f"cannot write {path} ({error.strerror or error}); nothing was left") from error
     return len(rows)
 
@@ -290,11 +285,14 @@ class PackedStore:
 
     def probe(self, layer: str) -> Codes | None:
         """Return the codes of the probe images, if the file has them."""
-        with open_hdf5(self.location) as file:
-            if "probe" not in file or layer not in file["probe"]:
-                return None
-            codes: Codes = file["probe"][layer][...]
-            return codes
+        try:
+            with open_hdf5(self.location) as file:
+                if "probe" not in file or layer not in file["probe"]:
+                    return None
+                codes: Codes = file["probe"][layer][...]
+                return codes
+        except (OSError, KeyError, HostileFile, TypeError, ValueError) as error:
+            raise StoreDamaged(f"{self.location} is damaged; pack the store again") from error
 
 
 def _layers(codes: h5py.Group, header: Header | None) -> dict[str, tuple[int, ...]]:
@@ -303,8 +301,8 @@ def _layers(codes: h5py.Group, header: Header | None) -> dict[str, tuple[int, ..
     if not found:
         raise ValueError("'codes' is empty")
     for name in found:
-        if codes[name].dtype.kind not in "fiu":
-            raise ValueError(f"codes/{name} holds {codes[name].dtype}, not numbers")
+        if codes[name].dtype.kind not in "fiu" or 0 in found[name] or not found[name]:
+            raise ValueError(f"codes/{name} holds {codes[name].dtype} of shape {found[name]}")
     if header is None:
         return found
     if found != {name: tuple(shape) for name, shape in header.space.layers.items()}:
@@ -317,14 +315,18 @@ def _labels(file: h5py.File) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     labels = file["labels"]
     if labels.ndim != 1:
         raise ValueError(f"expected labels of shape (n,), found {labels.shape}")
+    if labels.dtype.kind not in "OSbiuf":
+        raise ValueError(f"expected numbers or names as labels, found {labels.dtype}")
     if labels.dtype.kind in "OS":
         names = [_text(name) for name in _strings(labels)]
         classes = sorted(set(names))
         places = {name: i for i, name in enumerate(classes)}
         return np.array([places[name] for name in names], np.int32), tuple(classes)
-    numbers = labels[...].astype(np.int64)
+    numbers = _whole(labels[...])
     if "classes" in file:
         classes = [_text(name) for name in _strings(file["classes"])]
+        if len(set(classes)) < len(classes):
+            raise ValueError("two classes have the same name")
         if len(numbers) and not (numbers.min() >= -1 and numbers.max() < len(classes)):
             raise ValueError(f"labels point outside the {len(classes)} classes")
         return numbers.astype(np.int32), tuple(classes)
@@ -332,7 +334,19 @@ def _labels(file: h5py.File) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     return np.searchsorted(values, numbers).astype(np.int32), tuple(map(str, values))
 
 
+def _whole(labels: NDArray[Any]) -> NDArray[np.int64]:
+    """Take numbers as labels only if they are whole and fit."""
+    if len(labels) and not (np.abs(labels.astype(np.float64)) < 2**53).all():
+        raise ValueError("labels are not finite, or too large")
+    numbers = labels.astype(np.int64)
+    if (numbers != labels).any():
+        raise ValueError("labels are not whole numbers")
+    return numbers
+
+
 def _strings(dataset: h5py.Dataset) -> list[bytes]:
+    if dataset.dtype.kind not in "OS" or dataset.ndim != 1:
+        raise ValueError(f"expected names in {dataset.name}, found {dataset.dtype}")
     return [bytes(value) for value in dataset[...].tolist()]
 
 

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import StoreDamaged
+from pipeline.errors import StoreDamaged, StoreError
 from pipeline.files import HostileFile, hdf5_bytes, open_hdf5, write_durably
 from pipeline.store._columns import read_strings, write_array, write_strings
 
@@ -209,6 +209,10 @@ def read_codes(path: Path, layer: str, rows: NDArray[np.int32]) -> NDArray[np.fl
         If the shard is missing or its bytes are not those that were written.
     """
     try:
+        # The checksums of the chunks do not tell a shard from another that took its name, and
+        # fletcher32 takes 0x0000 for 0xFFFF.
+        if not name_is_true(path):
+            raise OSError("its SHA-256 is not the one in its name")
         with open_hdf5(path) as file:
             # A shard is at most some 64 MB: one sequential read beats many selected ones.
             codes: NDArray[np.float32] = file["codes"][layer][...]
@@ -224,9 +228,11 @@ def name_is_true(path: Path) -> bool:
     return path.stem.partition("-")[2] == digest[:_DIGITS_IN_NAME]
 
 
-def damaged(path: Path, error: object) -> StoreDamaged:
+def damaged(path: Path, error: object) -> StoreError:
     """Say which shard is damaged and what to do about it."""
     said = " ".join(str(error).split())
+    if isinstance(error, PermissionError):
+        return StoreError(f"cannot read shard {path} (permission denied); make it readable")
     if isinstance(error, FileNotFoundError):
         return StoreDamaged(
             f"shard {path.name} of {path.parent.parent} is missing; run the same extract command "

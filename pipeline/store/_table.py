@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.choices import Split
-from pipeline.errors import StoreDamaged
+from pipeline.errors import StoreDamaged, StoreError
 from pipeline.files import (
     HostileFile,
     canonical_json,
@@ -180,6 +180,10 @@ def read_table(folder: Path) -> Table | None:
         return table
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise StoreError(
+            f"cannot read {folder / FILE} (permission denied); make it readable"
+        ) from error
     except (OSError, KeyError, RuntimeError, ValueError, HostileFile) as error:
         said = " ".join(str(error).split())
         raise StoreDamaged(

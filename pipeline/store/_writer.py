@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -18,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import OutputError, ResourceError, StoreLocked, StoreNotFound
-from pipeline.files import in_words
 from pipeline.space import Space
-from pipeline.store._header import FILE, Codes, Header, read_header, read_probe, write_header
+from pipeline.store._header import FILE, PROBE, Codes, Header, read_header, read_probe, write_header
 from pipeline.store._shard import Buffer, Index, Row, lookup, read_index, shard_names, write_shard
 from pipeline.store._table import Status, Table, read_table, write_table
 
@@ -31,8 +29,6 @@ LOCK = "LOCK"
 # was read proves nothing later (git's "racy" entries are the same matter).
 _FRESH_NS = 2_000_000_000
 _NO_STAT = (0, 0, 0)
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +122,7 @@ class Writer:
             read_index(shards / name, space_id=space_id) for name in shard_names(shards)
         ]
         self._where = lookup(self._indexes)
+        read_probe(self.folder)  # what a later run needs must not be missed only then
         self.table = table = read_table(self.folder)
         for index in self._indexes:
             self._remember(index.paths, index.stat, index.sha256)
@@ -141,10 +138,12 @@ class Writer:
 
     def _leave(self) -> None:
         self._lock.close()
-        if self.header is None and self._made:
-            (self.folder / LOCK).unlink(missing_ok=True)
-            for folder in self._made:
-                folder.rmdir()
+        if self.header is None:
+            for name in (LOCK, PROBE):
+                (self.folder / name).unlink(missing_ok=True)
+            with suppress(OSError):  # whatever hinders it matters less than why we leave
+                for folder in self._made:
+                    folder.rmdir()
 
     @property
     def space(self) -> Space:
@@ -155,7 +154,6 @@ class Writer:
 
     def create(self, header: Header, probe: Codes) -> None:
         """Make the folder a store of this space; `probe` are the codes of the probe images."""
-        (self.folder / SHARDS).mkdir(exist_ok=True)
         with _explained(self.folder):
             write_header(self.folder, header, probe)
         self.header = header
@@ -220,6 +218,7 @@ class Writer:
         # A shard that was deleted by hand leaves a gap: go on behind the last name.
         last = int(self._indexes[-1].name.partition("-")[0]) + 1 if self._indexes else 0
         with _explained(self.folder):
+            (self.folder / SHARDS).mkdir(exist_ok=True)
             index = write_shard(
                 self.folder / SHARDS, last, rows, space_id=self.header.space.space_id
             )
@@ -311,13 +310,9 @@ def _explained(folder: Path) -> Iterator[None]:
     """Turn a failing disk into the one line that says what is kept and what to do."""
     try:
         yield
+    except ResourceError:
+        raise
     except OSError as error:
-        if error.errno in _FULL:
-            raise ResourceError(
-                f"cannot write to {folder} ({error.strerror}; "
-                f"{in_words(free_bytes(folder))} free); what was committed is kept: "
-                "make room and run the same command again"
-            ) from error
         raise OutputError(
             f"cannot write to {folder} ({error.strerror}); what was committed is kept: "
             "mend that and run the same command again"
@@ -329,7 +324,7 @@ def _make_folder(folder: Path) -> list[Path]:
     made = [path for path in (folder, *folder.absolute().parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        strangers = [entry for entry in os.listdir(folder) if entry != LOCK]
+        strangers = [entry for entry in os.listdir(folder) if not _is_ours(entry)]
     except OSError as error:
         raise OutputError(
             f"expected a folder for the store, cannot use {folder} ({error.strerror}); "
@@ -341,6 +336,11 @@ def _make_folder(folder: Path) -> list[Path]:
             f"({min(strangers)}, ...); choose another with --out"
         )
     return made
+
+
+def _is_ours(entry: str) -> bool:
+    """Whether a file may be what a killed run left of a store that it had just begun."""
+    return entry in (LOCK, PROBE) or (entry.startswith(".") and entry.endswith(".tmp"))
 
 
 def _lock(folder: Path) -> BinaryIO:
@@ -365,9 +365,10 @@ def _lock(folder: Path) -> BinaryIO:
             f"expected to be alone in {folder}, found it locked by {holder}; "
             "wait until that run ends or choose another place with --out"
         ) from error
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
-    file.flush()
+    with suppress(OSError):  # on a full disk nobody is told who holds the lock, but it holds
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
+        file.flush()
     return file
 
 

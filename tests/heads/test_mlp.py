@@ -170,7 +170,7 @@ class TestOptions:
             ({"dropout": 1.0}, "expected shares from 0 to below 1 for --dropout, found 1.0"),
             ({"dropout": -0.1}, "for --dropout, found -0.1"),
             ({"dropout": [0.1, 0.2]}, "one --dropout or one for each of 1 hidden layers, found 2"),
-            ({"hidden": [0]}, "whole numbers from 1 for --hidden, found 0"),
+            ({"hidden": [0]}, "whole numbers from 1 to 1000000 for --hidden, found 0"),
             ({"hidden": [2.5]}, "found 2.5"),
             ({"l2": -1}, "numbers from 0 for --l2"),
             ({"l2": float("nan")}, "for --l2, found nan"),

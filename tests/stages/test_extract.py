@@ -334,7 +334,9 @@ def test_the_store_is_named_after_the_source(
     lines = [f"{path},{path.parent.name}" for path in photos.rglob("*.png")]
     (tmp_path / "list.csv").write_text("path,label\n" + "\n".join(lines))
     monkeypatch.chdir(tmp_path)
-    for source, name in (("photos", "photos"), ("list.csv", "list")):
+    photos.rename(tmp_path / "photos.v2")
+    (tmp_path / "photos").symlink_to("photos.v2")
+    for source, name in (("photos.v2", "photos.v2"), ("list.csv", "list")):
         result = pipeline.extract(source, backbone=tiny, weights="random")
         assert result.store == f"artifacts/features/{name}"
 

@@ -88,6 +88,20 @@ def test_choices_are_named(cached: Path, tmp_path: Path) -> None:
         pipeline.fit_head(cached, kind="svm", layer="top", pool="mean", out=tmp_path / "h")
 
 
+def test_numbers_may_come_from_numpy(cached: Path, tmp_path: Path) -> None:
+    pipeline.fit_head(cached, kind="svm", C=np.float32(0.5), seed=np.int64(3), out=tmp_path / "h")
+    assert heads.load(tmp_path / "h").head.parameters["C"] == 0.5
+    for wrong in ({"seed": -1}, {"seed": 2**32}, {"seed": None}, {"C": None}, {"C": -1.0}):
+        with pytest.raises(HeadError):
+            pipeline.fit_head(cached, kind="svm", out=tmp_path / "h", **wrong)
+
+
+def test_the_curves_of_an_mlp_do_not_stay_beside_an_svm(cached: Path, tmp_path: Path) -> None:
+    pipeline.fit_head(cached, kind="mlp", epochs=1, out=tmp_path / "h")
+    pipeline.fit_head(cached, kind="svm", C=1.0, out=tmp_path / "h")
+    assert not (tmp_path / "h" / "curves.png").exists()
+
+
 def test_vectors_have_nothing_to_pool(cached: Path, tmp_path: Path) -> None:
     with pytest.raises(HeadError, match="drop --pool"):
         pipeline.fit_head(cached, kind="svm", layer="avg", pool="max", out=tmp_path / "h")

@@ -69,6 +69,14 @@ def test_the_place_of_the_table_is_checked_before_any_work(svm: Path, tmp_path: 
         pipeline.predict(svm, tmp_path / "photos", csv=tmp_path / "nowhere" / "p.csv")
 
 
+def test_a_table_replaces_nothing_but_a_table(svm: Path, tmp_path: Path) -> None:
+    photo = next((tmp_path / "photos").rglob("*.png"))
+    before = photo.read_bytes()
+    with pytest.raises(OutputError, match=r"a \.csv to replace"):
+        pipeline.predict(svm, photo, csv=photo)
+    assert photo.read_bytes() == before
+
+
 def test_one_path_need_not_be_a_list(svm: Path, tmp_path: Path) -> None:
     photo = next((tmp_path / "photos").rglob("*.png"))
     assert pipeline.predict(svm, str(photo)).ok == 1

@@ -146,6 +146,14 @@ def test_numbers_as_labels_without_names(tmp_path: Path) -> None:
         {"codes__a": np.ones((2, 2)), "labels": [1, 2], "splits": np.array([b"dev"] * 2)},
         {"codes__a": np.ones((2, 2)), "labels": [0, 7], "classes": np.array([b"x"])},
         {"codes": [1.0, 2.0], "labels": [1, 2]},
+        {"codes__a": np.ones((2, 2)), "labels": [0, 1], "classes": np.array([b"x", b"x"])},
+        {"codes__a": np.ones((2, 2)), "labels": [0, 1], "classes": [5, 6]},
+        {"codes__a": np.ones((2, 2)), "labels": [0, 1], "splits": [10**12, 0]},
+        {"codes__a": np.ones((2, 2)), "labels": [0.5, 1.5]},
+        {"codes__a": np.ones((2, 2)), "labels": [np.nan, 1.0]},
+        {"codes__a": np.ones((2, 2)), "labels": np.array([2**63 + 1, 1], np.uint64)},
+        {"codes__a": np.ones((2, 2)), "labels": [1j, 2j]},
+        {"codes__a": np.ones((2, 0)), "labels": [0, 1]},
     ],
 )
 def test_another_layout_is_refused_in_one_line(tmp_path: Path, members: dict[str, object]) -> None:

@@ -300,3 +300,54 @@ def test_a_space_that_was_edited_by_hand_is_refused(tmp_path: Path) -> None:
     header.write_text(header.read_text().replace('"size": 32', '"size": 64'))
     with pytest.raises(StoreDamaged, match="space_id"):
         store.open_store(tmp_path)
+
+
+def test_shards_that_changed_places_are_never_read(tmp_path: Path) -> None:
+    make(tmp_path, [1, 2], shards=2)
+    first, second = sorted((tmp_path / "shards").iterdir())
+    first.rename(tmp_path / "aside")
+    second.rename(first)
+    (tmp_path / "aside").rename(second)
+    with pytest.raises(StoreDamaged, match="SHA-256"):
+        store.read_rows(store.open_store(tmp_path), "fc", np.arange(2))
+    assert len(store.verify_folder(tmp_path).damage) == 2
+
+
+def test_a_creation_that_failed_can_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(ResourceError, match="make room"):
+            make(tmp_path / "s", [1])
+    assert list(tmp_path.iterdir()) == []
+    make(tmp_path / "s", [1])
+
+
+@pytest.mark.parametrize("left", [["LOCK"], ["LOCK", "probe.h5"], [".probe.h5.0a1b2c3d.tmp"]])
+def test_what_a_run_killed_at_its_very_beginning_left_is_no_hindrance(
+    tmp_path: Path, left: list[str]
+) -> None:
+    for name in left:
+        (tmp_path / name).write_bytes(b"half")
+    make(tmp_path, [1])
+    assert store.open_store(tmp_path).usable.all()
+
+
+def test_a_lost_folder_of_shards_is_filled_again(tmp_path: Path) -> None:
+    make(tmp_path, [1, 2])
+    for path in (tmp_path / "shards").iterdir():
+        path.unlink()
+    (tmp_path / "shards").rmdir()
+    make(tmp_path, [1, 2])
+    assert store.verify_folder(tmp_path).rows == 2
+
+
+def test_a_lost_probe_is_noticed_by_the_next_run(tmp_path: Path) -> None:
+    make(tmp_path, [1])
+    (tmp_path / "probe.h5").unlink()
+    with pytest.raises(StoreDamaged, match="probe"), store.Writer(tmp_path):
+        pass
