@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from pipeline._version import __version__
 from pipeline.choices import (
     Activation,
+    Engine,
     HeadKind,
     Optimizer,
     Pool,
+    Precision,
     Preset,
     Resize,
     Split,
@@ -51,6 +53,7 @@ __all__ = [
     "Activation",
     "BackboneError",
     "ChoiceError",
+    "Engine",
     "HeadDamaged",
     "HeadError",
     "HeadKind",
@@ -60,6 +63,7 @@ __all__ = [
     "OutputError",
     "PipelineError",
     "Pool",
+    "Precision",
     "Preset",
     "Resize",
     "ResourceError",

@@ -34,6 +34,22 @@ class Pool(str, Enum):
     flat = "flat"
 
 
+class Engine(str, Enum):
+    """What computes the forward pass."""
+
+    auto = "auto"
+    tensorflow = "tensorflow"
+    openvino = "openvino"
+
+
+class Precision(str, Enum):
+    """What the forward pass computes with; codes are stored in 32 bits whatever it is."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
 class HeadKind(str, Enum):
     """The classifiers that can be trained on codes."""
 

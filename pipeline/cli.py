@@ -21,7 +21,17 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
 import typer
 
 from pipeline._version import __version__
-from pipeline.choices import Activation, HeadKind, Optimizer, Pool, Preset, Resize, Split
+from pipeline.choices import (
+    Activation,
+    Engine,
+    HeadKind,
+    Optimizer,
+    Pool,
+    Precision,
+    Preset,
+    Resize,
+    Split,
+)
 from pipeline.errors import Interrupted, PipelineError, counted
 from pipeline.files import FULL, in_words
 
@@ -182,6 +192,13 @@ def extract(
     ] = 0.2,
     test: Annotated[float, typer.Option(help="Share for the test, likewise.")] = 0.2,
     batch_size: Annotated[int, typer.Option(min=1, help="Images in one forward pass.")] = 32,
+    engine: Annotated[
+        Engine,
+        typer.Option(help="What computes; auto: TensorFlow on a GPU, else OpenVINO if installed."),
+    ] = Engine.auto,
+    precision: Annotated[
+        Precision, typer.Option(help="auto: bfloat16 where the processor computes in it.")
+    ] = Precision.auto,
     max_rejected: Annotated[
         str, typer.Option(help="Unusable images to accept with exit code 0.")
     ] = "1%",
@@ -206,6 +223,8 @@ def extract(
             val=val,
             test=test,
             batch_size=batch_size,
+            engine=engine,
+            precision=precision,
             max_rejected=max_rejected,
             limit=limit,
             tell=screen.tell,

@@ -14,6 +14,12 @@ from pipeline import backbones
 from tests.tiny import TINY
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep exported networks of tests, and of the processes they start, out of the user's cache."""
+    os.environ["PIPELINE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """The folder of real data beside the checkout."""

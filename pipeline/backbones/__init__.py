@@ -7,6 +7,7 @@ Pretrained networks without their heads: a table of rows, and rows loaded as pix
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._layers import parse_layer
 from pipeline.backbones._network import Network, load
+from pipeline.backbones._openvino import installed as openvino_installed
 from pipeline.backbones._preprocessing import Preprocessing
 from pipeline.backbones._table import TABLE, find
 from pipeline.backbones._weights import Weights
@@ -19,5 +20,6 @@ __all__ = [
     "Weights",
     "find",
     "load",
+    "openvino_installed",
     "parse_layer",
 ]

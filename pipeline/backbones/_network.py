@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.backbones import _exported, _openvino
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._build import build
+from pipeline.backbones._engines import choose_engine
+from pipeline.backbones._exported import Exported, Output
 from pipeline.backbones._layers import canonical_names, parse_layer, unknown_layer
-from pipeline.backbones._preprocessing import preprocess
 from pipeline.backbones._tensorflow import compile_forward
 from pipeline.backbones._weights import Weights, hash_weights, load_imagenet, randomize
 from pipeline.backbones._weights_file import load_file
-from pipeline.errors import BackboneError
+from pipeline.choices import Engine, Precision
+from pipeline.errors import BackboneError, SpaceMismatch
 from pipeline.lazy import import_keras
-from pipeline.space import Space
-
-
-class _Output(NamedTuple):
-    """What one request for a layer became."""
-
-    tensor: Any
-    pooling: str
-    weights_sha256: str
+from pipeline.space import Space, check_probe
 
 
 class Network:
@@ -53,33 +52,42 @@ class Network:
     weights_sha256 : mapping of str to str
         For each request, the hash of all weights between the pixels and its codes.
     engine, precision : str
-        ``"tensorflow"`` and ``"float32"``.
+        What computes: ``"tensorflow"`` or ``"openvino"``, ``"float32"`` or ``"bfloat16"``.
+    reference : mapping of str to float32 array
+        TensorFlow's float32 codes of the probe images, where these were given.
+    notes : tuple of str
+        Sentences worth telling the user.
     versions : mapping of str to str
-        Of tensorflow, keras and numpy.
+        Of tensorflow, keras and numpy, and of openvino where it computes.
     """
-
-    engine = "tensorflow"
-    precision = "float32"
 
     def __init__(
         self,
         backbone: Backbone,
-        outputs: Mapping[str, _Output],
-        forward: Callable[[Any], list[Any]],
+        outputs: Mapping[str, Output],
+        forward: Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]],
         *,
         size: int,
         batch_size: int,
         weights: Weights,
+        engine: Engine = Engine.tensorflow,
+        precision: Precision = Precision.float32,
     ) -> None:
         self.backbone = backbone
         self.size = size
         self.batch_size = batch_size
         self.weights = weights
+        self.engine = engine.value
+        self.precision = precision.value
         self.layers = tuple(outputs)
-        self.shapes = {key: tuple(out.tensor.shape[1:]) for key, out in outputs.items()}
+        self.shapes = {key: out.shape for key, out in outputs.items()}
         self.pooling = {key: out.pooling for key, out in outputs.items()}
         self.weights_sha256 = {key: out.weights_sha256 for key, out in outputs.items()}
-        self.versions = {name: version(name) for name in ("tensorflow", "keras", "numpy")}
+        libraries = ["tensorflow", "keras", "numpy"]
+        libraries += ["openvino"] if engine is Engine.openvino else []
+        self.versions = {name: version(name) for name in libraries}
+        self.reference: Mapping[str, NDArray[np.float32]] = {}
+        self.notes: tuple[str, ...] = ()
         self._forward = forward
 
     def space(self, reading: Mapping[str, Any]) -> Space:
@@ -142,10 +150,8 @@ class Network:
         if count < self.batch_size:
             padding = np.zeros((self.batch_size - count, *pixels.shape[1:]), np.uint8)
             pixels = np.concatenate([pixels, padding])
-        codes = self._forward(preprocess(pixels, self.backbone.preprocessing))
-        return {
-            layer: tensor.numpy()[:count] for layer, tensor in zip(self.layers, codes, strict=True)
-        }
+        codes = self._forward(pixels)
+        return {layer: block[:count] for layer, block in zip(self.layers, codes, strict=True)}
 
 
 def load(
@@ -155,6 +161,9 @@ def load(
     layers: Sequence[str],
     size: int | None = None,
     batch_size: int = 32,
+    engine: Engine = Engine.tensorflow,
+    precision: Precision = Precision.auto,
+    probe: NDArray[np.uint8] | None = None,
 ) -> Network:
     """
     Build a backbone with its weights and compile it up to the layers asked for.
@@ -172,6 +181,13 @@ def load(
         Edge of the square input in pixels; the backbone's own by default.
     batch_size : int, default 32
         How many images are computed at a time; fewer are filled up with zeros.
+    engine : Engine, default Engine.tensorflow
+        What computes. ``auto`` takes OpenVINO on a processor, where it is installed.
+    precision : Precision, default Precision.auto
+        ``auto`` is bfloat16 where the engine is OpenVINO and the processor computes in it.
+    probe : uint8 array of shape (n, size, size, 3), optional
+        Images by which OpenVINO is compared with TensorFlow in float32; it is used only with
+        them, and only if it passes.
 
     Returns
     -------
@@ -182,17 +198,140 @@ def load(
     WeightsNotFound
         If the weights are neither on this machine nor within reach.
     BackboneError
-        If a layer is unknown, the size too small, or the weights are of another network.
+        If a layer is unknown, the size too small, the weights are of another network, or the
+        engine is not to be had.
     """
     size = backbone.size if size is None else size
     requests = _check(backbone, layers, size=size, batch_size=batch_size)
+    request = _Request(backbone, weights, requests, size, batch_size)
+    chosen, note = choose_engine(engine, precision)
+    notes = [note] if note else []
+    if chosen is Engine.openvino and probe is not None:
+        network = _on_openvino(request, precision, probe, notes)
+        if network is not None:
+            return network
+    network = _on_tensorflow(request)
+    network.reference = network(probe) if probe is not None else {}
+    network.notes = tuple(notes)
+    return network
+
+
+class _Request(NamedTuple):
+    """A checked request: layers by their text, each with its name and pooling."""
+
+    backbone: Backbone
+    weights: str
+    layers: Mapping[str, tuple[str, str]]
+    size: int
+    batch_size: int
+
+
+def _on_tensorflow(request: _Request) -> Network:
+    """Build the network for TensorFlow in float32."""
+    model, outputs, origin = _build_model(request)
+    forward = compile_forward(
+        model, request.backbone.preprocessing, batch_size=request.batch_size, size=request.size
+    )
+    return Network(
+        request.backbone,
+        outputs,
+        forward,
+        size=request.size,
+        batch_size=request.batch_size,
+        weights=origin,
+    )
+
+
+def _build_model(request: _Request) -> tuple[Any, dict[str, Output], Weights]:
+    """Build a Keras model from the pixels to the layers asked for, weights included."""
     import_keras()
-    top = _needs_top(backbone, [name for name, _ in requests.values()], size=size)
-    model, origin = _weighted(backbone, weights, top=top, size=size)
-    outputs = _cut(backbone, model, requests)
-    headless = _model(model, [output.tensor for output in outputs.values()])
-    forward = compile_forward(headless, batch_size=batch_size, size=size)
-    return Network(backbone, outputs, forward, size=size, batch_size=batch_size, weights=origin)
+    backbone, size = request.backbone, request.size
+    top = _needs_top(backbone, [name for name, _ in request.layers.values()], size=size)
+    model, origin = _weighted(backbone, request.weights, top=top, size=size)
+    tensors, outputs = _cut(backbone, model, request.layers)
+    return _model(model, tensors), outputs, origin
+
+
+def _on_openvino(
+    request: _Request, precision: Precision, probe: NDArray[np.uint8], notes: list[str]
+) -> Network | None:
+    """Take or make the exported network; None if it does not compute what TensorFlow does."""
+    folder = _exported.place(
+        request.backbone,
+        weights=request.weights,
+        layers=tuple(request.layers),
+        size=request.size,
+        probe=probe,
+    )
+    exported = _exported.read(folder) if folder is not None else None
+    if exported is None:
+        exported = _export(request, folder, probe)
+    for candidate in _openvino.precisions(precision):
+        forward = _openvino.compile_forward(
+            exported.model, batch_size=request.batch_size, size=request.size, precision=candidate
+        )
+        network = Network(
+            request.backbone,
+            exported.outputs,
+            forward,
+            size=request.size,
+            batch_size=request.batch_size,
+            weights=exported.weights,
+            engine=Engine.openvino,
+            precision=candidate,
+        )
+        network.reference = exported.reference
+        if _agrees(network, probe):
+            network.notes = tuple(notes)
+            return network
+        notes.append(f"openvino in {candidate.value} does not give the codes of TensorFlow")
+    notes.append("fell back to TensorFlow")
+    return None
+
+
+def _export(request: _Request, folder: Path | None, probe: NDArray[np.uint8]) -> Exported:
+    """Export a network to the cache, or, where that cannot be, to a folder of this process."""
+    model, outputs, origin = _build_model(request)
+    preprocessing = request.backbone.preprocessing
+    forward = compile_forward(
+        model, preprocessing, batch_size=request.batch_size, size=request.size
+    )
+    plain = Network(
+        request.backbone,
+        outputs,
+        forward,
+        size=request.size,
+        batch_size=request.batch_size,
+        weights=origin,
+    )
+
+    def export(path: Path) -> None:
+        _openvino.export(model, preprocessing, path, size=request.size)
+
+    content: dict[str, Any] = {
+        "export": export,
+        "outputs": outputs,
+        "weights": origin,
+        "reference": plain(probe),
+    }
+    if folder is not None:
+        with suppress(OSError):
+            return _exported.write(folder, **content)
+    own = Path(mkdtemp(prefix="pipeline-"))
+    atexit.register(shutil.rmtree, own, ignore_errors=True)
+    return _exported.write(own / "network", **content)
+
+
+def _agrees(network: Network, probe: NDArray[np.uint8]) -> bool:
+    """Whether a network gives the codes of its reference."""
+    codes = network(probe)
+    exact = network.precision == Precision.float32.value
+    try:
+        for layer, kept in network.reference.items():
+            check_probe(kept, codes[layer], layer=layer, exact=exact)
+    except SpaceMismatch:
+        return False
+    return True
 
 
 def _check(
@@ -247,11 +386,11 @@ def _weighted(backbone: Backbone, weights: str, *, top: bool, size: int) -> tupl
 
 def _cut(
     backbone: Backbone, model: Any, requests: Mapping[str, tuple[str, str]]
-) -> dict[str, _Output]:
-    """Find the tensor of each request."""
+) -> tuple[list[Any], dict[str, Output]]:
+    """Find the tensor of each request, and what is to be known of it."""
     names = canonical_names(model)
     digests: dict[str, str] = {}
-    outputs = {}
+    tensors, outputs = [], {}
     for text, (name, pooling) in requests.items():
         layer = backbone.final_map if name == "avg" else name
         if layer not in names:
@@ -259,8 +398,13 @@ def _cut(
         tensor = _pool(backbone, names[layer].output, text, pooling)
         needed = {id(operation) for operation in _model(model, tensor).operations}
         used = {key: operation for key, operation in names.items() if id(operation) in needed}
-        outputs[text] = _Output(tensor, pooling, hash_weights(used, digests))
-    return outputs
+        tensors.append(tensor)
+        outputs[text] = Output(
+            shape=tuple(tensor.shape[1:]),
+            pooling=pooling,
+            weights_sha256=hash_weights(used, digests),
+        )
+    return tensors, outputs
 
 
 def _pool(backbone: Backbone, tensor: Any, text: str, pooling: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,4 +52,32 @@ def preprocess(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArr
         return (x / np.float32(255) - _TORCH_MEANS) / _TORCH_DEVIATIONS
     if preprocessing is Preprocessing.lite:
         return (x - np.float32(127)) / np.float32(128)
+    return x
+
+
+def preprocess_symbolically(pixels: Any, preprocessing: Preprocessing) -> Any:
+    """
+    Say the same as operations of a graph, for an engine that takes the pixels as they are.
+
+    Parameters
+    ----------
+    pixels : KerasTensor of uint8, shape (None, h, w, 3)
+    preprocessing : Preprocessing
+
+    Returns
+    -------
+    KerasTensor of float32
+        Equal to `preprocess` but for last bits.
+    """
+    from keras import ops
+
+    x = ops.cast(pixels, "float32")
+    if preprocessing is Preprocessing.caffe:
+        return ops.flip(x, axis=-1) - _CAFFE_MEANS_BGR
+    if preprocessing is Preprocessing.tf:
+        return x / 127.5 - 1.0
+    if preprocessing is Preprocessing.torch:
+        return (x / 255.0 - _TORCH_MEANS) / _TORCH_DEVIATIONS
+    if preprocessing is Preprocessing.lite:
+        return (x - 127.0) / 128.0
     return x

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.backbones._preprocessing import Preprocessing, preprocess
 
 
-def compile_forward(model: Any, *, batch_size: int, size: int) -> Callable[[Any], list[Any]]:
+def compile_forward(
+    model: Any, preprocessing: Preprocessing, *, batch_size: int, size: int
+) -> Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]:
     """
     Compile a network for batches of one size.
 
@@ -14,13 +21,15 @@ def compile_forward(model: Any, *, batch_size: int, size: int) -> Callable[[Any]
     ----------
     model : keras.Model
         With one output or a list of them.
+    preprocessing : Preprocessing
+        What it expects to be done to the pixels.
     batch_size, size : int
         The only batch and the only edge that the function accepts.
 
     Returns
     -------
     callable
-        Maps float32 (batch_size, size, size, 3) to one float32 tensor for each output.
+        Maps uint8 (batch_size, size, size, 3) to one float32 array for each output.
     """
     import tensorflow as tf
 
@@ -31,4 +40,4 @@ def compile_forward(model: Any, *, batch_size: int, size: int) -> Callable[[Any]
     signature = [tf.TensorSpec((batch_size, size, size, 3), tf.float32)]
     compiled: Any = tf.function(forward, input_signature=signature, autograph=False)
     compiled.get_concrete_function()  # traced now; tracing in a call would be warned of
-    return cast("Callable[[Any], list[Any]]", compiled)
+    return lambda pixels: [codes.numpy() for codes in compiled(preprocess(pixels, preprocessing))]

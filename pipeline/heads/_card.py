@@ -34,6 +34,8 @@ class Card:
         Where the backbone's weights came from.
     batch_size : int
         Of the forward pass that gave the codes.
+    engine, precision : str
+        What computed it.
     scores : dict
         Such as ``{"validation": {"accuracy": 0.9, "images": 100}}``.
     seed : int
@@ -56,6 +58,8 @@ class Card:
     space: Space | None = None
     weights: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int = 32
+    engine: str = "tensorflow"
+    precision: str = "float32"
     scores: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     versions: Mapping[str, Any] = field(default_factory=dict)
@@ -74,6 +78,8 @@ class Card:
             "space_id": None if self.space is None else self.space.space_id,
             "weights": dict(self.weights),
             "batch_size": self.batch_size,
+            "engine": self.engine,
+            "precision": self.precision,
             "scores": dict(self.scores),
             "seed": self.seed,
             "versions": dict(self.versions),
@@ -107,6 +113,8 @@ class Card:
                 space=space,
                 weights=dict(plain["weights"]),
                 batch_size=int(plain["batch_size"]),
+                engine=str(plain["engine"]),
+                precision=str(plain["precision"]),
                 scores=dict(plain["scores"]),
                 seed=int(plain["seed"]),
                 versions=dict(plain["versions"]),

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, images, store
-from pipeline.choices import Resize, choose
+from pipeline.choices import Engine, Precision, Resize, choose
 from pipeline.errors import Interrupted, ResourceError, SourceError, SpaceMismatch, counted
 from pipeline.files import in_words, sha256_file
 from pipeline.space import Space, check_probe
@@ -93,17 +93,25 @@ class _Request:
     size: int
     resize: Resize
     batch_size: int
+    engine: Engine
+    precision: Precision
 
     def load(self, tell: Callable[[str], None]) -> backbones.Network:
         if self.weights == "imagenet" and self.backbone.builder.startswith("keras."):
             tell(f"weights: Keras downloads those of {self.backbone.name} unless ~/.keras has them")
-        return backbones.load(
+        network = backbones.load(
             self.backbone,
             weights=self.weights,
             layers=self.layers,
             size=self.size,
             batch_size=self.batch_size,
+            engine=self.engine,
+            precision=self.precision,
+            probe=images.probe_pixels(size=self.size, resize=self.resize),
         )
+        for note in network.notes:
+            tell(note)
+        return network
 
 
 def extract(
@@ -118,6 +126,8 @@ def extract(
     val: float = 0.2,
     test: float = 0.2,
     batch_size: int = 32,
+    engine: Engine | str = Engine.auto,
+    precision: Precision | str = Precision.auto,
     max_rejected: str | int = "1%",
     limit: str | int | None = None,
     tell: Callable[[str], None] | None = None,
@@ -150,6 +160,10 @@ def extract(
         Shares of the images for validation and test, where the source does not say.
     batch_size : int, default 32
         Images in one forward pass.
+    engine : Engine or str, default Engine.auto
+        What computes: TensorFlow on a GPU, else OpenVINO where it is installed.
+    precision : Precision or str, default Precision.auto
+        bfloat16 where the processor computes in it, else float32.
     max_rejected : str or int, default "1%"
         How many images may be unusable before the result is called bad: a number or a share.
     limit : str or int, optional
@@ -192,6 +206,8 @@ def extract(
         size=size or row.size,
         resize=resize,
         batch_size=batch_size,
+        engine=choose(Engine, engine, what="engine"),
+        precision=choose(Precision, precision, what="precision"),
     )
     found = images.find(source)
     if limit is not None:
@@ -404,15 +420,16 @@ class _Run:
             return self._network
         network = self.request.load(self.tell)
         space = network.space({"resize": self.request.resize.value, **images.POLICY})
-        probe = network(images.probe_pixels(size=network.size, resize=self.request.resize))
         header = self.writer.header
         if header is None:
-            self.writer.create(_header(network, space), probe)
+            self.writer.create(_header(network, space), network.reference)
         else:
             if differences := header.space.differences(space):
                 raise _mismatch(self.writer.folder, differences)
+            probe = network(images.probe_pixels(size=network.size, resize=self.request.resize))
+            exact = network.precision == Precision.float32.value
             for layer, kept in self.writer.probe().items():
-                check_probe(kept, probe[layer], layer=layer)
+                check_probe(kept, probe[layer], layer=layer, exact=exact)
         self._network = network
         return network
 

@@ -254,6 +254,8 @@ def _card(
         space=header.space if header is not None else None,
         weights=dict(header.weights) if header is not None else {},
         batch_size=header.batch_size if header is not None else 32,
+        engine=header.engine if header is not None else "tensorflow",
+        precision=header.precision if header is not None else "float32",
         scores={"validation": head.validation_},
         seed=head.seed,
         versions=dict(header.versions) if header is not None else {},

@@ -32,7 +32,12 @@ def test_the_codes_are_those_of_the_network_on_the_decoded_image(
     """Row by row against Keras itself, called by hand on pixels that Pillow resized."""
     photos = make_photos()
     result = pipeline.extract(
-        photos, out=tmp_path / "s", backbone=tiny, weights="random", resize=pipeline.Resize.squash
+        photos,
+        out=tmp_path / "s",
+        backbone=tiny,
+        weights="random",
+        resize="squash",
+        engine="tensorflow",
     )
     network = backbones.load(backbones.find(tiny), weights="random", layers=["avg"])
     opened = store.open_store(tmp_path / "s")

@@ -1,0 +1,110 @@
+"""The OpenVINO engine: the same network, exported by Keras and compiled for this processor."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.backbones._preprocessing import Preprocessing, preprocess_symbolically
+from pipeline.choices import Precision
+
+Forward = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
+
+_HINTS = {Precision.float32: "f32", Precision.bfloat16: "bf16"}
+
+
+def installed() -> bool:
+    """Whether the engine can be used here."""
+    return find_spec("openvino") is not None
+
+
+def _import() -> Any:
+    """
+    Import OpenVINO without its telemetry.
+
+    Its converter reports its use to the makers, from a child process that would also hold the
+    lock of a store; without the package for that it goes on in silence.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
+
+
+def computes_bfloat16() -> bool:
+    """Whether the processor multiplies in bfloat16 by itself; elsewhere it would be slower."""
+    openvino = _import()
+    capabilities: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in capabilities
+
+
+def precisions(asked: Precision) -> tuple[Precision, ...]:
+    """Return what to try, in this order."""
+    if asked is not Precision.auto:
+        return (asked,)
+    native = (Precision.bfloat16,) if computes_bfloat16() else ()
+    return (*native, Precision.float32)
+
+
+def export(model: Any, preprocessing: Preprocessing, path: Path, *, size: int) -> None:
+    """
+    Write a network as OpenVINO's intermediate representation, preprocessing included.
+
+    Parameters
+    ----------
+    model : keras.Model
+        With one output or a list of them.
+    preprocessing : Preprocessing
+        What it expects to be done to the pixels.
+    path : Path
+        The ``.xml`` file; the numbers go to a ``.bin`` beside it.
+    size : int
+        Edge of the input in pixels.
+    """
+    import keras
+
+    _import()
+    pixels = keras.Input((size, size, 3), dtype="uint8")
+    whole = keras.Model(pixels, model(preprocess_symbolically(pixels, preprocessing)))
+    whole.export(str(path), format="openvino", verbose=False)
+
+
+def compile_forward(path: Path, *, batch_size: int, size: int, precision: Precision) -> Forward:
+    """
+    Compile an exported network for batches of one size.
+
+    Parameters
+    ----------
+    path : Path
+        What `export` wrote.
+    batch_size, size : int
+        The only batch and the only edge that the function accepts.
+    precision : Precision
+        float32 or bfloat16.
+
+    Returns
+    -------
+    callable
+        Maps uint8 (batch_size, size, size, 3) to one float32 array for each output.
+    """
+    openvino = _import()
+    core = openvino.Core()
+    model = core.read_model(path)
+    model.reshape([batch_size, size, size, 3])
+    # One batch at a time over all cores: with two at once each gets half a cache.
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINTS[precision]}
+    request = core.compile_model(model, "CPU", options).create_infer_request()
+    count = len(model.outputs)
+
+    def forward(pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        request.infer([np.ascontiguousarray(pixels)], share_inputs=True)
+        # The tensors belong to the request, which writes over them next time.
+        return [request.get_output_tensor(i).data.copy() for i in range(count)]
+
+    return forward
