@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all check torture clean
+.PHONY: help demo test test-all check torture bench clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -34,6 +34,9 @@ test-all: check ## all tests, also those that need gigabytes and an hour
 
 torture: $(VENV)/installed-test ## kill extract again and again and compare what survives
 	$(BIN)/python -m tests.torture.kills
+
+bench: $(VENV)/installed-test ## measure stage one against the articles' loop (half an hour)
+	$(BIN)/python -m benchmarks.bench
 
 clean: ## remove the virtual environment
 	rm -rf $(VENV)

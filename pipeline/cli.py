@@ -260,6 +260,10 @@ def _say_extraction(result: Extraction) -> None:
     typer.echo(
         f"computed {result.computed}  reused {result.reused}  in {result.seconds:.1f} s{rate}"
     )
+    if result.computed:
+        whole = sum(result.profile.values()) or 1.0
+        shares = [f"{name} {seconds / whole:.0%}" for name, seconds in result.profile.items()]
+        typer.echo(f"time: {'  '.join(shares)}")
     typer.echo(
         f"ok {result.ok}  rejected {result.rejected}  pending {result.pending}  of {result.scanned}"
     )

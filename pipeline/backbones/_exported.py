@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +28,9 @@ from pipeline.files import (
     write_durably,
     write_json,
 )
+
+if TYPE_CHECKING:
+    import h5py
 
 MODEL = "model.xml"
 _ABOUT = "about.json"

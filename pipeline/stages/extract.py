@@ -6,8 +6,8 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from pipeline.space import Space, check_probe
 # Decoding needs a third of the time that the fastest backbone takes; more threads than this only
 # take processors from it.
 _WORKERS = min(4, os.cpu_count() or 1)
+_FORWARD, _IMAGES, _STORE = "forward", "waiting for images", "waiting for the store"
 # Of files that are no images, name the most frequent kinds.
 _KINDS_TOLD = 8
 
@@ -56,6 +57,9 @@ class Extraction:
         Time of the whole run.
     images_per_second : float or None
         Rate at which codes were computed, start-up apart; None if there was nothing to compute.
+    profile : dict of str to float
+        Where the time of computing went, in seconds: ``forward``, ``waiting for images`` (that
+        is, for the disk and the decoder), ``waiting for the store``.
     space_id : str
         SHA-256 of the space.
     """
@@ -75,6 +79,7 @@ class Extraction:
     rejected_allowed: int
     seconds: float
     images_per_second: float | None
+    profile: dict[str, float]
     space_id: str
 
     @property
@@ -243,6 +248,7 @@ def extract(
         rejected_allowed=allowed_share(len(table)),
         seconds=round(time.monotonic() - started, 3),
         images_per_second=round(run.computed / run.seconds, 1) if run.computed else None,
+        profile={name: round(seconds, 3) for name, seconds in run.profile.items()},
         space_id=space.space_id,
     )
 
@@ -261,6 +267,7 @@ class _Run:
         self.found, self.writer, self.request, self.tell = found, writer, request, tell
         self.computed = 0
         self.seconds = 0.0
+        self.profile = dict.fromkeys((_FORWARD, _IMAGES, _STORE), 0.0)
         self._network: backbones.Network | None = None
         self._sha256 = np.zeros((len(found), 32), np.uint8)
         self._stat = np.zeros((len(found), 3), np.int64)
@@ -331,7 +338,7 @@ class _Run:
         batch: list[images.Loaded] = []
         try:
             with closing(stream):
-                for loaded in stream:
+                for loaded in self._timed(stream):
                     self._note(loaded)
                     if loaded.pixels is not None:
                         batch.append(loaded)
@@ -385,7 +392,9 @@ class _Run:
         pixels = [loaded.pixels for loaded in batch if loaded.pixels is not None]
         if not pixels:
             return
-        codes = self._load()(np.stack(pixels))
+        network = self._load()
+        with self._clock(_FORWARD):
+            codes = network(np.stack(pixels))
         finite = np.logical_and.reduce(
             [np.isfinite(block.reshape(len(block), -1)).all(axis=1) for block in codes.values()]
         )
@@ -403,16 +412,31 @@ class _Run:
         codes: Mapping[str, NDArray[np.float32]] | None,
         reason: str,
     ) -> None:
-        added = self.writer.append(
-            store.Row(
-                path=self.found.paths[loaded.row],
-                sha256=loaded.sha256 or b"",
-                stat=store.lasting(loaded.stat),
-                codes=codes,
-                reason=reason,
-            )
+        row = store.Row(
+            path=self.found.paths[loaded.row],
+            sha256=loaded.sha256 or b"",
+            stat=store.lasting(loaded.stat),
+            codes=codes,
+            reason=reason,
         )
+        with self._clock(_STORE):
+            added = self.writer.append(row)
         self.computed += added and codes is not None
+
+    @contextmanager
+    def _clock(self, what: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.profile[what] += time.monotonic() - started
+
+    def _timed(self, stream: Iterator[images.Loaded]) -> Iterator[images.Loaded]:
+        """Pass images on, and count the time that they are waited for."""
+        while True:
+            with self._clock(_IMAGES):
+                loaded = next(stream, None)
+            if loaded is None:
+                return
+            yield loaded
 
     def _load(self) -> backbones.Network:
         """Load the network when first needed, and see that it is what made the store."""

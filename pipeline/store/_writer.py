@@ -7,6 +7,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,10 +89,14 @@ class Writer:
         self._hints: dict[bytes, tuple[tuple[int, ...], bytes]] = {}
         self._buffer = Buffer()
         self._buffered: set[bytes] = set()
+        self._writing: Future[Index] | None = None
+        self._in_flight: list[Row] = []
         self.table: Table | None = None
 
     def __enter__(self) -> Writer:
         self._made = _make_folder(self.folder)
+        # One thread writes while the next rows are computed: the network never waits for the disk.
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._lock = _lock(self.folder)
         try:
             self._open()
@@ -137,6 +142,9 @@ class Writer:
                 self._hints[path] = (tuple(stat), digest.tobytes())
 
     def _leave(self) -> None:
+        if self._writing is not None:
+            wait([self._writing])
+        self._pool.shutdown()
         self._lock.close()
         if self.header is None:
             for name in (LOCK, PROBE):
@@ -204,29 +212,38 @@ class Writer:
 
     def flush(self) -> None:
         """
-        Commit what waits in memory as a shard.
+        Begin to commit what waits in memory as a shard; the one begun before is finished first.
 
         Raises
         ------
         ResourceError
             If the disk is full or fails; earlier shards are not touched.
         """
+        self._settle()
         rows = self._buffer.rows
         if not rows or self.header is None:
             return
-        number = len(self._indexes)
         # A shard that was deleted by hand leaves a gap: go on behind the last name.
-        last = int(self._indexes[-1].name.partition("-")[0]) + 1 if self._indexes else 0
+        number = int(self._indexes[-1].name.partition("-")[0]) + 1 if self._indexes else 0
+        self._in_flight, self._buffer = rows, Buffer()
+        self._writing = self._pool.submit(self._write, number, rows, self.space.space_id)
+
+    def _write(self, number: int, rows: list[Row], space_id: str) -> Index:
         with _explained(self.folder):
             (self.folder / SHARDS).mkdir(exist_ok=True)
-            index = write_shard(
-                self.folder / SHARDS, last, rows, space_id=self.header.space.space_id
-            )
+            return write_shard(self.folder / SHARDS, number, rows, space_id=space_id)
+
+    def _settle(self) -> None:
+        """Wait for the shard that is being written, and raise what went wrong with it."""
+        if self._writing is None:
+            return
+        writing, self._writing = self._writing, None
+        index = writing.result()
+        for position, row in enumerate(self._in_flight):
+            self._where[row.sha256] = (len(self._indexes), position)
+            self._buffered.discard(row.sha256)
         self._indexes.append(index)
-        for position, row in enumerate(rows):
-            self._where[row.sha256] = (number, position)
-        self._buffer = Buffer()
-        self._buffered.clear()
+        self._in_flight = []
 
     def finish(self, scan: Scan) -> Table:
         """
@@ -243,6 +260,7 @@ class Writer:
             As written. Rows that are neither in a shard nor rejected are pending.
         """
         self.flush()
+        self._settle()
         table = self._place(scan)
         with _explained(self.folder):
             write_table(self.folder, table)

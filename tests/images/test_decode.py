@@ -406,3 +406,35 @@ def test_mutated_images_are_pixels_or_a_reason(data, kind, photo, encode):
     for _ in range(data.draw(st.integers(1, 8))):
         mutated[data.draw(st.integers(0, len(mutated) - 1))] = data.draw(st.integers(0, 255))
     pixels_or_reason(bytes(mutated))
+
+
+def _large_jpeg() -> bytes:
+    """Return a photo (scikit-learn's temple) as a JPEG of 4 megapixels."""
+    from sklearn.datasets import load_sample_image
+
+    photo = Image.fromarray(load_sample_image("china.jpg"))
+    data = io.BytesIO()
+    photo.resize((2560, 1708), Image.Resampling.BICUBIC).save(data, "JPEG", quality=90)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize("resize", list(Resize))
+def test_a_large_jpeg_is_shrunk_by_libjpeg_without_a_visible_difference(resize: Resize) -> None:
+    data = _large_jpeg()
+    with Image.open(io.BytesIO(data)) as image:
+        whole = io.BytesIO()
+        image.save(whole, "BMP")  # which nothing shrinks
+    ours = decode(data, size=224, resize=resize).astype(int)
+    full = decode(whole.getvalue(), size=224, resize=resize).astype(int)
+    assert np.abs(ours - full).mean() < 0.5
+    assert np.abs(ours - full).max() <= 8
+
+
+def test_a_jpeg_below_four_times_the_size_is_decoded_whole() -> None:
+    data = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (890, 890, 3), np.uint8)).save(
+        data, "JPEG"
+    )
+    with Image.open(data) as image:
+        expected = np.asarray(image.resize((224, 224), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(decode(data.getvalue(), size=224, resize=Resize.squash), expected)
