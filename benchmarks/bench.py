@@ -20,7 +20,7 @@ from PIL import Image
 
 HERE = Path(__file__).parent
 BACKBONES = ("mobilenetv2", "efficientnet-lite0", "resnet50", "vgg16")
-CASES = (("500x375", (500, 375), 512), ("4000x3000", (4000, 3000), 48))
+CASES = (("500x375", (500, 375), 512), ("4000x3000", (4000, 3000), 96))
 ENGINES = (("bfloat16", "openvino"), ("float32", "openvino"), ("float32", "tensorflow"))
 
 
@@ -114,7 +114,7 @@ def main(rounds: int = 3) -> None:
     page = (
         "# Performance\n\nImages per second of stage one, start-up apart, and the peak of memory, "
         "against the loop of the\nsource articles (load all, `model.predict`, `np.save`) on the "
-        f"same JPEGs, in alternating pairs;\nmedians of {rounds} rounds. Made by `make bench` on "
+        f"same JPEGs, in alternating pairs;\nmedians; rounds: {rounds}. Made by `make bench` on "
         f"{machine} (load {os.getloadavg()[0]:.1f} at the end).\n\n"
     )
     (HERE.parent / "docs" / "performance.md").write_text(page + "\n".join(lines) + "\n")
