@@ -68,7 +68,7 @@ def _best() -> tuple[Engine, str]:
     if _openvino.installed():
         return Engine.openvino, note
     hint = (
-        "hint: `pip install 'bottleneck-pipeline[openvino]'` computes codes some two to five times "
+        "hint: `pip install 'bottleneck-pipeline[openvino]'` computes codes two to three times "
         "as fast on a processor"
     )
     return Engine.tensorflow, note or hint
