@@ -145,7 +145,7 @@ class Writer:
         if self._writing is not None:
             wait([self._writing])
         self._pool.shutdown()
-        self._lock.close()
+        _unlock(self._lock)
         if self.header is None:
             for name in (LOCK, PROBE):
                 (self.folder / name).unlink(missing_ok=True)
@@ -388,6 +388,15 @@ def _lock(folder: Path) -> BinaryIO:
         file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
         file.flush()
     return file
+
+
+def _unlock(file: BinaryIO) -> None:
+    """Give the lock back by name: a child that another library forked may hold the file open."""
+    with suppress(ImportError):
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_UN)
+    file.close()
 
 
 def _lock_file(file: BinaryIO) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.backbones import TABLE, Preprocessing, load
+from pipeline.backbones import TABLE, Preprocessing, _openvino, load, openvino_installed
 from pipeline.choices import Engine, Precision
 from pipeline.errors import BackboneError
 from tests.tiny import TINY
 
-openvino = pytest.importorskip("openvino", reason="openvino is not installed")
+pytestmark = pytest.mark.skipif(not openvino_installed(), reason="openvino is not installed")
 
 LITE0 = TABLE["efficientnet-lite0"]
 
@@ -66,7 +66,7 @@ def test_float32_codes_are_those_of_tensorflow(name, photos, cache) -> None:
 
 
 def test_bfloat16_codes_point_the_same_way(photos, cache) -> None:
-    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if not _openvino.computes_bfloat16():
         pytest.skip("this processor does not compute in bfloat16")
     ours, theirs = _both(
         LITE0, photos, precision=Precision.bfloat16, weights="imagenet", layers=["avg"]

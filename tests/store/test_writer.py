@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -351,3 +353,21 @@ def test_a_lost_probe_is_noticed_by_the_next_run(tmp_path: Path) -> None:
     (tmp_path / "probe.h5").unlink()
     with pytest.raises(StoreDamaged, match="probe"), store.Writer(tmp_path):
         pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_that_another_library_forked_does_not_keep_the_lock(tmp_path: Path) -> None:
+    with store.Writer(tmp_path / "s") as writer:
+        writer.create(HEADER, PROBE)
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+        writer.append(row(1))
+        writer.finish(scan([1]))
+    try:
+        make(tmp_path / "s", [1, 2])
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
