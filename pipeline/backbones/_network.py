@@ -284,7 +284,10 @@ def _on_openvino(
         if _agrees(network, probe):
             network.notes = tuple(notes)
             return network
-        notes.append(f"openvino in {candidate.value} does not give the codes of TensorFlow")
+        notes.append(
+            f"note: openvino in {candidate.value} moves this network's codes too far from "
+            "TensorFlow's on the probe images, and is not used"
+        )
     notes.append("fell back to TensorFlow")
     return None
 
