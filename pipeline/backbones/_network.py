@@ -228,17 +228,21 @@ class _Request(NamedTuple):
 
 def _on_tensorflow(request: _Request) -> Network:
     """Build the network for TensorFlow in float32."""
-    model, outputs, origin = _build_model(request)
-    forward = compile_forward(
-        model, request.backbone.preprocessing, batch_size=request.batch_size, size=request.size
+    return _compiled(request, *_build_model(request))
+
+
+def _compiled(
+    request: _Request, model: Any, outputs: dict[str, Output], origin: Weights
+) -> Network:
+    """Compile a built model for TensorFlow in float32."""
+    preprocessing, batch_size, size = (
+        request.backbone.preprocessing,
+        request.batch_size,
+        request.size,
     )
+    forward = compile_forward(model, preprocessing, batch_size=batch_size, size=size)
     return Network(
-        request.backbone,
-        outputs,
-        forward,
-        size=request.size,
-        batch_size=request.batch_size,
-        weights=origin,
+        request.backbone, outputs, forward, size=size, batch_size=batch_size, weights=origin
     )
 
 
@@ -296,17 +300,6 @@ def _export(request: _Request, folder: Path | None, probe: NDArray[np.uint8]) ->
     """Export a network to the cache, or, where that cannot be, to a folder of this process."""
     model, outputs, origin = _build_model(request)
     preprocessing = request.backbone.preprocessing
-    forward = compile_forward(
-        model, preprocessing, batch_size=request.batch_size, size=request.size
-    )
-    plain = Network(
-        request.backbone,
-        outputs,
-        forward,
-        size=request.size,
-        batch_size=request.batch_size,
-        weights=origin,
-    )
 
     def export(path: Path) -> None:
         _openvino.export(model, preprocessing, path, size=request.size)
@@ -315,7 +308,7 @@ def _export(request: _Request, folder: Path | None, probe: NDArray[np.uint8]) ->
         "export": export,
         "outputs": outputs,
         "weights": origin,
-        "reference": plain(probe),
+        "reference": _compiled(request, model, outputs, origin)(probe),
     }
     if folder is not None:
         with suppress(OSError):
