@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,16 +42,6 @@ def photos() -> Photos:
         return np.stack([np.asarray(image.resize((size, size))) for image in images])
 
     return resized
-
-
-@pytest.fixture(scope="session")
-def data_folder() -> Path:
-    """The folder of real data beside the checkout."""
-    beside = Path(__file__).parents[3] / "shared" / "data"
-    folder = Path(os.environ.get("PIPELINE_TEST_DATA", beside))
-    if not folder.is_dir():
-        pytest.skip(f"no test data at {folder} (PIPELINE_TEST_DATA names another place)")
-    return folder
 
 
 def official(row: Backbone, **arguments: Any) -> Any:

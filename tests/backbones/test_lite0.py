@@ -39,8 +39,8 @@ def test_the_weights_are_those_of_the_package(network) -> None:
     assert network.weights.file_sha256 == recorded
 
 
-def test_it_recognises_what_its_authors_trained_it_on(network, data_folder) -> None:
-    names = json.loads((data_folder / "weights/imagenet_class_index.json").read_text())
+def test_it_recognises_what_its_authors_trained_it_on(network, test_data) -> None:
+    names = json.loads((test_data / "weights/imagenet_class_index.json").read_text())
     expected = {
         "t-shirt": {"jersey", "sweatshirt"},
         "shoes": {"Loafer", "clog", "sandal", "running_shoe", "cowboy_boot", "shoe_shop"},
@@ -49,7 +49,7 @@ def test_it_recognises_what_its_authors_trained_it_on(network, data_folder) -> N
     }
     hits = []
     for folder, right in expected.items():
-        paths = sorted((data_folder / "clothing/test" / folder).iterdir())[:10]
+        paths = sorted((test_data / "clothing/test" / folder).iterdir())[:10]
         pixels = np.stack([_centre(path) for path in paths])
         top3 = network(pixels)["predictions"].argsort(axis=1)[:, -3:]
         hits += [bool(right & {names[str(i)][1] for i in row}) for row in top3]

@@ -116,8 +116,8 @@ def test_the_classifier_does_not_come_from_a_file_without(kind, files) -> None:
         load(_SMALL, weights=str(files[kind]), layers=["predictions"])
 
 
-def test_real_imagenet_weights_give_the_codes_of_keras_applications(data_folder, photos) -> None:
-    path = data_folder / "weights/mobilenet_0_25_224_imagenet.weights.h5"
+def test_real_imagenet_weights_give_the_codes_of_keras_applications(test_data, photos) -> None:
+    path = test_data / "weights/mobilenet_0_25_224_imagenet.weights.h5"
     network = load(_SMALL, weights=str(path), layers=["avg", "conv_pw_11_relu"], batch_size=2)
     model = official(_SMALL, include_top=True)
     model.load_weights(path)

@@ -1,8 +1,6 @@
 """Small images and folders of them."""
 
 import io
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,13 +41,3 @@ def tree(tmp_path, encode):
         return tmp_path
 
     return tree
-
-
-@pytest.fixture(scope="session")
-def shared_data():
-    """Real images beside the checkout."""
-    beside = Path(__file__).parents[3] / "shared" / "data"
-    folder = Path(os.environ.get("PIPELINE_TEST_DATA", beside))
-    if not folder.is_dir():
-        pytest.skip("no shared test data: set PIPELINE_TEST_DATA")
-    return folder

@@ -352,9 +352,9 @@ def test_a_file_that_shrinks_after_it_was_found(tmp_path):
         load(source)
 
 
-def test_mnist(shared_data):
+def test_mnist(test_data):
     """As its authors describe it: 980 of 10,000 test digits are zeros, the first one is a 7."""
-    source = find(shared_data / "mnist")
+    source = find(test_data / "mnist")
     assert np.bincount(source.splits).tolist() == [0, 60_000, 0, 10_000]
     test = source.labels[source.splits == Given.TEST]
     assert np.bincount(test)[0] == 980

@@ -104,8 +104,8 @@ def test_cmyk_jpeg_becomes_rgb(encode):
     assert one_colour(encode(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG")) == (255, 0, 0)
 
 
-def test_inverted_cmyk_jpeg_of_adobe(shared_data):
-    data = (shared_data / "odd_images/pillow/pil_sample_cmyk.jpg").read_bytes()
+def test_inverted_cmyk_jpeg_of_adobe(test_data):
+    data = (test_data / "odd_images/pillow/pil_sample_cmyk.jpg").read_bytes()
     expected = Image.open(io.BytesIO(data)).convert("RGB")
     side = min(expected.size)
     left, top = (expected.width - side) // 2, (expected.height - side) // 2
@@ -144,8 +144,8 @@ def test_sixteen_bit_grey_keeps_the_high_byte(kind, encode):
     assert one_colour(encode(Image.fromarray(values), kind)) == (0xAB,) * 3
 
 
-def test_sixteen_bit_big_endian_tiff(shared_data):
-    data = (shared_data / "odd_images/pillow/16bit.MM.deflate.tif").read_bytes()
+def test_sixteen_bit_big_endian_tiff(test_data):
+    data = (test_data / "odd_images/pillow/16bit.MM.deflate.tif").read_bytes()
     expected = np.asarray(Image.open(io.BytesIO(data))) // 256
     np.testing.assert_array_equal(pixels(data, 64)[..., 0], expected)
 
@@ -223,8 +223,8 @@ def test_every_orientation_becomes_upright(kind, orientation, photo, encode):
 
 
 @pytest.mark.parametrize("shape", ["Landscape", "Portrait"])
-def test_photos_of_all_orientations_look_alike(shape, shared_data):
-    folder = shared_data / "odd_images/exif-orientation"
+def test_photos_of_all_orientations_look_alike(shape, test_data):
+    folder = test_data / "odd_images/exif-orientation"
     upright = pixels((folder / f"{shape}_1.jpg").read_bytes(), 64).astype(int)
     for number in range(9):
         other = pixels((folder / f"{shape}_{number}.jpg").read_bytes(), 64)
@@ -360,9 +360,9 @@ print([name for name in ("Eps", "Psd", "Fits") if f"PIL.{name}ImagePlugin" in sy
 # Collections and fuzz
 
 
-def test_odd_images_as_pillow_judges_them(shared_data):
+def test_odd_images_as_pillow_judges_them(test_data):
     """Nothing but pixels or a reason; where the format is read here, Pillow's own verdict."""
-    folder = shared_data / "odd_images"
+    folder = test_data / "odd_images"
     read_here = {"JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF"}
     refused_modes = {"LAB", "I", "F"}
     rows = list(csv.DictReader((folder / "MANIFEST.csv").open()))

@@ -161,8 +161,8 @@ def test_a_folder_where_a_file_is_expected(tree):
     assert (loaded.reason, loaded.transient) == ("a folder, not a file", False)
 
 
-def test_photos(shared_data):
-    folders = [shared_data / "clothing" / "test" / name for name in ("hat", "skirt")]
+def test_photos(test_data):
+    folders = [test_data / "clothing" / "test" / name for name in ("hat", "skirt")]
     source = files(folders)
     loaded = list(run(source))
     assert len(loaded) == len(source) > 10
