@@ -29,7 +29,7 @@ from . import _formats
 
 POLICY: Mapping[str, str] = MappingProxyType(
     {
-        "kernel": "bicubic, antialiased, from JPEG at no less than twice the size",
+        "kernel": "Hamming to shrink, bicubic to enlarge, from JPEG at no less than twice the size",
         "colour": "RGB",
         "alpha": "over white",
         "exif": "upright",
@@ -146,7 +146,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if mode == "LAB":
         raise Rejected("LAB colours are not read here: convert it to RGB")
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if mode == "RGB" else image.convert("RGB")  # which would copy it
     paper = Image.new("RGBA", image.size, "white")
     paper.alpha_composite(image.convert("RGBA"))
     return paper.convert("RGB")
@@ -161,18 +161,34 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
 def _square(image: Image.Image, size: int, resize: Resize) -> Image.Image:
     """Scale an RGB image to a square."""
     width, height = image.size
-    kernel = Image.Resampling.BICUBIC
     if resize is Resize.squash:
-        return image.resize((size, size), kernel)
+        return _scaled(image, (size, size), box=(0, 0, width, height))
     if resize is Resize.crop:
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
-        return image.resize((size, size), kernel, box=(left, top, left + side, top + side))
+        return _scaled(image, (size, size), box=(left, top, left + side, top + side))
     scale = size / max(width, height)
     inner = (max(1, round(width * scale)), max(1, round(height * scale)))
+    scaled = _scaled(image, inner, box=(0, 0, width, height))
     paper = Image.new("RGB", (size, size), _GREY)
-    paper.paste(image.resize(inner, kernel), ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    paper.paste(scaled, ((size - inner[0]) // 2, (size - inner[1]) // 2))
     return paper
+
+
+def _scaled(
+    image: Image.Image, target: tuple[int, int], *, box: tuple[int, int, int, int]
+) -> Image.Image:
+    """
+    Scale a part of an image.
+
+    Where it shrinks, Pillow's Hamming window: it costs what bilinear does and is sharper (Pillow's
+    handbook, "Filters"). Bicubic took half as long again (0.95 against 0.62 ms for 375 pixels to
+    224, more than the JPEG itself), and heads on codes of 925 photos scored no better with it
+    (0.16 points less, standard error 0.16).
+    """
+    shrinks = target[0] <= box[2] - box[0] and target[1] <= box[3] - box[1]
+    kernel = Image.Resampling.HAMMING if shrinks else Image.Resampling.BICUBIC
+    return image.resize(target, kernel, box=box)
 
 
 def _words(error: Exception) -> str:
