@@ -41,7 +41,7 @@ from pipeline.errors import (
 if TYPE_CHECKING:
     from pipeline.stages.demo import demo
     from pipeline.stages.evaluate import evaluate
-    from pipeline.stages.extract import extract
+    from pipeline.stages.extract import estimate, extract
     from pipeline.stages.fit_head import fit_head
     from pipeline.stages.info import info
     from pipeline.stages.load_codes import load_codes
@@ -79,6 +79,7 @@ __all__ = [
     "WeightsNotFound",
     "__version__",
     "demo",
+    "estimate",
     "evaluate",
     "extract",
     "fit_head",
@@ -89,23 +90,24 @@ __all__ = [
     "verify",
 ]
 
-_STAGES = (
-    "demo",
-    "evaluate",
-    "extract",
-    "fit_head",
-    "info",
-    "load_codes",
-    "pack",
-    "predict",
-    "verify",
-)
+_STAGES = {
+    "demo": "demo",
+    "estimate": "extract",
+    "evaluate": "evaluate",
+    "extract": "extract",
+    "fit_head": "fit_head",
+    "info": "info",
+    "load_codes": "load_codes",
+    "pack": "pack",
+    "predict": "predict",
+    "verify": "verify",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import a stage when it is first used, so that `import pipeline` stays light."""
     if name in _STAGES:
-        return getattr(import_module(f"pipeline.stages.{name}"), name)
+        return getattr(import_module(f"pipeline.stages.{_STAGES[name]}"), name)
     raise AttributeError(f"module 'pipeline' has no attribute '{name}'")
 
 

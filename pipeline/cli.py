@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pipeline.report import Report
-    from pipeline.stages.extract import Extraction
+    from pipeline.stages.extract import Estimate, Extraction
     from pipeline.stages.fit_head import Fit
     from pipeline.stages.predict import Prediction
 
@@ -191,7 +191,10 @@ def extract(
         float, typer.Option(help="Share for validation, where SOURCE has no splits.")
     ] = 0.2,
     test: Annotated[float, typer.Option(help="Share for the test, likewise.")] = 0.2,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in one forward pass.")] = 32,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Images in one forward pass.", show_default="the engine's"),
+    ] = None,
     engine: Annotated[
         Engine,
         typer.Option(help="What computes; auto: TensorFlow on a GPU, else OpenVINO if installed."),
@@ -206,28 +209,38 @@ def extract(
         str | None,
         typer.Option(help="Use only N images, or train=N,test=N.", show_default="all"),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Try a few images; say what all would take."),
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
     """Run a headless convnet once over every image and keep its codes."""
-    from pipeline.stages.extract import extract as stage
+    from pipeline.stages import extract as stage
 
     with _Screen("images", json_=json_) as screen:
-        result = stage(
+        same: dict[str, Any] = {
+            "out": out,
+            "backbone": backbone,
+            "weights": weights,
+            "layers": layer or (),
+            "size": size,
+            "resize": resize,
+            "batch_size": batch_size,
+            "engine": engine,
+            "precision": precision,
+            "limit": limit,
+            "tell": screen.tell,
+        }
+        if dry_run:
+            _say_estimate(stage.estimate(source, **same), json_=json_)
+            return
+        result = stage.extract(
             source,
-            out=out,
-            backbone=backbone,
-            weights=weights,
-            layers=layer or (),
-            size=size,
-            resize=resize,
+            **same,
             val=val,
             test=test,
-            batch_size=batch_size,
-            engine=engine,
-            precision=precision,
             max_rejected=max_rejected,
-            limit=limit,
-            tell=screen.tell,
             progress=screen.progress,
         )
     if json_:
@@ -260,13 +273,42 @@ def _say_extraction(result: Extraction) -> None:
     typer.echo(
         f"computed {result.computed}  reused {result.reused}  in {result.seconds:.1f} s{rate}"
     )
-    if result.computed:
-        whole = sum(result.profile.values()) or 1.0
-        shares = [f"{name} {seconds / whole:.0%}" for name, seconds in result.profile.items()]
-        typer.echo(f"time: {'  '.join(shares)}")
+    if result.bottleneck is not None:
+        _say_profile(result.profile, result.bottleneck)
     typer.echo(
         f"ok {result.ok}  rejected {result.rejected}  pending {result.pending}  of {result.scanned}"
     )
+
+
+def _say_profile(profile: Mapping[str, float], bottleneck: str) -> None:
+    """Say where the time went: by the clock first, then what other threads did meanwhile."""
+    clock, beside = ("forward", "waiting"), ("read", "decode", "write")
+    first, second = (
+        "  ".join(f"{name} {profile[name]:.1f} s" for name in names) for names in (clock, beside)
+    )
+    typer.echo(f"time: {first}  (beside it: {second})  bottleneck: {bottleneck}")
+
+
+def _say_estimate(result: Estimate, *, json_: bool) -> None:
+    if json_:
+        _print_json(asdict(result))
+        return
+    if result.bottleneck is not None:
+        typer.echo(f"tried {result.tried} images: {result.images_per_second:g} images/s")
+        _say_profile(result.profile, result.bottleneck)
+    typer.echo(
+        f"dry run: {result.to_compute} of {counted(result.images, 'image')} to compute, about "
+        f"{_duration(result.seconds)} and {in_words(result.bytes)} in {result.store} "
+        f"({in_words(result.free_bytes)} free); no store was written"
+    )
+
+
+def _duration(seconds: float) -> str:
+    """Say a duration as people do."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @command

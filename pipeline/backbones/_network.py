@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -14,13 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.backbones import _exported, _openvino
+from pipeline.backbones import _exported, _openvino, _tensorflow
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._build import build
 from pipeline.backbones._engines import choose_engine
 from pipeline.backbones._exported import Exported, Output
 from pipeline.backbones._layers import canonical_names, parse_layer, unknown_layer
-from pipeline.backbones._tensorflow import compile_forward
+from pipeline.backbones._overlap import Meter
 from pipeline.backbones._weights import Weights, hash_weights, load_imagenet, randomize
 from pipeline.backbones._weights_file import load_file
 from pipeline.choices import Engine, Precision
@@ -40,7 +41,9 @@ class Network:
     size : int
         Edge of the square input in pixels.
     batch_size : int
-        How many images are computed at once.
+        How many images are in one batch.
+    parallel : int
+        How many batches are best computed at once.
     layers : tuple of str
         The requests, as they were typed.
     shapes : mapping of str to tuple of int
@@ -72,10 +75,12 @@ class Network:
         weights: Weights,
         engine: Engine = Engine.tensorflow,
         precision: Precision = Precision.float32,
+        parallel: int = 1,
     ) -> None:
         self.backbone = backbone
         self.size = size
         self.batch_size = batch_size
+        self.parallel = parallel
         self.weights = weights
         self.engine = engine.value
         self.precision = precision.value
@@ -89,6 +94,13 @@ class Network:
         self.reference: Mapping[str, NDArray[np.float32]] = {}
         self.notes: tuple[str, ...] = ()
         self._forward = forward
+        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="network")
+        self._busy = Meter()
+
+    @property
+    def seconds(self) -> float:
+        """The time during which it was computing, up to now."""
+        return self._busy.seconds
 
     def space(self, reading: Mapping[str, Any]) -> Space:
         """
@@ -139,18 +151,33 @@ class Network:
         if pixels.dtype != np.uint8 or pixels.shape[1:] != image or not len(pixels):
             raise ValueError(f"expected uint8 (b, {image}), found {pixels.dtype} {pixels.shape}")
         step = self.batch_size
-        blocks = [self._batch(pixels[i : i + step]) for i in range(0, len(pixels), step)]
-        if len(blocks) == 1:
-            return blocks[0]
+        codes = [self.submit(pixels[i : i + step]) for i in range(0, len(pixels), step)]
+        blocks = [block.result() for block in codes]
         return {name: np.concatenate([block[name] for block in blocks]) for name in self.layers}
 
+    def submit(self, pixels: NDArray[np.uint8]) -> Future[dict[str, NDArray[np.float32]]]:
+        """
+        Begin to compute the codes of at most one batch.
+
+        Parameters
+        ----------
+        pixels : uint8 array of shape (b, size, size, 3)
+            With b from 1 to `batch_size`.
+
+        Returns
+        -------
+        Future
+            Of what calling the network with these pixels returns.
+        """
+        return self._pool.submit(self._batch, pixels)
+
     def _batch(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Compute the codes of at most one batch."""
         count = len(pixels)
         if count < self.batch_size:
             padding = np.zeros((self.batch_size - count, *pixels.shape[1:]), np.uint8)
             pixels = np.concatenate([pixels, padding])
-        codes = self._forward(pixels)
+        with self._busy.running():
+            codes = self._forward(pixels)
         return {layer: block[:count] for layer, block in zip(self.layers, codes, strict=True)}
 
 
@@ -160,7 +187,7 @@ def load(
     weights: str = "imagenet",
     layers: Sequence[str],
     size: int | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     engine: Engine = Engine.tensorflow,
     precision: Precision = Precision.auto,
     probe: NDArray[np.uint8] | None = None,
@@ -179,8 +206,9 @@ def load(
         Where to cut: ``NAME``, ``avg``, ``NAME:avg`` or ``NAME:max``; at least one.
     size : int, optional
         Edge of the square input in pixels; the backbone's own by default.
-    batch_size : int, default 32
-        How many images are computed at a time; fewer are filled up with zeros.
+    batch_size : int, optional
+        How many images are in one batch; fewer are filled up with zeros. The engine's own by
+        default: 32 for TensorFlow, 4 for OpenVINO.
     engine : Engine, default Engine.tensorflow
         What computes. ``auto`` takes OpenVINO on a processor, where it is installed.
     precision : Precision, default Precision.auto
@@ -223,7 +251,7 @@ class _Request(NamedTuple):
     weights: str
     layers: Mapping[str, tuple[str, str]]
     size: int
-    batch_size: int
+    batch_size: int | None
 
 
 def _on_tensorflow(request: _Request) -> Network:
@@ -235,12 +263,10 @@ def _compiled(
     request: _Request, model: Any, outputs: dict[str, Output], origin: Weights
 ) -> Network:
     """Compile a built model for TensorFlow in float32."""
-    preprocessing, batch_size, size = (
-        request.backbone.preprocessing,
-        request.batch_size,
-        request.size,
+    batch_size, size = request.batch_size or _tensorflow.BATCH_SIZE, request.size
+    forward = _tensorflow.compile_forward(
+        model, request.backbone.preprocessing, batch_size=batch_size, size=size
     )
-    forward = compile_forward(model, preprocessing, batch_size=batch_size, size=size)
     return Network(
         request.backbone, outputs, forward, size=size, batch_size=batch_size, weights=origin
     )
@@ -270,19 +296,18 @@ def _on_openvino(
     exported = _exported.read(folder) if folder is not None else None
     if exported is None:
         exported = _export(request, folder, probe)
+    shape = {"size": request.size, "batch_size": request.batch_size or _openvino.BATCH_SIZE}
     for candidate in _openvino.precisions(precision):
-        forward = _openvino.compile_forward(
-            exported.model, batch_size=request.batch_size, size=request.size, precision=candidate
-        )
+        compiled = _openvino.compile_forward(exported.model, precision=candidate, **shape)
         network = Network(
             request.backbone,
             exported.outputs,
-            forward,
-            size=request.size,
-            batch_size=request.batch_size,
+            compiled.forward,
             weights=exported.weights,
             engine=Engine.openvino,
             precision=candidate,
+            parallel=compiled.parallel,
+            **shape,
         )
         network.reference = exported.reference
         if _agrees(network, probe):
@@ -331,7 +356,7 @@ def _agrees(network: Network, probe: NDArray[np.uint8]) -> bool:
 
 
 def _check(
-    backbone: Backbone, layers: Sequence[str], *, size: int, batch_size: int
+    backbone: Backbone, layers: Sequence[str], *, size: int, batch_size: int | None
 ) -> dict[str, tuple[str, str]]:
     """Check a request without Keras; map each text to layer and pooling."""
     if size < backbone.minimum_size:
@@ -339,7 +364,7 @@ def _check(
             f"expected a size of at least {backbone.minimum_size} for {backbone.name}, "
             f"found {size}; its own is {backbone.size}"
         )
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise BackboneError(f"expected a batch size of at least 1, found {batch_size}")
     if not layers:
         raise BackboneError(

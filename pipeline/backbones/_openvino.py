@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,17 @@ from numpy.typing import NDArray
 from pipeline.backbones._preprocessing import Preprocessing, preprocess_symbolically
 from pipeline.choices import Precision
 
-Forward = Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
+BATCH_SIZE = 4
+"""Images in one batch where the user leaves it to us."""
 
 _HINTS = {Precision.float32: "f32", Precision.bfloat16: "bf16"}
+
+
+class Compiled(NamedTuple):
+    """A compiled network, and how many of its batches are best computed at once."""
+
+    forward: Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]
+    parallel: int
 
 
 def installed() -> bool:
@@ -75,7 +84,7 @@ def export(model: Any, preprocessing: Preprocessing, path: Path, *, size: int) -
     whole.export(str(path), format="openvino", verbose=False)
 
 
-def compile_forward(path: Path, *, batch_size: int, size: int, precision: Precision) -> Forward:
+def compile_forward(path: Path, *, batch_size: int, size: int, precision: Precision) -> Compiled:
     """
     Compile an exported network for batches of one size.
 
@@ -90,21 +99,35 @@ def compile_forward(path: Path, *, batch_size: int, size: int, precision: Precis
 
     Returns
     -------
-    callable
-        Maps uint8 (batch_size, size, size, 3) to one float32 array for each output.
+    Compiled
+        Its function maps uint8 (batch_size, size, size, 3) to one float32 array for each output.
     """
     openvino = _import()
     core = openvino.Core()
     model = core.read_model(path)
     model.reshape([batch_size, size, size, 3])
-    # One batch at a time over all cores: with two at once each gets half a cache.
-    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": _HINTS[precision]}
-    request = core.compile_model(model, "CPU", options).create_infer_request()
+    # Each core computes a batch of its own, small enough for its cache: on two cores MobileNetV2
+    # in bfloat16 goes from 875 images/s (one batch of 32 over both) to 1115 (two of 4). Not
+    # pinned, so that the threads that decode find a core as well.
+    options = {
+        "PERFORMANCE_HINT": "THROUGHPUT",
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "ENABLE_CPU_PINNING": False,
+    }
+    compiled = core.compile_model(model, "CPU", options)
+    parallel = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+    requests: SimpleQueue[Any] = SimpleQueue()
+    for _ in range(parallel):
+        requests.put(compiled.create_infer_request())
     count = len(model.outputs)
 
     def forward(pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-        request.infer([np.ascontiguousarray(pixels)], share_inputs=True)
-        # The tensors belong to the request, which writes over them next time.
-        return [request.get_output_tensor(i).data.copy() for i in range(count)]
+        request = requests.get()
+        try:
+            request.infer([np.ascontiguousarray(pixels)], share_inputs=True)
+            # The tensors belong to the request, which writes over them next time.
+            return [request.get_output_tensor(i).data.copy() for i in range(count)]
+        finally:
+            requests.put(request)
 
-    return forward
+    return Compiled(forward, parallel)

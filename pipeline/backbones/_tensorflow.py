@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from pipeline.backbones._preprocessing import Preprocessing, preprocess
 
+BATCH_SIZE = 32
+"""Images in one batch where the user leaves it to us: TensorFlow spreads one over all cores."""
+
 
 def compile_forward(
     model: Any, preprocessing: Preprocessing, *, batch_size: int, size: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -42,6 +43,8 @@ class Loaded:
         Why it cannot be used.
     transient : bool
         Whether another try may succeed.
+    read_seconds, decode_seconds : float
+        What it took: to read the content, by the clock; to hash and decode it, of a processor.
     """
 
     row: int
@@ -50,6 +53,8 @@ class Loaded:
     pixels: NDArray[np.uint8] | None = None
     reason: str | None = None
     transient: bool = False
+    read_seconds: float = 0.0
+    decode_seconds: float = 0.0
 
 
 def stream(
@@ -110,13 +115,23 @@ def _load(
     row: int, read: Read, decoded: Callable[[int, bytes], _Decoded], known: Callable[[bytes], bool]
 ) -> Loaded:
     """Read, hash and decode one image; whatever is wrong with it becomes a reason."""
+    started = time.perf_counter()
     try:
         content = read()
     except Unreadable as error:
         return Loaded(row=row, reason=error.reason, transient=error.transient)
+    there, started_here = time.perf_counter(), time.thread_time()
     sha256 = hashlib.sha256(content.data).digest()
     pixels, reason = (None, None) if known(sha256) else decoded(row, content.data)
-    return Loaded(row=row, sha256=sha256, stat=content.stat, pixels=pixels, reason=reason)
+    return Loaded(
+        row=row,
+        sha256=sha256,
+        stat=content.stat,
+        pixels=pixels,
+        reason=reason,
+        read_seconds=there - started,
+        decode_seconds=time.thread_time() - started_here,
+    )
 
 
 def _decoded(paths: Sequence[bytes], size: int, resize: Resize, row: int, data: bytes) -> _Decoded:

@@ -17,8 +17,9 @@ from pipeline.choices import Engine, Pool, Precision, Resize
 from pipeline.errors import HeadError, Interrupted, OutputError, SpaceMismatch
 from pipeline.files import csv_text, replacing
 from pipeline.space import check_probe
+from pipeline.stages._run import WORKERS, Codes
 
-_WORKERS = min(4, os.cpu_count() or 1)
+_CHUNK = 32  # images that the head scores at a time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,7 +174,7 @@ def _recognise(saved: heads.SavedHead, weights: str | None) -> backbones.Network
         weights=weights or card.weights["source"],
         layers=[card.layer],
         size=card.space.size,
-        batch_size=card.batch_size,
+        batch_size=card.batch_size if same else None,
         engine=Engine.openvino if same else Engine.tensorflow,
         precision=Precision(card.precision) if same else Precision.float32,
         probe=pixels,
@@ -193,40 +194,40 @@ def _recognise(saved: heads.SavedHead, weights: str | None) -> backbones.Network
 def _answers(
     saved: heads.SavedHead, network: backbones.Network, found: images.Source, *, top: int
 ) -> Iterator[Prediction]:
-    """Yield one prediction for each image, in order, a batch at a time."""
+    """Yield one prediction for each image, in order, a chunk at a time."""
     space = saved.card.space
     stream = images.stream(
         found,
         range(len(found)),
         size=network.size,
         resize=Resize(space.resize if space is not None else "crop"),
-        workers=_WORKERS,
+        workers=WORKERS,
         known=lambda digest: False,
     )
+    pairs = ((loaded, loaded.pixels) for loaded in stream)
     with closing(stream):
-        while batch := list(islice(stream, network.batch_size)):
-            yield from _answer(saved, network, found, batch, top=top)
+        computed = backbones.compute(pairs, network=lambda: network)
+        while chunk := list(islice(computed, _CHUNK)):
+            yield from _answer(saved, found, chunk, top=top)
 
 
 def _answer(
     saved: heads.SavedHead,
-    network: backbones.Network,
     found: images.Source,
-    batch: list[images.Loaded],
+    chunk: Sequence[tuple[images.Loaded, Codes | None]],
     *,
     top: int,
 ) -> Iterator[Prediction]:
-    """Classify one batch."""
+    """Classify some images by their codes."""
     card = saved.card
     how = Pool(card.pool) if card.pool is not None else None
-    pixels = [loaded.pixels for loaded in batch if loaded.pixels is not None]
+    rows = [codes[card.layer] for _, codes in chunk if codes is not None]
     scores: Iterator[NDArray[np.floating]] = iter(())
-    if pixels:
-        codes = network(np.stack(pixels))[card.layer]
-        scores = iter(saved.head.scores(heads.pool(codes, how)))
-    for loaded in batch:
+    if rows:
+        scores = iter(saved.head.scores(heads.pool(np.stack(rows), how)))
+    for loaded, codes in chunk:
         path = os.fsdecode(found.paths[loaded.row])
-        if loaded.pixels is None:
+        if codes is None:
             yield Prediction(path=path, label=None, score=None, top=(), reason=loaded.reason)
             continue
         row = next(scores)

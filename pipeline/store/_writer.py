@@ -71,6 +71,15 @@ class Writer:
     folder : Path
         The store; need not exist.
 
+    Attributes
+    ----------
+    header : Header or None
+        None until the folder is a store.
+    table : Table or None
+        As the last run left it.
+    seconds : float
+        What writing the shards took so far.
+
     Raises
     ------
     StoreLocked
@@ -91,6 +100,7 @@ class Writer:
         self._buffered: set[bytes] = set()
         self._writing: Future[Index] | None = None
         self._in_flight: list[Row] = []
+        self.seconds = 0.0
         self.table: Table | None = None
 
     def __enter__(self) -> Writer:
@@ -229,9 +239,12 @@ class Writer:
         self._writing = self._pool.submit(self._write, number, rows, self.space.space_id)
 
     def _write(self, number: int, rows: list[Row], space_id: str) -> Index:
+        started = time.monotonic()
         with _explained(self.folder):
             (self.folder / SHARDS).mkdir(exist_ok=True)
-            return write_shard(self.folder / SHARDS, number, rows, space_id=space_id)
+            index = write_shard(self.folder / SHARDS, number, rows, space_id=space_id)
+        self.seconds += time.monotonic() - started
+        return index
 
     def _settle(self) -> None:
         """Wait for the shard that is being written, and raise what went wrong with it."""

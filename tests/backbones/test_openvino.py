@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipeline.backbones import TABLE, Preprocessing, _openvino, load, openvino_installed
+from pipeline.backbones._openvino import Compiled
 from pipeline.choices import Engine, Precision
 from pipeline.errors import BackboneError
 from tests.tiny import TINY
@@ -133,7 +134,7 @@ def test_an_engine_that_computes_something_else_is_not_used_and_that_is_said(
     photos, cache, monkeypatch
 ) -> None:
     def wrong(path, *, batch_size, size, precision):
-        return lambda pixels: [np.ones((batch_size, 1280), np.float32)]
+        return Compiled(lambda pixels: [np.ones((batch_size, 1280), np.float32)], parallel=1)
 
     monkeypatch.setattr("pipeline.backbones._openvino.compile_forward", wrong)
     network = load(LITE0, size=64, layers=["avg"], probe=photos(64), engine=Engine.openvino)

@@ -1,0 +1,332 @@
+"""One run over a source: what is known of each image, and the network once it is needed."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import backbones, images, store
+from pipeline.choices import Engine, Precision, Resize, choose
+from pipeline.errors import Interrupted, ResourceError, SpaceMismatch
+from pipeline.files import in_words, sha256_file
+from pipeline.space import Space, check_probe
+
+# Decoding needs a third of the time that the fastest backbone takes; more threads than this only
+# take processors from it.
+WORKERS = min(4, os.cpu_count() or 1)
+# A network that computes for this share of the time is what the rest waits for.
+_BUSY = 0.8
+
+Codes = Mapping[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Which codes are asked for."""
+
+    backbone: backbones.Backbone
+    weights: str
+    layers: tuple[str, ...]
+    size: int
+    resize: Resize
+    batch_size: int | None
+    engine: Engine
+    precision: Precision
+
+    def load(self, tell: Callable[[str], None]) -> backbones.Network:
+        if self.weights == "imagenet" and self.backbone.builder.startswith("keras."):
+            tell(f"weights: Keras downloads those of {self.backbone.name} unless ~/.keras has them")
+        network = backbones.load(
+            self.backbone,
+            weights=self.weights,
+            layers=self.layers,
+            size=self.size,
+            batch_size=self.batch_size,
+            engine=self.engine,
+            precision=self.precision,
+            probe=images.probe_pixels(size=self.size, resize=self.resize),
+        )
+        for note in network.notes:
+            tell(note)
+        return network
+
+
+def request_of(
+    *,
+    backbone: str,
+    layers: str | Sequence[str],
+    size: int | None,
+    resize: Resize | str,
+    engine: Engine | str,
+    precision: Precision | str,
+    **rest: Any,
+) -> Request:
+    """Fill in what the backbone decides where the user does not."""
+    resize = choose(Resize, resize, what="resize")
+    row = backbones.find(backbone)
+    names = dict.fromkeys([layers] if isinstance(layers, str) else layers)
+    return Request(
+        backbone=row,
+        layers=tuple(names) or (row.default,),
+        size=size or row.size,
+        resize=resize,
+        engine=choose(Engine, engine, what="engine"),
+        precision=choose(Precision, precision, what="precision"),
+        **rest,
+    )
+
+
+class Run:
+    """One run of extract: what is known of each image, and the network once it is needed."""
+
+    def __init__(
+        self,
+        *,
+        found: images.Source,
+        writer: store.Writer,
+        request: Request,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.found, self.writer, self.request, self.tell = found, writer, request, tell
+        self.computed = 0
+        self.seconds = 0.0
+        self._spent = dict.fromkeys(("forward", "waiting", "read", "decode"), 0.0)
+        self._network: backbones.Network | None = None
+        self._loading = self._before = 0.0
+        self._sha256 = np.zeros((len(found), 32), np.uint8)
+        self._stat = np.zeros((len(found), 3), np.int64)
+        self._rejected: dict[int, str] = {}
+        self._pending: dict[int, str] = {}
+
+    @property
+    def profile(self) -> dict[str, float]:
+        """Where the time went so far, in seconds, see `Extraction`."""
+        spent = self._spent | {"write": self.writer.seconds}
+        return {name: round(seconds, 3) for name, seconds in spent.items()}
+
+    def check_header(self) -> None:
+        """Compare an old store with what is asked for, as far as that needs no network."""
+        header = self.writer.header
+        if header is None:
+            return
+        asked = _asked(self.request)
+        kept = header.space.to_json() | {"layers": ", ".join(sorted(header.space.layers))}
+        differences = [
+            f"{name}: {kept[name]} there, {value} asked for"
+            for name, value in asked.items()
+            if kept[name] != value
+        ]
+        if differences:
+            raise _mismatch(self.writer.folder, differences)
+        if not _same_weights(header.weights, self.request.weights):
+            self._load()
+
+    def recall(self) -> list[int]:
+        """Find the images that must be read; the others are known by name, size and times."""
+        todo = []
+        for row, path in enumerate(self.found.paths):
+            stat = self.found.stat(row)
+            digest = self.writer.hint(path, stat)
+            if digest is not None and stat is not None and self.writer.known(digest):
+                self._sha256[row] = np.frombuffer(digest, np.uint8)
+                self._stat[row] = stat
+            else:
+                todo.append(row)
+        return todo
+
+    def prepare(self, count: int) -> None:
+        """Make a new store, or see that the disk has room for the rest of an old one."""
+        if self.writer.header is None:
+            network = self._load()
+            header = _header(network, self._space(network))
+            self.writer.create(header, network.reference)
+        needed, free = self.bytes_for(count), store.free_bytes(self.writer.folder)
+        if needed > free:
+            raise ResourceError(
+                f"{count} images need up to {in_words(needed)} in {self.writer.folder}, which "
+                f"has {in_words(free)} free; make room, choose another place with --out, or "
+                "cache pooled codes (--layer NAME:avg)"
+            )
+
+    def bytes_for(self, count: int) -> int:
+        """Return how much the codes of some images take on disk."""
+        header = self.writer.header
+        shapes = header.space.layers if header is not None else self._load().shapes
+        return count * sum(4 * math.prod(shape) for shape in shapes.values())
+
+    def try_out(self, todo: Sequence[int]) -> float:
+        """Read and compute a few images from all over the source, and keep nothing of them."""
+        self._load()
+        started = time.monotonic()
+        for loaded, _ in self._results(todo):
+            self._count(loaded)
+        self._measure(time.monotonic() - started)
+        return self.seconds
+
+    def compute(
+        self, todo: list[int], *, val: float, test: float, progress: Callable[[int, int], None]
+    ) -> None:
+        """Read the rest of the images and add their codes to the store."""
+        # From now on the store says that it is unfinished, so that nobody fits a head on a part.
+        self.writer.finish(self.scan(val=val, test=test))
+        total, done = len(self.found), len(self.found) - len(todo)
+        started, loading = time.monotonic(), self._loading
+        try:
+            for loaded, codes in self._results(todo):
+                self._note(loaded, codes)
+                done += 1
+                progress(done, total)
+        except KeyboardInterrupt:
+            table = self.writer.finish(self.scan(val=val, test=test))
+            raise Interrupted(
+                f"interrupted: {table.count(store.Status.ok)} of {len(table)} images have their "
+                "codes; run the same command again to go on"
+            ) from None
+        finally:
+            # A store that goes on loads its network only now.
+            self._measure(time.monotonic() - started - (self._loading - loading))
+
+    def _results(self, rows: Sequence[int]) -> Iterator[tuple[images.Loaded, Codes | None]]:
+        """Read, decode and compute some rows, all at the same time."""
+        stream = images.stream(
+            self.found,
+            rows,
+            size=self.request.size,
+            resize=self.request.resize,
+            workers=WORKERS,
+            known=self.writer.known,
+        )
+        with closing(stream):
+            pairs = ((loaded, loaded.pixels) for loaded in stream)
+            yield from backbones.compute(pairs, network=self._load)
+
+    def scan(self, *, val: float, test: float) -> store.Scan:
+        """Say what is known of every image, splits included."""
+        found = self.found
+        splits = images.split(
+            self._sha256, given=found.splits, groups=found.groups, val=val, test=test
+        )
+        return store.Scan(
+            paths=list(found.paths),
+            classes=found.classes,
+            labels=found.labels,
+            splits=splits,
+            sha256=self._sha256,
+            stat=self._stat,
+            rejected=self._rejected,
+            pending=self._pending,
+            source={"location": found.location, "layout": found.layout},
+        )
+
+    def _note(self, loaded: images.Loaded, codes: Codes | None) -> None:
+        """Write down what became of an image."""
+        row = loaded.row
+        self._count(loaded)
+        if loaded.sha256 is not None:
+            self._sha256[row] = np.frombuffer(loaded.sha256, np.uint8)
+            self._stat[row] = store.lasting(loaded.stat)
+            if codes is not None or loaded.reason is not None:
+                self._append(loaded, codes)
+        elif loaded.transient:
+            self._pending[row] = loaded.reason or "could not be read"
+        else:
+            self._rejected[row] = loaded.reason or "could not be read"
+
+    def _count(self, loaded: images.Loaded) -> None:
+        self._spent["read"] += loaded.read_seconds
+        self._spent["decode"] += loaded.decode_seconds
+
+    def _measure(self, seconds: float) -> None:
+        """Say how long the network was at work in a time that ends now."""
+        network = self._network
+        forward = network.seconds - self._before if network is not None else 0.0
+        self.seconds = seconds
+        self._spent["forward"] = forward
+        self._spent["waiting"] = max(0.0, seconds - forward)
+
+    def _append(self, loaded: images.Loaded, codes: Codes | None) -> None:
+        """Add a row to the store: codes, or the reason why there are none."""
+        reason = loaded.reason or ""
+        if codes is not None and not all(np.isfinite(block).all() for block in codes.values()):
+            codes, reason = None, "the network gave NaN or infinite codes"
+        row = store.Row(
+            path=self.found.paths[loaded.row],
+            sha256=loaded.sha256 or b"",
+            stat=store.lasting(loaded.stat),
+            codes=codes,
+            reason=reason,
+        )
+        self.computed += self.writer.append(row) and codes is not None
+
+    def _load(self) -> backbones.Network:
+        """Load the network when first needed, and see that it is what made the store."""
+        if self._network is not None:
+            return self._network
+        started = time.monotonic()
+        network = self.request.load(self.tell)
+        if (header := self.writer.header) is not None:
+            if differences := header.space.differences(self._space(network)):
+                raise _mismatch(self.writer.folder, differences)
+            probe = network(images.probe_pixels(size=network.size, resize=self.request.resize))
+            exact = network.precision == Precision.float32.value
+            for layer, kept in self.writer.probe().items():
+                check_probe(kept, probe[layer], layer=layer, exact=exact)
+        self._network, self._before = network, network.seconds
+        self._loading = time.monotonic() - started
+        return network
+
+    def _space(self, network: backbones.Network) -> Space:
+        return network.space({"resize": self.request.resize.value, **images.POLICY})
+
+
+def bottleneck(profile: Mapping[str, float]) -> str:
+    """Name what the rest waited for."""
+    if profile["forward"] >= _BUSY * (profile["forward"] + profile["waiting"]):
+        return "forward"
+    return max(("read", "decode", "write"), key=lambda name: profile[name])
+
+
+def _header(network: backbones.Network, space: Space) -> store.Header:
+    return store.Header(
+        space=space,
+        weights=network.weights.to_json(),
+        batch_size=network.batch_size,
+        engine=network.engine,
+        precision=network.precision,
+        versions=network.versions,
+    )
+
+
+def _asked(request: Request) -> dict[str, Any]:
+    """Return the fields of the space that are known before the network is loaded."""
+    return {
+        "backbone": request.backbone.name,
+        "layers": ", ".join(sorted(request.layers)),
+        "size": request.size,
+        "resize": request.resize.value,
+        **images.POLICY,
+    }
+
+
+def _same_weights(kept: Mapping[str, Any], asked: str) -> bool:
+    """Whether the weights asked for are those that the store was made with."""
+    if asked in ("imagenet", "random"):
+        return bool(kept["source"] == asked)
+    path = Path(asked)
+    return path.is_file() and kept["file_sha256"] == sha256_file(path)
+
+
+def _mismatch(folder: Path, differences: Iterable[str]) -> SpaceMismatch:
+    return SpaceMismatch(
+        f"expected codes of the space of {folder}, found another ({'; '.join(differences)}); "
+        "choose another place with --out"
+    )
