@@ -294,9 +294,8 @@ def estimate(
         run = Run(found=found, writer=writer, request=request, tell=tell)
         run.check_header()
         todo = run.recall()
-        sample = [todo[i * len(todo) // _TRIED] for i in range(_TRIED)]
-        sample = list(dict.fromkeys(sample)) if todo else []
-        seconds = run.try_out(sample) if todo else 0.0
+        sample = sorted({row * len(todo) // _TRIED for row in range(_TRIED)}) if todo else []
+        seconds = run.try_out([todo[place] for place in sample]) if sample else 0.0
         return Estimate(
             store=str(folder),
             images=len(found),

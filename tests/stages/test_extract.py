@@ -416,6 +416,21 @@ def test_an_estimate_on_a_store_counts_only_the_rest(
     assert {path: path.read_bytes() for path in (tmp_path / "s").rglob("*.h5")} == before
 
 
+def test_an_estimate_of_a_finished_store_needs_no_network(
+    tiny: str, make_photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = make_photos()
+    for path in photos.rglob("*.png"):
+        os.utime(path, ns=(0, 0))
+    monkeypatch.setattr("pipeline.store._writer._FRESH_NS", -(10**18))
+    options = {"out": tmp_path / "s", "backbone": tiny, "weights": "random"}
+    pipeline.extract(photos, **options)
+    monkeypatch.setattr(backbones, "load", None)
+    result = pipeline.estimate(photos, **options)
+    assert (result.to_compute, result.tried, result.bytes, result.seconds) == (0, 0, 0, 0.0)
+    assert result.images_per_second is None
+
+
 def test_an_estimate_refuses_what_extract_would(
     tiny: str, make_photos: Photos, tmp_path: Path
 ) -> None:
