@@ -21,6 +21,14 @@ def write_array(group: h5py.Group, name: str, values: NDArray[Any]) -> None:
     create_array(group, name, values.shape, values.dtype)[...] = values
 
 
+def write_rows(group: h5py.Group, name: str, rows: Sequence[NDArray[Any]]) -> None:
+    """Write rows that stand each for itself, a chunk at a time: no array holds them all."""
+    dataset = create_array(group, name, (len(rows), *rows[0].shape), rows[0].dtype)
+    step = dataset.chunks[0] if dataset.chunks else len(rows)
+    for start in range(0, len(rows), step):
+        dataset[start : start + step] = np.stack(rows[start : start + step])
+
+
 def create_array(
     group: h5py.Group, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> h5py.Dataset:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from pipeline.errors import StoreDamaged, StoreError
 from pipeline.files import HostileFile, hdf5_bytes, open_hdf5, write_durably
-from pipeline.store._columns import read_strings, write_array, write_strings
+from pipeline.store._columns import read_strings, write_array, write_rows, write_strings
 
-# What a kill can cost at the most, and what a shard may weigh in memory.
+# What a kill can cost at the most, and what a shard may weigh: while it is written it is in memory
+# twice, as rows and as the bytes of the file.
 SECONDS = 60.0
-BYTES = 64 << 20
+BYTES = 16 << 20
 
 _DIGITS_IN_NAME = 32
 
@@ -139,7 +140,7 @@ def write_shard(folder: Path, number: int, rows: list[Row], *, space_id: str) ->
         write_array(file, "code_row", code_row)
         codes = file.create_group("codes")
         for layer in good[0] if good else ():
-            write_array(codes, layer, np.stack([row[layer] for row in good]))
+            write_rows(codes, layer, [row[layer] for row in good])
 
     data = hdf5_bytes(fill)
     name = f"{number:06d}-{hashlib.sha256(data).hexdigest()[:_DIGITS_IN_NAME]}.h5"
@@ -214,7 +215,7 @@ def read_codes(path: Path, layer: str, rows: NDArray[np.int32]) -> NDArray[np.fl
         if not name_is_true(path):
             raise OSError("its SHA-256 is not the one in its name")
         with open_hdf5(path) as file:
-            # A shard is at most some 64 MB: one sequential read beats many selected ones.
+            # A shard is at most some 16 MB: one sequential read beats many selected ones.
             codes: NDArray[np.float32] = file["codes"][layer][...]
         return codes[rows]
     except (OSError, KeyError, RuntimeError, HostileFile, IndexError) as error:

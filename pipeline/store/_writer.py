@@ -99,7 +99,7 @@ class Writer:
         self._buffer = Buffer()
         self._buffered: set[bytes] = set()
         self._writing: Future[Index] | None = None
-        self._in_flight: list[Row] = []
+        self._in_flight: list[bytes] = []  # hashes only: the rows are let go when written
         self.seconds = 0.0
         self.table: Table | None = None
 
@@ -235,7 +235,7 @@ class Writer:
             return
         # A shard that was deleted by hand leaves a gap: go on behind the last name.
         number = int(self._indexes[-1].name.partition("-")[0]) + 1 if self._indexes else 0
-        self._in_flight, self._buffer = rows, Buffer()
+        self._in_flight, self._buffer = [row.sha256 for row in rows], Buffer()
         self._writing = self._pool.submit(self._write, number, rows, self.space.space_id)
 
     def _write(self, number: int, rows: list[Row], space_id: str) -> Index:
@@ -252,9 +252,9 @@ class Writer:
             return
         writing, self._writing = self._writing, None
         index = writing.result()
-        for position, row in enumerate(self._in_flight):
-            self._where[row.sha256] = (len(self._indexes), position)
-            self._buffered.discard(row.sha256)
+        for position, digest in enumerate(self._in_flight):
+            self._where[digest] = (len(self._indexes), position)
+            self._buffered.discard(digest)
         self._indexes.append(index)
         self._in_flight = []
 
