@@ -1,30 +1,68 @@
-"""Stage one against the articles' loop, on the same JPEGs, in alternating pairs (`make bench`).
-
-Rates are images per second, start-up apart; medians over the rounds. Weights are random where
-Keras would have to download them: the work is the same.
-"""
+"""Stage one against the articles' loop, on the same JPEGs, in alternating pairs (`make bench`)."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-HERE = Path(__file__).parent
-BACKBONES = ("mobilenetv2", "efficientnet-lite0", "resnet50", "vgg16")
-CASES = (("500x375", (500, 375), 512), ("4000x3000", (4000, 3000), 96))
-ENGINES = (("bfloat16", "openvino"), ("float32", "openvino"), ("float32", "tensorflow"))
+from benchmarks.networks import BACKBONES, BUNDLED
+
+PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
+ENGINES = ("openvino bfloat16", "openvino float32", "tensorflow float32")
+LOOP = "articles' loop"
+# Enough for some seconds of work, and 2,000 where memory is looked at.
+COUNTS = {"mobilenetv2": 2000, "efficientnet-lite0": 2000, "resnet50": 1000, "vgg16": 400}
+LARGE = 96
+
+HEAD = (
+    "| photos | backbone | what | images/s | ratio | alone | of bound | seconds | ratio | MB |",
+    "|---|---|---|---|---|---|---|---|---|---|",
+)
+TEXT = """# Performance
+
+Stage one against the loop of the source articles (load all, `model.predict`, `np.save`), on the
+same JPEGs with the same weights, one after the other in each round. Medians; ratios are taken round
+by round. Made by `make bench` on {machine} (rounds: {rounds}, load {load}).
+
+- *images/s*: from the first photo to the last code, start-up apart; *ratio* to the articles' loop.
+- *alone*: images/s of the network by itself. *of bound*: images/s as a share of
+  1 / (1 / alone + 1 / decode), where decode is that of all cores by themselves, in the same round:
+  what can be reached where decoder and network share the cores.
+- *seconds*: the whole command from start to end, with its *ratio*. The exported network is in the
+  cache, as in every run but the first.
+- *MB*: peak of memory.
+
+"""
+
+Result = dict[str, float]
 
 
-def make_photos(folder: Path, size: tuple[int, int], count: int) -> None:
+class Case(NamedTuple):
+    """One backbone on photos of one size."""
+
+    photos: Path
+    backbone: str
+    weights: str
+
+    @property
+    def count(self) -> int:
+        return sum(1 for _ in self.photos.rglob("*.jpg"))
+
+
+def make_photos(folder: Path, size: tuple[int, int], count: int) -> Path:
     """Write JPEGs made of scikit-learn's two photos, each turned and lit in its own way."""
     from sklearn.datasets import load_sample_images
 
@@ -36,88 +74,109 @@ def make_photos(folder: Path, size: tuple[int, int], count: int) -> None:
         path = folder / f"class_{number % 2}" / f"{number:05d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(lit).save(path, quality=88)
+    return folder
 
 
-def run(command: list[str]) -> dict[str, float]:
-    """Run a command that prints JSON; add its peak of memory where it does not say."""
-    watched = [
-        sys.executable,
-        "-c",
+def run(module: str, *arguments: object) -> Result:
+    """Run a module that prints JSON; add its time as a whole and its peak of memory."""
+    watch = (
         "import json, resource, subprocess, sys\n"
         "out = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE, text=True, check=True).stdout\n"
         "peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024\n"
-        "print(json.dumps({**json.loads(out), 'peak_mb': peak}))",
-    ]
+        "print(json.dumps({**json.loads(out), 'peak_mb': peak}))"
+    )
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    started = time.monotonic()
     done = subprocess.run(
-        [*watched, *command],
+        [sys.executable, "-c", watch, *command],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         check=True,
     )
-    result: dict[str, float] = json.loads(done.stdout)
-    return result
+    return {**json.loads(done.stdout), "whole": time.monotonic() - started}
 
 
-def ours(backbone: str, photos: Path, store: Path, precision: str, engine: str) -> dict[str, float]:
+def extract(case: Case, name: str, store: Path, *more: object) -> Result:
     """Run `pipeline extract` into a new store."""
-    weights = "imagenet" if backbone == "efficientnet-lite0" else "random"
-    options = ["--backbone", backbone, "--weights", weights, "--layer", "avg", "--json"]
+    engine, precision = name.split()
+    options = ["--backbone", case.backbone, "--weights", case.weights, "--layer", "avg", "--json"]
     options += ["--precision", precision, "--engine", engine, "--out", str(store)]
-    return run([sys.executable, "-m", "pipeline", "extract", str(photos), *options])
+    return run("pipeline", "extract", case.photos, *options, *more)
 
 
-def compare(
-    backbone: str, photos: Path, folder: Path, rounds: int
-) -> dict[str, list[dict[str, float]]]:
-    """Alternate between the articles' loop and each engine."""
-    results: dict[str, list[dict[str, float]]] = {}
-    for number in range(rounds):
-        loop = [sys.executable, str(HERE / "articles_loop.py"), backbone, str(photos)]
-        results.setdefault("articles' loop", []).append(run([*loop, str(folder / "codes.npy")]))
-        for precision, engine in ENGINES:
-            store = folder / f"{backbone}-{precision}-{engine}-{photos.name}-{number}"
-            name = f"{engine} {precision}"
-            results.setdefault(name, []).append(ours(backbone, photos, store, precision, engine))
+def round_of(case: Case, folder: Path) -> dict[str, Result]:
+    """Measure everything once, one after the other."""
+    alone = run("benchmarks.alone", case.backbone, case.weights, case.photos, *ENGINES)
+    codes = folder / "codes.npy"
+    loop = ("benchmarks.articles_loop", case.backbone, case.weights, case.photos, codes)
+    results = {LOOP: run(*loop)}
+    for name in ENGINES:
+        with tempfile.TemporaryDirectory(dir=folder) as store:
+            results[name] = extract(case, name, Path(store) / "store")
+        results[name]["alone"] = alone[name]
+        results[name]["bound"] = 1 / (1 / alone[name] + 1 / alone["decode"])
+    if find_spec("timm") and find_spec("torch"):
+        for precision in ("bfloat16", "float32"):
+            peer = ("benchmarks.timm_loop", case.backbone, precision, case.photos, codes)
+            results[f"torch + timm {precision}"] = run(*peer)
     return results
 
 
-def rows(case: str, backbone: str, results: dict[str, list[dict[str, float]]]) -> list[str]:
-    """Format medians, and ratios pair by pair."""
-    loop = [result["images_per_second"] for result in results["articles' loop"]]
-    lines = []
-    for name, found in results.items():
-        rates = [result["images_per_second"] for result in found]
-        ratio = statistics.median(ours / theirs for ours, theirs in zip(rates, loop, strict=True))
-        peak = statistics.median(result["peak_mb"] for result in found)
-        lines.append(
-            f"| {case} | {backbone} | {name} | {statistics.median(rates):.0f} | {ratio:.1f} "
-            f"| {peak:.0f} |"
+def rows(case: Case, rounds: list[dict[str, Result]]) -> Iterator[str]:
+    """Format medians; ratios are taken round by round."""
+    for name in rounds[0]:
+        pairs = [(found[name], found[LOOP]) for found in rounds]
+        rate = median(own["images_per_second"] for own, _ in pairs)
+        ratio = median(own["images_per_second"] / loop["images_per_second"] for own, loop in pairs)
+        whole = median(own["whole"] for own, _ in pairs)
+        times = median(loop["whole"] / own["whole"] for own, loop in pairs)
+        peak = median(own["peak_mb"] for own, _ in pairs)
+        alone, share = "", ""
+        if "bound" in rounds[0][name]:
+            alone = f"{median(own['alone'] for own, _ in pairs):.0f}"
+            share = f"{median(own['images_per_second'] / own['bound'] for own, _ in pairs):.0%}"
+        yield (
+            f"| {case.count} of {case.photos.name} | {case.backbone} | {name} | {rate:.0f} "
+            f"| {ratio:.1f} | {alone} | {share} | {whole:.1f} | {times:.1f} | {peak:.0f} |"
         )
-    return lines
+
+
+def cases(folder: Path) -> Iterator[Case]:
+    """Make the photos and weights; warm the cache of exported networks."""
+    subprocess.run([sys.executable, "-m", "benchmarks.networks", folder], check=True)
+    most = max(COUNTS.values())
+    large = make_photos(folder / "4000x3000", (4000, 3000), LARGE)
+    every = make_photos(folder / str(most) / "500x375", (500, 375), most)
+    for backbone in BACKBONES:
+        weights = "imagenet" if backbone == BUNDLED else str(folder / f"{backbone}.weights.h5")
+        some = folder / str(count := COUNTS[backbone]) / "500x375"
+        if not some.exists():
+            for path in sorted(every.rglob("*.jpg"), key=lambda path: path.name)[:count]:
+                (some / path.parent.name).mkdir(parents=True, exist_ok=True)
+                (some / path.parent.name / path.name).hardlink_to(path)
+        for photos in (some, large):
+            yield Case(photos, backbone, weights)
 
 
 def main(rounds: int = 3) -> None:
     """Measure everything, print the table and write it to docs/performance.md."""
-    lines = [
-        "| photos | backbone | what | images/s | ratio | peak MB |",
-        "|---|---|---|---|---|---|",
-    ]
+    lines = list(HEAD)
+    print(*lines, sep="\n", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for case, size, count in CASES:
-            make_photos(folder / case, size, count)
-            for backbone in BACKBONES:
-                lines += rows(case, backbone, compare(backbone, folder / case, folder, rounds))
-                print(*lines[-4:], sep="\n", flush=True)
+        os.environ["PIPELINE_CACHE"] = str(folder / "cache")
+        for case in cases(folder):
+            for engine in ENGINES[:2]:
+                with tempfile.TemporaryDirectory(dir=folder) as store:
+                    extract(case, engine, Path(store) / "store", "--limit", 8)
+            lines += rows(case, [round_of(case, folder) for _ in range(rounds)])
+            print(*lines[-len(ENGINES) - 1 :], sep="\n", flush=True)
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors"
-    page = (
-        "# Performance\n\nImages per second of stage one, start-up apart, and the peak of memory, "
-        "against the loop of the\nsource articles (load all, `model.predict`, `np.save`) on the "
-        f"same JPEGs, in alternating pairs;\nmedians; rounds: {rounds}. Made by `make bench` on "
-        f"{machine} (load {os.getloadavg()[0]:.1f} at the end).\n\n"
+    load = f"{os.getloadavg()[0]:.1f} at the end"
+    PAGE.write_text(
+        TEXT.format(rounds=rounds, machine=machine, load=load) + "\n".join(lines) + "\n"
     )
-    (HERE.parent / "docs" / "performance.md").write_text(page + "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

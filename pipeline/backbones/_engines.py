@@ -6,12 +6,12 @@ import shutil
 from pathlib import Path
 
 from pipeline.backbones import _openvino
-from pipeline.choices import Engine, Precision
+from pipeline.choices import Engine
 from pipeline.errors import BackboneError
 from pipeline.lazy import import_keras
 
 
-def choose_engine(engine: Engine, precision: Precision) -> tuple[Engine, str]:
+def choose_engine(engine: Engine) -> tuple[Engine, str]:
     """
     Choose the engine: a GPU belongs to TensorFlow, a processor to OpenVINO if it is installed.
 
@@ -19,8 +19,6 @@ def choose_engine(engine: Engine, precision: Precision) -> tuple[Engine, str]:
     ----------
     engine : Engine
         What was asked for.
-    precision : Precision
-        Likewise.
 
     Returns
     -------
@@ -32,22 +30,15 @@ def choose_engine(engine: Engine, precision: Precision) -> tuple[Engine, str]:
     Raises
     ------
     BackboneError
-        If OpenVINO was asked for and is not installed, or TensorFlow in bfloat16.
+        If OpenVINO was asked for and is not installed.
     """
     note = ""
     if engine is Engine.auto:
         engine, note = _best()
-        if precision is Precision.bfloat16 and engine is Engine.tensorflow:
-            engine = Engine.openvino
     if engine is Engine.openvino and not _openvino.installed():
         raise BackboneError(
-            "expected openvino to be installed for this engine or precision, found it is not; "
+            "expected openvino to be installed for this engine, found it is not; "
             "type `pip install 'bottleneck-pipeline[openvino]'`"
-        )
-    if engine is Engine.tensorflow and precision is Precision.bfloat16:
-        raise BackboneError(
-            "expected --precision float32 with --engine tensorflow, found bfloat16; "
-            "choose --engine openvino"
         )
     return engine, note
 

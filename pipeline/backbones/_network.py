@@ -212,10 +212,11 @@ def load(
     engine : Engine, default Engine.tensorflow
         What computes. ``auto`` takes OpenVINO on a processor, where it is installed.
     precision : Precision, default Precision.auto
-        ``auto`` is bfloat16 where the engine is OpenVINO and the processor computes in it.
+        ``auto`` is bfloat16 where what computes does so by itself: a processor with OpenVINO,
+        a GPU with TensorFlow.
     probe : uint8 array of shape (n, size, size, 3), optional
-        Images by which OpenVINO is compared with TensorFlow in float32; it is used only with
-        them, and only if it passes.
+        Images by which OpenVINO, and TensorFlow in bfloat16, are compared with TensorFlow in
+        float32; they are used only with these, and only if they pass.
 
     Returns
     -------
@@ -232,14 +233,14 @@ def load(
     size = backbone.size if size is None else size
     requests = _check(backbone, layers, size=size, batch_size=batch_size)
     request = _Request(backbone, weights, requests, size, batch_size)
-    chosen, note = choose_engine(engine, precision)
+    chosen, note = choose_engine(engine)
     notes = [note] if note else []
     if chosen is Engine.openvino and probe is not None:
         network = _on_openvino(request, precision, probe, notes)
         if network is not None:
             return network
-    network = _on_tensorflow(request)
-    network.reference = network(probe) if probe is not None else {}
+        precision = Precision.float32
+    network = _on_tensorflow(request, precision, probe, notes)
     network.notes = tuple(notes)
     return network
 
@@ -254,21 +255,50 @@ class _Request(NamedTuple):
     batch_size: int | None
 
 
-def _on_tensorflow(request: _Request) -> Network:
-    """Build the network for TensorFlow in float32."""
-    return _compiled(request, *_build_model(request))
+def _on_tensorflow(
+    request: _Request,
+    precision: Precision,
+    probe: NDArray[np.uint8] | None,
+    notes: list[str],
+) -> Network:
+    """Build the network for TensorFlow: in bfloat16 where that is asked for and does no harm."""
+    model, outputs, origin = _build_model(request)
+    network = _compiled(request, model, outputs, origin)
+    if probe is None:
+        return network
+    network.reference = network(probe)
+    low = precision is Precision.bfloat16
+    if low or (precision is Precision.auto and _tensorflow.computes_bfloat16()):
+        copy = _tensorflow.in_bfloat16(model)
+        candidate = _compiled(request, copy, outputs, origin, precision=Precision.bfloat16)
+        candidate.reference = network.reference
+        if _agrees(candidate, probe):
+            return candidate
+        notes.append(_too_far(candidate))
+    return network
 
 
 def _compiled(
-    request: _Request, model: Any, outputs: dict[str, Output], origin: Weights
+    request: _Request,
+    model: Any,
+    outputs: dict[str, Output],
+    origin: Weights,
+    *,
+    precision: Precision = Precision.float32,
 ) -> Network:
-    """Compile a built model for TensorFlow in float32."""
+    """Compile a built model for TensorFlow."""
     batch_size, size = request.batch_size or _tensorflow.BATCH_SIZE, request.size
     forward = _tensorflow.compile_forward(
         model, request.backbone.preprocessing, batch_size=batch_size, size=size
     )
     return Network(
-        request.backbone, outputs, forward, size=size, batch_size=batch_size, weights=origin
+        request.backbone,
+        outputs,
+        forward,
+        size=size,
+        batch_size=batch_size,
+        weights=origin,
+        precision=precision,
     )
 
 
@@ -313,10 +343,7 @@ def _on_openvino(
         if _agrees(network, probe):
             network.notes = tuple(notes)
             return network
-        notes.append(
-            f"note: openvino in {candidate.value} moves this network's codes too far from "
-            "TensorFlow's on the probe images, and is not used"
-        )
+        notes.append(_too_far(network))
     notes.append("fell back to TensorFlow")
     return None
 
@@ -341,6 +368,13 @@ def _export(request: _Request, folder: Path | None, probe: NDArray[np.uint8]) ->
     own = Path(mkdtemp(prefix="pipeline-"))
     atexit.register(shutil.rmtree, own, ignore_errors=True)
     return _exported.write(own / "network", **content)
+
+
+def _too_far(network: Network) -> str:
+    return (
+        f"note: {network.engine} in {network.precision} moves this network's codes too far from "
+        "TensorFlow's in float32 on the probe images, and is not used"
+    )
 
 
 def _agrees(network: Network, probe: NDArray[np.uint8]) -> bool:

@@ -12,6 +12,45 @@ from pipeline.backbones._preprocessing import Preprocessing, preprocess
 
 BATCH_SIZE = 32
 """Images in one batch where the user leaves it to us: TensorFlow spreads one over all cores."""
+# NVIDIA's Ampere is the first generation whose tensor cores take bfloat16.
+_COMPUTES_BFLOAT16 = (8, 0)
+
+
+def computes_bfloat16() -> bool:
+    """Whether there are GPUs, and all of them multiply in bfloat16 by themselves."""
+    import tensorflow as tf
+
+    details = [
+        tf.config.experimental.get_device_details(device)
+        for device in tf.config.list_physical_devices("GPU")
+    ]
+    oldest = min((about.get("compute_capability", (0, 0)) for about in details), default=(0, 0))
+    return bool(oldest >= _COMPUTES_BFLOAT16)
+
+
+def in_bfloat16(model: Any) -> Any:
+    """
+    Copy a network so that it computes in bfloat16.
+
+    Its numbers stay float32 and so do the codes that leave it (Keras's ``mixed_bfloat16``).
+
+    Parameters
+    ----------
+    model : keras.Model
+
+    Returns
+    -------
+    keras.Model
+    """
+    import keras
+
+    def converted(layer: Any) -> Any:
+        policy = keras.dtype_policies.DTypePolicy("mixed_bfloat16")
+        return layer.__class__.from_config({**layer.get_config(), "dtype": policy})
+
+    copy = keras.models.clone_model(model, clone_function=converted)
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def compile_forward(
@@ -38,9 +77,14 @@ def compile_forward(
 
     def forward(x: Any) -> list[Any]:
         codes = model(x, training=False)
-        return codes if isinstance(codes, list) else [codes]
+        outputs = codes if isinstance(codes, list) else [codes]
+        return [tf.cast(output, tf.float32) for output in outputs]
 
     signature = [tf.TensorSpec((batch_size, size, size, 3), tf.float32)]
-    compiled: Any = tf.function(forward, input_signature=signature, autograph=False)
+    # XLA joins what a GPU would otherwise start one by one; on processors oneDNN does better.
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    compiled: Any = tf.function(
+        forward, input_signature=signature, autograph=False, jit_compile=on_gpu
+    )
     compiled.get_concrete_function()  # traced now; tracing in a call would be warned of
     return lambda pixels: [codes.numpy() for codes in compiled(preprocess(pixels, preprocessing))]

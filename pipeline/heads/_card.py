@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.choices import Engine, Precision
 from pipeline.errors import HeadError
 from pipeline.space import Space
 
@@ -113,8 +114,8 @@ class Card:
                 space=space,
                 weights=dict(plain["weights"]),
                 batch_size=int(plain["batch_size"]),
-                engine=str(plain["engine"]),
-                precision=str(plain["precision"]),
+                engine=Engine(plain["engine"]).value,
+                precision=Precision(plain["precision"]).value,
                 scores=dict(plain["scores"]),
                 seed=int(plain["seed"]),
                 versions=dict(plain["versions"]),

@@ -168,14 +168,15 @@ def _recognise(saved: heads.SavedHead, weights: str | None) -> backbones.Network
     resize = Resize(card.space.resize)
     pixels = images.probe_pixels(size=card.space.size, resize=resize)
     # The same engine gives the same scores as the store; another one differs in last digits.
-    same = card.engine == Engine.openvino.value and backbones.openvino_installed()
+    engine = Engine(card.engine)
+    same = engine is Engine.tensorflow or backbones.openvino_installed()
     network = backbones.load(
         backbones.find(card.space.backbone),
         weights=weights or card.weights["source"],
         layers=[card.layer],
         size=card.space.size,
         batch_size=card.batch_size if same else None,
-        engine=Engine.openvino if same else Engine.tensorflow,
+        engine=engine if same else Engine.tensorflow,
         precision=Precision(card.precision) if same else Precision.float32,
         probe=pixels,
     )

@@ -157,11 +157,6 @@ def test_other_weights_under_the_same_path_are_another_export(photos, cache, tmp
     assert not np.allclose(codes[0], codes[1])
 
 
-def test_tensorflow_in_bfloat16_is_not_offered() -> None:
-    with pytest.raises(BackboneError, match="--engine openvino"):
-        load(LITE0, layers=["avg"], engine=Engine.tensorflow, precision=Precision.bfloat16)
-
-
 def test_an_engine_that_is_not_installed_says_how_to_get_it(monkeypatch) -> None:
     monkeypatch.setattr("pipeline.backbones._openvino.installed", lambda: False)
     with pytest.raises(BackboneError, match=r"pip install 'bottleneck-pipeline\[openvino\]'"):
