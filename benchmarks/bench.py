@@ -170,8 +170,9 @@ def main(rounds: int = 3) -> None:
             for engine in ENGINES[:2]:
                 with tempfile.TemporaryDirectory(dir=folder) as store:
                     extract(case, engine, Path(store) / "store", "--limit", 8)
-            lines += rows(case, [round_of(case, folder) for _ in range(rounds)])
-            print(*lines[-len(ENGINES) - 1 :], sep="\n", flush=True)
+            found = list(rows(case, [round_of(case, folder) for _ in range(rounds)]))
+            print(*found, sep="\n", flush=True)
+            lines += found
     machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors"
     load = f"{os.getloadavg()[0]:.1f} at the end"
     PAGE.write_text(

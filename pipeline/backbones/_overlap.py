@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -99,16 +99,27 @@ def compute(
     """
     waiting: deque[_Batch[T]] = deque()
     batch: _Batch[T] = _Batch()
-    for item, pixels in images:
-        batch.add(item, pixels)
-        without = len(batch.places) - len(batch.pixels)
-        full = bool(batch.pixels) and len(batch.pixels) == network().batch_size
-        if full or without == _LONGEST or not (batch.pixels or waiting):
-            batch.start(network)
-            waiting.append(batch)
-            batch = _Batch()
-        while waiting and (waiting[0].codes is None or len(waiting) > _AHEAD * network().parallel):
+    try:
+        for item, pixels in images:
+            batch.add(item, pixels)
+            without = len(batch.places) - len(batch.pixels)
+            full = bool(batch.pixels) and len(batch.pixels) == network().batch_size
+            if full or without == _LONGEST or not (batch.pixels or waiting):
+                batch.start(network)
+                waiting.append(batch)
+                batch = _Batch()
+            while waiting and _ready(waiting, network):
+                yield from waiting.popleft().results()
+        batch.start(network)
+        waiting.append(batch)
+        while waiting:
             yield from waiting.popleft().results()
-    batch.start(network)
-    for rest in (*waiting, batch):
-        yield from rest.results()
+    finally:  # whoever stops early need not wait for what has not begun
+        for rest in waiting:
+            if rest.codes is not None:
+                rest.codes.cancel()
+
+
+def _ready(waiting: Sequence[_Batch[T]], network: Callable[[], Network]) -> bool:
+    """Whether the first batch is to be taken: it has no codes, or enough are ahead."""
+    return waiting[0].codes is None or len(waiting) > _AHEAD * network().parallel

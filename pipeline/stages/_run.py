@@ -20,9 +20,9 @@ from pipeline.errors import Interrupted, ResourceError, SpaceMismatch
 from pipeline.files import in_words, sha256_file
 from pipeline.space import Space, check_probe
 
-# Decoding needs a third of the time that the fastest backbone takes; more threads than this only
-# take processors from it.
-WORKERS = min(4, os.cpu_count() or 1)
+# Decoding uses a core as well as the network does: with one thread for each, whichever is behind
+# gets more of them. Beyond this many Python itself is in the way.
+WORKERS = min(32, os.cpu_count() or 1)
 # A network that computes for this share of the time is what the rest waits for.
 _BUSY = 0.8
 

@@ -22,12 +22,13 @@ class Doubling:
 
     def __init__(self, batch_size=4, parallel=2, wait=0.0):
         self.batch_size, self.parallel, self.wait = batch_size, parallel, wait
-        self.batches, self.at_once, self.most = [], 0, 0
+        self.batches, self.futures, self.at_once, self.most = [], [], 0, 0
         self._pool, self._lock = ThreadPoolExecutor(parallel), threading.Lock()
 
     def submit(self, pixels) -> Future:
         self.batches.append(len(pixels))
-        return self._pool.submit(self._double, pixels)
+        self.futures.append(self._pool.submit(self._double, pixels))
+        return self.futures[-1]
 
     def _double(self, pixels):
         with self._lock:
@@ -119,6 +120,15 @@ def test_what_goes_wrong_in_the_network_is_raised():
     network = Failing()
     with pytest.raises(MemoryError, match="no room"):
         list(compute([(0, image(1))], network=lambda: network))
+
+
+def test_whoever_stops_early_does_not_wait_for_batches_that_have_not_begun():
+    network = Doubling(batch_size=1, parallel=1, wait=0.02)
+    results = compute(((i, image(i)) for i in range(100)), network=lambda: network)
+    next(results)
+    results.close()
+    network._pool.shutdown()
+    assert sum(future.cancelled() for future in network.futures) >= 1
 
 
 def test_the_meter_counts_what_overlaps_once():
