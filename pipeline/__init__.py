@@ -39,6 +39,7 @@ from pipeline.errors import (
 )
 
 if TYPE_CHECKING:
+    from pipeline.stages.compare import compare
     from pipeline.stages.demo import demo
     from pipeline.stages.evaluate import evaluate
     from pipeline.stages.extract import estimate, extract
@@ -78,6 +79,7 @@ __all__ = [
     "StoreNotFound",
     "WeightsNotFound",
     "__version__",
+    "compare",
     "demo",
     "estimate",
     "evaluate",
@@ -91,6 +93,7 @@ __all__ = [
 ]
 
 _STAGES = {
+    "compare": "compare",
     "demo": "demo",
     "estimate": "extract",
     "evaluate": "evaluate",

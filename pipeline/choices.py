@@ -55,6 +55,9 @@ class HeadKind(str, Enum):
 
     svm = "svm"
     softmax = "softmax"
+    ridge = "ridge"
+    knn = "knn"
+    centroid = "centroid"
     mlp = "mlp"
 
 

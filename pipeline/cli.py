@@ -16,7 +16,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pipeline.report import Report
+    from pipeline.stages.compare import Candidate, Comparison
     from pipeline.stages.extract import Estimate, Extraction
     from pipeline.stages.fit_head import Fit
     from pipeline.stages.predict import Prediction
@@ -51,6 +52,7 @@ _DAMAGED = 5
 _WIDEST_MATRIX = 16
 
 P = ParamSpec("P")
+N = TypeVar("N", int, float)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -329,8 +331,11 @@ def fit_head(
         str,
         typer.Option(
             "--C",
-            help="svm, softmax: inverse regularisation; auto: best on validation.",
+            help="svm, softmax, ridge: inverse regularisation; auto: best on validation.",
         ),
+    ] = "auto",
+    k: Annotated[
+        str, typer.Option("--k", help="knn: how many neighbours; auto: best on validation.")
     ] = "auto",
     preset: Annotated[Preset | None, typer.Option(help="mlp: the head of an article.")] = None,
     hidden: Annotated[
@@ -393,7 +398,7 @@ def fit_head(
         "batch_size": batch_size,
         "early_stopping": early_stopping,
     }
-    unit = "epochs" if kind is HeadKind.mlp else "values of C"
+    unit = "epochs" if kind is HeadKind.mlp else "fits"
     with _Screen(unit, json_=json_) as screen:
         result = stage(
             store,
@@ -401,7 +406,8 @@ def fit_head(
             out=out,
             layer=layer,
             pool=pool,
-            C=_regularisation(C),
+            C=_auto_or(float, C, "--C"),
+            k=_auto_or(int, k, "--k"),
             preset=preset,
             seed=seed,
             tell=screen.tell,
@@ -420,6 +426,10 @@ def _say_fit(result: Fit) -> None:
     chosen = result.parameters
     if "C_chosen_by" in chosen:
         typer.echo(f"C {chosen['C_used']:g}: the smallest {chosen['C_chosen_by']}")
+    if "k_used" in chosen:
+        typer.echo(
+            f"k {chosen['k_used']}" + (": best on validation" if "k_curve" in chosen else "")
+        )
     if "epochs_run" in chosen:
         typer.echo(f"epochs {chosen['epochs_run']}; curves in {Path(result.head) / 'curves.png'}")
     if not chosen.get("converged", True):
@@ -432,12 +442,12 @@ def _say_fit(result: Fit) -> None:
         typer.echo(f"validation accuracy {result.val_accuracy:.4f} ({result.validated_on})")
 
 
-def _regularisation(text: str) -> float | str:
+def _auto_or(number: type[N], text: str, option: str) -> N | str:
     try:
-        return text if text == "auto" else float(text)
+        return text if text == "auto" else number(text)
     except ValueError:
         raise typer.BadParameter(
-            f"'{text}' is neither 'auto' nor a number", param_hint="--C"
+            f"'{text}' is neither 'auto' nor a number", param_hint=option
         ) from None
 
 
@@ -723,37 +733,99 @@ def demo(
             show=None if json_ else functools.partial(_say_step, screen),
         )
     if json_:
-        evaluation = {"out": result.evaluation.out} | result.evaluation.report.to_json()
-        _print_json(asdict(result) | {"evaluation": evaluation})
+        _print_json(asdict(result) | {"comparison": _comparison(result.comparison)})
         return
-    _print_table(_fit_table(result.fits))
-    best = result.fits[0]
-    _say_report(result.evaluation.report)
-    typer.echo(f"winner on validation: {best.kind} on {best.layer}; head in {best.head}")
-    typer.echo(f"report in {result.evaluation.out}; {result.seconds:.0f} s in all")
-    typer.echo(_accuracy(result.evaluation.report, result.evaluation.split))
+    _say_comparison(result.comparison, f"{result.seconds:.0f} s in all")
 
 
-def _say_step(screen: _Screen, step: Extraction | Fit) -> None:
+def _say_step(screen: _Screen, step: Extraction | Candidate) -> None:
     """Show a step of the demo as it ends."""
-    from pipeline.stages.fit_head import Fit
+    from pipeline.stages.compare import Candidate
 
-    if isinstance(step, Fit):
-        screen.tell(f"fitted {step.kind} on {step.layer} in {step.seconds:.1f} s")
+    if isinstance(step, Candidate):
+        _say_candidate(screen, step)
     else:
         screen.clear()
         _say_extraction(step)
 
 
-def _fit_table(fits: Sequence[Fit]) -> Table:
+@command
+def compare(
+    store: StoreArgument,
+    kind: Annotated[
+        list[HeadKind] | None,
+        typer.Option(help="Which heads; repeat for several.", show_default="all"),
+    ] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(help="Which codes; repeat for several.", show_default="all"),
+    ] = None,
+    pool: Annotated[
+        list[Pool] | None,
+        typer.Option(help="How maps become vectors; repeat for several.", show_default="all"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The best head.", show_default="artifacts/heads/<store>-best"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides everything random.")] = 0,
+    json_: JsonOption = False,
+) -> None:
+    """Fit every head on every cached layer, and test the one that is best on validation."""
+    from pipeline.stages.compare import compare as stage
+
+    with _Screen("heads", json_=json_) as screen:
+        result = stage(
+            store,
+            kinds=kind or (),
+            layers=layer or (),
+            pools=pool or (),
+            out=out,
+            seed=seed,
+            tell=screen.tell,
+            progress=screen.progress,
+            show=None if json_ else functools.partial(_say_candidate, screen),
+        )
+    if json_:
+        _print_json(_comparison(result))
+    else:
+        _say_comparison(result, f"{result.seconds:.0f} s")
+
+
+def _comparison(result: Comparison) -> dict[str, Any]:
+    """Return a comparison as JSON."""
+    evaluation = {"out": result.evaluation.out} | result.evaluation.report.to_json()
+    return asdict(result) | {"evaluation": evaluation}
+
+
+def _say_candidate(screen: _Screen, candidate: Candidate) -> None:
+    where = f"{candidate.layer}, {candidate.pool}" if candidate.pool else candidate.layer
+    if candidate.reason is not None:
+        screen.tell(f"no {candidate.kind} on {where}: {candidate.reason}")
+    else:
+        screen.tell(f"fitted {candidate.kind} on {where} in {candidate.seconds:.1f} s")
+
+
+def _say_comparison(result: Comparison, took: str) -> None:
+    _print_table(_candidate_table(result.candidates))
+    best = result.candidates[0]
+    _say_report(result.evaluation.report)
+    typer.echo(f"winner on validation: {best.kind} on {best.layer}; head in {result.head}")
+    typer.echo(f"report in {result.evaluation.out}; {took}")
+    typer.echo(_accuracy(result.evaluation.report, result.evaluation.split))
+
+
+def _candidate_table(candidates: Sequence[Candidate]) -> Table:
     from rich.table import Table
 
-    table = Table("layer", "head", box=None, header_style="bold")
-    for name in ("codes", "validation accuracy", "seconds"):
+    table = Table("layer", "pool", "head", box=None, header_style="bold")
+    for name in ("codes", "validation accuracy", "seconds", "size"):
         table.add_column(name, justify="right")
-    for fit in fits:
-        accuracy = f"{fit.val_accuracy:.4f}"
-        table.add_row(fit.layer, fit.kind, f"{fit.dimensions}-D", accuracy, f"{fit.seconds:.1f}")
+    for each in candidates:
+        if each.val_accuracy is not None:
+            score, size = f"{each.val_accuracy:.4f}", in_words(each.bytes or 0)
+            cells = (f"{each.dimensions}-D", score, f"{each.seconds:.1f}", size)
+            table.add_row(each.layer, each.pool or "", each.kind, *cells)
     return table
 
 

@@ -7,13 +7,27 @@ from typing import Any
 
 from pipeline.choices import HeadKind
 from pipeline.errors import HeadError, nearest
+from pipeline.heads._cosine import CentroidHead, KnnHead
 from pipeline.heads._head import Head
 from pipeline.heads._linear import SoftmaxHead, SvmHead
 from pipeline.heads._mlp import MlpHead
+from pipeline.heads._ridge import RidgeHead
 
-KINDS: dict[HeadKind, type[SvmHead] | type[SoftmaxHead] | type[MlpHead]] = {
+_Classes = (
+    type[SvmHead]
+    | type[SoftmaxHead]
+    | type[RidgeHead]
+    | type[KnnHead]
+    | type[CentroidHead]
+    | type[MlpHead]
+)
+
+KINDS: dict[HeadKind, _Classes] = {
     HeadKind.svm: SvmHead,
     HeadKind.softmax: SoftmaxHead,
+    HeadKind.ridge: RidgeHead,
+    HeadKind.knn: KnnHead,
+    HeadKind.centroid: CentroidHead,
     HeadKind.mlp: MlpHead,
 }
 
@@ -29,7 +43,8 @@ def build(kind: HeadKind, *, seed: int = 0, **parameters: Any) -> Head:
     seed : int, default 0
         Decides everything random in `fit`.
     **parameters
-        ``C`` (a number or "auto") for svm and softmax, ``config`` (an `MlpConfig`) for mlp.
+        ``C`` (a number or "auto") for svm, softmax and ridge, ``k`` (likewise) for knn,
+        ``config`` (an `MlpConfig`) for mlp.
 
     Returns
     -------

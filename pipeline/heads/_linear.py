@@ -1,11 +1,11 @@
-"""Heads with one weight for each code and class: a linear SVM and softmax regression."""
+"""Heads with one weight for each code and class; of these a linear SVM and softmax regression."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,8 +15,11 @@ from pipeline.choices import HeadKind
 from pipeline.errors import HeadError
 from pipeline.heads._head import Head, Progress, Rows, softmax
 
+# coef (k, d), bias (k,), scale (d,), and whether the solver came to its end.
+Solution = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], bool]
+
 # The score of a class without training images: never the highest, and still a finite number.
-_NEVER = -float(np.finfo(np.float32).max)
+NEVER = -float(np.finfo(np.float32).max)
 # liblinear counts the non-zero codes in 32 bits (struct `problem` and train.c of liblinear).
 _LIBLINEAR_LIMIT = 2**31 - 1
 _FOLDS = 3
@@ -47,7 +50,6 @@ class LinearHead(Head):
     C_GRID: ClassVar[tuple[float, ...]]
     C_DEFAULT: ClassVar[float]
     _learned = "coef_"
-    _centred: ClassVar[bool]
     _loss_name: ClassVar[str]
 
     def __init__(self, *, C: float | str = "auto", seed: int = 0) -> None:
@@ -89,7 +91,7 @@ class LinearHead(Head):
     def _fit(self, train: Rows, val: Rows | None, progress: Progress) -> None:
         C, chosen = self._choose(train, val, progress)
         everything = train if val is None else train.plus(val)
-        coef, bias, scale, converged = self._solve(everything, C)
+        coef, bias, scale, converged = next(self._solutions(everything, [C]))
         self.chosen_ = {
             "C_used": C,
             **chosen,
@@ -113,13 +115,16 @@ class LinearHead(Head):
             note = "too few images to choose C; this is the default"
             return self.C_DEFAULT, {"note": note}
         images = sum(len(held_out) for _, held_out in trials)
-        curve, losses = [], []
-        for done, C in enumerate(grid):
-            progress(done, len(grid))
-            right, loss = np.sum([self._try(*trial, C) for trial in trials], axis=0) / images
-            curve.append([C, float(right)])
-            losses.append([C, float(loss)])
-        progress(len(grid), len(grid))
+        results = np.zeros((len(grid), 2))
+        for number, (rows, held_out) in enumerate(trials):
+            for i, solution in enumerate(self._solutions(rows, grid)):
+                results[i] += self._tried(solution, held_out)
+                progress(number * len(grid) + i + 1, len(trials) * len(grid))
+        results /= images
+        curve, losses = (
+            [[C, float(value)] for C, value in zip(grid, column, strict=True)]
+            for column in results.T
+        )
         # min() keeps the first of equals: the smallest C, that is the strongest regularisation.
         best = min(range(len(grid)), key=lambda i: losses[i][1])
         self.validation_ = {"accuracy": curve[best][1], "images": images, "how": how}
@@ -132,38 +137,14 @@ class LinearHead(Head):
         }
         return grid[best], chosen
 
-    def _try(self, train: Rows, held_out: Rows, C: float) -> tuple[float, float]:
-        """Return how many held-out rows a head with this C gets right, and its summed loss."""
-        coef, bias, scale, _ = self._solve(train, C)
+    def _tried(self, solution: Solution, held_out: Rows) -> tuple[float, float]:
+        """Return how many held-out rows a solution gets right, and its summed loss."""
+        coef, bias, scale, _ = solution
         scores = held_out.X @ (coef / scale).astype(np.float32).T + bias
         right = float((scores.argmax(axis=1) == held_out.y).sum())
         # Images of a class without training images are lost whatever C is.
-        known = bias[held_out.y] > _NEVER
+        known = bias[held_out.y] > NEVER
         return right, self._loss(scores[known], held_out.y[known])
-
-    def _solve(
-        self, rows: Rows, C: float
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], bool]:
-        """Fit scikit-learn's estimator; return coef (k, d), bias (k,), scale (d,), converged."""
-        from sklearn.exceptions import ConvergenceWarning
-        from threadpoolctl import threadpool_limits
-
-        scale = column_scale(rows.X)
-        X = np.divide(rows.X, scale, dtype=np.float32)
-        mean = X.mean(axis=0) if self._centred else np.zeros(X.shape[1], dtype=np.float32)
-        X -= mean
-        estimator = self._estimator(C)
-        threads = 1 if X.size <= _SMALL else None
-        with threadpool_limits(threads, user_api="blas"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            estimator.fit(X, rows.y)
-        converged = bool(np.max(estimator.n_iter_) < estimator.max_iter)
-        coef = estimator.coef_.astype(np.float64)
-        coef, bias = self._columns(coef, estimator.intercept_ - coef @ mean)
-        all_coef = np.zeros((self.n_classes_, self.n_features_))
-        all_bias = np.full(self.n_classes_, _NEVER)
-        all_coef[estimator.classes_], all_bias[estimator.classes_] = coef, bias
-        return all_coef, all_bias, scale, converged
 
     def _keep(
         self, coef: NDArray[np.float64], bias: NDArray[np.float64], scale: NDArray[np.float64]
@@ -176,13 +157,46 @@ class LinearHead(Head):
         return np.asarray(codes.astype(np.float64) @ self._folded + self.bias_)
 
     @abstractmethod
-    def _estimator(self, C: float) -> Any:
-        """Return scikit-learn's estimator."""
+    def _solutions(self, rows: Rows, grid: Sequence[float]) -> Iterator[Solution]:
+        """Solve for each C of a grid in turn."""
 
     @staticmethod
     @abstractmethod
     def _loss(scores: NDArray[np.float64], y: NDArray[np.int64]) -> float:
-        """Return the loss that the estimator minimises, summed over rows."""
+        """Return the loss that the kind minimises, summed over rows."""
+
+
+class SolverHead(LinearHead):
+    """What svm and softmax share: an estimator of scikit-learn solves for each C anew."""
+
+    _centred: ClassVar[bool]
+
+    def _solutions(self, rows: Rows, grid: Sequence[float]) -> Iterator[Solution]:
+        """Fit scikit-learn's estimator for each C."""
+        from sklearn.exceptions import ConvergenceWarning
+        from threadpoolctl import threadpool_limits
+
+        scale = column_scale(rows.X)
+        X = np.divide(rows.X, scale, dtype=np.float32)
+        mean = X.mean(axis=0) if self._centred else np.zeros(X.shape[1], dtype=np.float32)
+        X -= mean
+        threads = 1 if X.size <= _SMALL else None
+        for C in grid:
+            estimator = self._estimator(C)
+            with threadpool_limits(threads, user_api="blas"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                estimator.fit(X, rows.y)
+            converged = bool(np.max(estimator.n_iter_) < estimator.max_iter)
+            coef = estimator.coef_.astype(np.float64)
+            coef, bias = self._columns(coef, estimator.intercept_ - coef @ mean)
+            all_coef = np.zeros((self.n_classes_, self.n_features_))
+            all_bias = np.full(self.n_classes_, NEVER)
+            all_coef[estimator.classes_], all_bias[estimator.classes_] = coef, bias
+            yield all_coef, all_bias, scale, converged
+
+    @abstractmethod
+    def _estimator(self, C: float) -> Any:
+        """Return scikit-learn's estimator."""
 
     @staticmethod
     @abstractmethod
@@ -192,7 +206,7 @@ class LinearHead(Head):
         """Return one row for each class, also for two classes, where scikit-learn has one."""
 
 
-class SvmHead(LinearHead):
+class SvmHead(SolverHead):
     """A linear support vector machine (scikit-learn's LinearSVC); see `LinearHead`."""
 
     kind = HeadKind.svm
@@ -236,7 +250,7 @@ class SvmHead(LinearHead):
         return float((np.maximum(0, 1 - signs * scores) ** 2).sum())
 
 
-class SoftmaxHead(LinearHead):
+class SoftmaxHead(SolverHead):
     """Softmax regression (scikit-learn's LogisticRegression, lbfgs); see `LinearHead`."""
 
     kind = HeadKind.softmax

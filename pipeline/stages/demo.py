@@ -1,4 +1,4 @@
-"""The whole job in one go: three layers in one pass, two heads on each, and which of them wins."""
+"""The whole job in one go: three layers in one pass, two heads on each, and which wins."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import backbones
 from pipeline.choices import HeadKind
-from pipeline.errors import HeadError
-from pipeline.stages.evaluate import Evaluation, evaluate
+from pipeline.stages.compare import Candidate, Comparison, compare
 from pipeline.stages.extract import Extraction, extract
-from pipeline.stages.fit_head import Fit, fit_head
 
 # The last layer is what everybody takes; the two before it often win on images that are unlike
 # ImageNet. Pooled, the three cost some 6 KB an image.
@@ -29,16 +26,13 @@ class Demo:
     Attributes
     ----------
     extraction : Extraction
-    fits : tuple of Fit
-        One for each layer and kind, best on validation first.
-    evaluation : Evaluation
-        The winner's scores on the test split.
+    comparison : Comparison
+        Two kinds of heads on three layers, and the winner's scores on the test split.
     seconds : float
     """
 
     extraction: Extraction
-    fits: tuple[Fit, ...]
-    evaluation: Evaluation
+    comparison: Comparison
     seconds: float
 
 
@@ -48,21 +42,21 @@ def demo(
     out: str | Path = "artifacts",
     tell: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
-    show: Callable[[Extraction | Fit], None] | None = None,
+    show: Callable[[Extraction | Candidate], None] | None = None,
 ) -> Demo:
     """
-    Extract, fit and evaluate on scikit-learn's digits or on your own photos.
+    Extract, compare heads and evaluate, on scikit-learn's digits or on your own photos.
 
     Parameters
     ----------
     source : str or Path, default "digits"
         Any source of images.
     out : str or Path, default "artifacts"
-        Folder for the store, the heads and the report.
+        Folder for the store, the head and the report.
     tell, progress : callable, optional
         As in `extract`.
     show : callable, optional
-        Called with the result of each stage as it ends.
+        Called with the extraction and with each candidate of the comparison as it ends.
 
     Returns
     -------
@@ -83,36 +77,18 @@ def demo(
         tell=tell,
         progress=progress,
     )
-    show = show or _nothing
-    show(extraction)
-    fits = []
-    for layer in extraction.layers:
-        for kind in _KINDS:
-            fits.append(_fit(extraction, out / "heads", layer=layer, kind=kind))
-            show(fits[-1])
-    if any(fit.val_accuracy is None for fit in fits):
-        raise HeadError(
-            f"expected validation images to compare heads on, found none in {source}; "
-            "add images, or a val/ folder"
-        )
-    # Of heads that are equally good, the one with fewer numbers per image.
-    fits.sort(key=lambda fit: (-(fit.val_accuracy or 0), fit.dimensions))
-    evaluation = evaluate(
-        fits[0].head, extraction.store, out=out / "reports" / Path(fits[0].head).name, tell=tell
+    if show is not None:
+        show(extraction)
+    comparison = compare(
+        extraction.store,
+        kinds=_KINDS,
+        out=out / "heads" / name,
+        report_out=out / "reports" / name,
+        tell=tell,
+        show=show,
     )
     return Demo(
         extraction=extraction,
-        fits=tuple(fits),
-        evaluation=evaluation,
+        comparison=comparison,
         seconds=round(time.monotonic() - started, 1),
     )
-
-
-def _fit(extraction: Extraction, folder: Path, *, layer: str, kind: HeadKind) -> Fit:
-    short = backbones.parse_layer(layer)[0]
-    name = f"{Path(extraction.store).name}-{short}-{kind.value}"
-    return fit_head(extraction.store, kind=kind, layer=layer, out=folder / name)
-
-
-def _nothing(result: Extraction | Fit) -> None:
-    """Show nothing."""

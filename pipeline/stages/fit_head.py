@@ -69,6 +69,7 @@ def fit_head(
     layer: str | None = None,
     pool: Pool | str | None = None,
     C: float | str = "auto",
+    k: int | str = "auto",
     preset: Preset | str | None = None,
     seed: int = 0,
     tell: Callable[[str], None] | None = None,
@@ -83,7 +84,7 @@ def fit_head(
     store_path : str or Path
         A store or a packed file.
     kind : HeadKind or str
-        ``"svm"``, ``"softmax"`` or ``"mlp"``.
+        ``"svm"``, ``"softmax"``, ``"ridge"``, ``"knn"``, ``"centroid"`` or ``"mlp"``.
     out : str or Path, optional
         The head; by default ``artifacts/heads/<store>-<kind>``, with the layer between the two
         where the store has several.
@@ -92,8 +93,10 @@ def fit_head(
     pool : Pool or str, optional
         How a map becomes a vector; by default its average, or what the preset's article does.
     C : float or "auto", default "auto"
-        Inverse regularisation of svm and softmax; ``"auto"`` takes the value of a grid with the
-        smallest loss on the validation split.
+        Inverse regularisation of svm, softmax and ridge; ``"auto"`` takes the value of a grid
+        with the smallest loss on the validation split.
+    k : int or "auto", default "auto"
+        Neighbours of knn; ``"auto"`` takes what gets most validation images right.
     preset : Preset or str, optional
         The MLP of an article, as a start for the settings below.
     seed : int, default 0
@@ -121,7 +124,7 @@ def fit_head(
     """
     started = time.monotonic()
     kind = choose(HeadKind, kind, what="kind")
-    parameters = _parameters(kind, C, preset, mlp)
+    parameters = _parameters(kind, C, k, preset, mlp)
     opened = store.open_store(Path(store_path))
     layer = store.choose_layer(opened, layer)
     how = _pooling(opened, layer, pool, preset)
@@ -162,14 +165,22 @@ def fit_head(
 
 
 def _parameters(
-    kind: HeadKind, C: float | str, preset: Preset | str | None, mlp: dict[str, Any]
+    kind: HeadKind,
+    C: float | str,
+    k: int | str,
+    preset: Preset | str | None,
+    mlp: dict[str, Any],
 ) -> dict[str, Any]:
     """Sort out which settings belong to which kind, before anything is read."""
+    regularised = (HeadKind.svm, HeadKind.softmax, HeadKind.ridge)
+    if C != "auto" and kind not in regularised:
+        other = "; try l2" if kind is HeadKind.mlp else ""
+        raise HeadError(
+            f"expected C with kind svm, softmax or ridge, found kind {kind.value} and C {C}{other}"
+        )
+    if k != "auto" and kind is not HeadKind.knn:
+        raise HeadError(f"expected k with kind knn only, found kind {kind.value} and k {k}")
     if kind is HeadKind.mlp:
-        if C != "auto":
-            raise HeadError(
-                f"expected C with kind svm or softmax, found kind mlp and C {C}; try l2"
-            )
         start = choose(Preset, preset, what="preset") if preset is not None else None
         return {"config": heads.MlpConfig.from_options(start, **mlp)}
     if given := [*mlp, *(["preset"] if preset is not None else [])]:
@@ -177,7 +188,9 @@ def _parameters(
             f"expected {', '.join(given)} with kind mlp only, found kind {kind.value}; "
             "choose --kind mlp"
         )
-    return {"C": C}
+    if kind in regularised:
+        return {"C": C}
+    return {"k": k} if kind is HeadKind.knn else {}
 
 
 def _pooling(

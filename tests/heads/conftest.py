@@ -16,6 +16,9 @@ from pipeline.space import Space
 PARAMETERS = {
     HeadKind.svm: {"C": 0.01},
     HeadKind.softmax: {"C": 0.1},
+    HeadKind.ridge: {"C": 0.01},
+    HeadKind.knn: {"k": 5},
+    HeadKind.centroid: {},
     HeadKind.mlp: {"config": MlpConfig(hidden=(16,), epochs=15, learning_rate=0.01)},
 }
 

@@ -15,14 +15,16 @@ from pipeline.errors import HeadError
 from pipeline.heads import MlpConfig, build
 
 KINDS = list(HeadKind)
-WITH_PROBABILITIES = [HeadKind.softmax, HeadKind.mlp]
+LINEAR = [HeadKind.svm, HeadKind.softmax, HeadKind.ridge]
+WITH_PROBABILITIES = [HeadKind.softmax, HeadKind.mlp, HeadKind.knn]
+WITHOUT = [HeadKind.svm, HeadKind.ridge, HeadKind.centroid]
 
 
 def quick(kind):
     """A head that has learned nothing yet and would learn fast."""
     if kind is HeadKind.mlp:
         return build(kind, config=MlpConfig(hidden=(4,), epochs=2))
-    return build(kind, C=0.1)
+    return build(kind, **({"C": 0.1} if kind in LINEAR else {}))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -56,8 +58,8 @@ class TestEveryKind:
         decision = head.decision(two_classes.X_test)
         assert decision.shape == (60, 2)
         assert (decision.argmax(axis=1) == two_classes.y_test).mean() > 0.9
-        if kind is not HeadKind.mlp:
-            assert_allclose(decision[:, 0], -decision[:, 1])
+        if kind in LINEAR:
+            assert_allclose(decision[:, 0], -decision[:, 1], rtol=1e-6)
 
     def test_same_seed_same_head(self, kind, fit, heads, three_classes):
         again = fit(kind, three_classes)
@@ -109,7 +111,7 @@ class TestEveryKind:
 
     def test_progress_ends_at_its_total(self, kind, three_classes):
         steps = []
-        head = quick(kind) if kind is HeadKind.mlp else build(kind, C="auto")
+        head = build(kind) if kind in LINEAR else quick(kind)
         codes = three_classes
         head.fit(codes.X, codes.y, n_classes=3, progress=lambda *step: steps.append(step))
         assert steps[-1][0] == steps[-1][1]
@@ -121,7 +123,7 @@ class TestEveryKind:
         y = np.repeat([0, 1], 10)
         head = build(kind).fit(X, y, n_classes=2)
         assert np.isfinite(head.decision(X + 100)).all()
-        if kind is not HeadKind.mlp:
+        if kind in LINEAR:
             assert (head.predict(X) == y).all()
 
 
@@ -185,8 +187,9 @@ def test_probabilities_sum_to_one_however_large_the_codes(kind, size, heads):
     assert_allclose(probabilities.sum(axis=1), 1)
 
 
-def test_an_svm_says_that_it_has_no_probabilities(heads, three_classes):
-    head = heads[HeadKind.svm]
+@pytest.mark.parametrize("kind", WITHOUT)
+def test_a_head_without_probabilities_says_so(kind, heads, three_classes):
+    head = heads[kind]
     assert head.score_kind == "margin"
     with pytest.raises(HeadError, match="--kind softmax"):
         head.predict_proba(three_classes.X)

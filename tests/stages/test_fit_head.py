@@ -75,14 +75,16 @@ def test_a_place_with_other_files_is_refused_before_fitting(cached: Path, tmp_pa
 def test_settings_of_an_mlp_with_another_kind(cached: Path, tmp_path: Path) -> None:
     with pytest.raises(HeadError, match="hidden with kind mlp only"):
         pipeline.fit_head(cached, kind="svm", hidden=(5,), out=tmp_path / "h")
-    with pytest.raises(HeadError, match="C with kind svm or softmax"):
+    with pytest.raises(HeadError, match="C with kind svm, softmax or ridge"):
         pipeline.fit_head(cached, kind="mlp", C=1.0, out=tmp_path / "h")
     with pytest.raises(HeadError, match="no option 'hiden'"):
         pipeline.fit_head(cached, kind="mlp", hiden=(5,), out=tmp_path / "h")
 
 
 def test_choices_are_named(cached: Path, tmp_path: Path) -> None:
-    with pytest.raises(ChoiceError, match="svm, softmax, mlp, found 'forest'"):
+    with pytest.raises(
+        ChoiceError, match="svm, softmax, ridge, knn, centroid, mlp, found 'forest'"
+    ):
         pipeline.fit_head(cached, kind="forest", out=tmp_path / "h")
     with pytest.raises(ChoiceError, match="avg, max, flat"):
         pipeline.fit_head(cached, kind="svm", layer="top", pool="mean", out=tmp_path / "h")
