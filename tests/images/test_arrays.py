@@ -288,7 +288,7 @@ def test_mnist_files(packed, dot, tmp_path, noise):
     }
     for name, data in files.items():
         path = tmp_path / (name + ".gz" * packed)
-        path.write_bytes(gzip.compress(data) if packed else data)
+        path.write_bytes(gzip.compress(data, mtime=0) if packed else data)
     source = find(tmp_path)
     assert source.layout == "IDX files"
     assert source.classes == ("0", "4", "9")
@@ -300,7 +300,7 @@ def test_mnist_files(packed, dot, tmp_path, noise):
 def test_an_unpacked_file_beside_its_archive_counts_once(tmp_path, noise):
     data = idx(noise(3, 8, 8).tobytes(), 3, 8, 8)
     (tmp_path / "images-idx3-ubyte").write_bytes(data)
-    (tmp_path / "images-idx3-ubyte.gz").write_bytes(gzip.compress(data))
+    (tmp_path / "images-idx3-ubyte.gz").write_bytes(gzip.compress(data, mtime=0))
     source = find(tmp_path)
     assert source.splits.tolist() == [Given.NONE] * 3
     assert source.labels.tolist() == [-1] * 3
@@ -326,9 +326,9 @@ def test_damaged_idx(data, words, tmp_path):
 @pytest.mark.parametrize(
     "data",
     [
-        gzip.compress(idx(b"", 2**32 - 1, 2**16, 2**16)),
-        gzip.compress(idx(b"\0" * 6400, 101, 8, 8)),
-        gzip.compress(idx(bytes(range(256)) * 25, 100, 8, 8))[:-20],
+        gzip.compress(idx(b"", 2**32 - 1, 2**16, 2**16), mtime=0),
+        gzip.compress(idx(b"\0" * 6400, 101, 8, 8), mtime=0),
+        gzip.compress(idx(bytes(range(256)) * 25, 100, 8, 8), mtime=0)[:-20],
         b"not gzip",
     ],
 )
