@@ -130,4 +130,7 @@ def compile_forward(path: Path, *, batch_size: int, size: int, precision: Precis
         finally:
             requests.put(request)
 
+    # What OpenVINO's binding makes at its first call, it makes under a lock of C++ while it wants
+    # Python's: two threads that are first at the same time wait for each other for ever.
+    forward(np.zeros((batch_size, size, size, 3), np.uint8))
     return Compiled(forward, parallel)

@@ -157,6 +157,30 @@ def test_other_weights_under_the_same_path_are_another_export(photos, cache, tmp
     assert not np.allclose(codes[0], codes[1])
 
 
+def test_the_first_batches_of_a_process_may_be_computed_at_the_same_time(photos, cache) -> None:
+    """With the export in the cache: the binding hung where two threads were the first to use it."""
+    load(LITE0, size=64, layers=["avg"], probe=photos(64), engine=Engine.openvino)
+    np.save(cache / "probe.npy", photos(64))
+    program = (
+        "import contextlib, sys, threading, numpy\n"
+        "from pipeline.backbones import Network, find, load\n"
+        "from pipeline.choices import Engine\n"
+        "real, both, calls = Network._batch, threading.Barrier(2, timeout=5), iter(range(2))\n"
+        "def together(self, pixels):\n"
+        "    with contextlib.suppress(threading.BrokenBarrierError):\n"
+        "        next(calls, None) is None or both.wait()\n"
+        "    return real(self, pixels)\n"
+        "Network._batch = together\n"
+        "sys.setswitchinterval(1e-7)\n"
+        "load(find('efficientnet-lite0'), size=64, layers=['avg'], engine=Engine.openvino,\n"
+        "     batch_size=1, probe=numpy.load(sys.argv[1]))\n"
+        "assert 'tensorflow' not in sys.modules\n"
+    )
+    command = [sys.executable, "-c", program, str(cache / "probe.npy")]
+    for _ in range(3):
+        subprocess.run(command, check=True, timeout=120)
+
+
 def test_an_engine_that_is_not_installed_says_how_to_get_it(monkeypatch) -> None:
     monkeypatch.setattr("pipeline.backbones._openvino.installed", lambda: False)
     with pytest.raises(BackboneError, match=r"pip install 'bottleneck-pipeline\[openvino\]'"):
