@@ -58,6 +58,8 @@ class Network:
         What computes: ``"tensorflow"`` or ``"openvino"``, ``"float32"`` or ``"bfloat16"``.
     reference : mapping of str to float32 array
         TensorFlow's float32 codes of the probe images, where these were given.
+    probed : mapping of str to float32 array
+        Its own codes of the probe images, likewise.
     notes : tuple of str
         Sentences worth telling the user.
     versions : mapping of str to str
@@ -92,6 +94,7 @@ class Network:
         libraries += ["openvino"] if engine is Engine.openvino else []
         self.versions = {name: version(name) for name in libraries}
         self.reference: Mapping[str, NDArray[np.float32]] = {}
+        self.probed: Mapping[str, NDArray[np.float32]] = {}
         self.notes: tuple[str, ...] = ()
         self._forward = forward
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="network")
@@ -266,7 +269,7 @@ def _on_tensorflow(
     network = _compiled(request, model, outputs, origin)
     if probe is None:
         return network
-    network.reference = network(probe)
+    network.reference = network.probed = network(probe)
     low = precision is Precision.bfloat16
     if low or (precision is Precision.auto and _tensorflow.computes_bfloat16()):
         copy = _tensorflow.in_bfloat16(model)
@@ -379,11 +382,11 @@ def _too_far(network: Network) -> str:
 
 def _agrees(network: Network, probe: NDArray[np.uint8]) -> bool:
     """Whether a network gives the codes of its reference."""
-    codes = network(probe)
+    network.probed = network(probe)
     exact = network.precision == Precision.float32.value
     try:
         for layer, kept in network.reference.items():
-            check_probe(kept, codes[layer], layer=layer, exact=exact)
+            check_probe(kept, network.probed[layer], layer=layer, exact=exact)
     except SpaceMismatch:
         return False
     return True

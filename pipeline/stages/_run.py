@@ -276,10 +276,9 @@ class Run:
         if (header := self.writer.header) is not None:
             if differences := header.space.differences(self._space(network)):
                 raise _mismatch(self.writer.folder, differences)
-            probe = network(images.probe_pixels(size=network.size, resize=self.request.resize))
             exact = network.precision == Precision.float32.value
             for layer, kept in self.writer.probe().items():
-                check_probe(kept, probe[layer], layer=layer, exact=exact)
+                check_probe(kept, network.probed[layer], layer=layer, exact=exact)
         self._network, self._before = network, network.seconds
         self._loading = time.monotonic() - started
         return network

@@ -188,7 +188,7 @@ def _recognise(saved: heads.SavedHead, weights: str | None) -> backbones.Network
         )
     if card.probe is not None:
         exact = network.precision == Precision.float32.value
-        check_probe(card.probe, network(pixels)[card.layer], layer=card.layer, exact=exact)
+        check_probe(card.probe, network.probed[card.layer], layer=card.layer, exact=exact)
     return network
 
 
