@@ -61,6 +61,13 @@ class HeadKind(str, Enum):
     mlp = "mlp"
 
 
+class ClassWeight(str, Enum):
+    """What an image counts while a head learns."""
+
+    none = "none"
+    balanced = "balanced"
+
+
 class Preset(str, Enum):
     """The MLP heads of the articles the project grew from."""
 

@@ -1,6 +1,7 @@
 """Heads: classifiers on codes behind one contract, saved and loaded as plain arrays."""
 
 from pipeline.heads._card import Card
+from pipeline.heads._codes import Codes, InMemory, Streamed
 from pipeline.heads._config import PRESET_POOLS, PRESETS, Initializer, MlpConfig, Monitor, Output
 from pipeline.heads._head import Head
 from pipeline.heads._kinds import build
@@ -11,12 +12,15 @@ __all__ = [
     "PRESETS",
     "PRESET_POOLS",
     "Card",
+    "Codes",
     "Head",
+    "InMemory",
     "Initializer",
     "MlpConfig",
     "Monitor",
     "Output",
     "SavedHead",
+    "Streamed",
     "build",
     "check_target",
     "load",

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from pipeline.choices import HeadKind
 from pipeline.errors import HeadError
-from pipeline.heads._head import Head, Progress, Rows, softmax
-from pipeline.heads._linear import column_scale
+from pipeline.heads._codes import Rows, moments
+from pipeline.heads._head import Head, Progress
 
 # Similarities computed at once: 64 MB of float32.
 _AT_ONCE = 1 << 24
@@ -32,7 +32,7 @@ class CosineHead(Head):
     """
     What the two share: codes count by their direction, and nothing is learned by descent.
 
-    Columns are scaled first (see `column_scale`), or those of large numbers would decide alone; on
+    Columns are scaled first (see `Moments.scale`), or those of large numbers would decide alone; on
     clothing photos that is worth 0.1 to 0.4 points.
     """
 
@@ -47,16 +47,6 @@ class CosineHead(Head):
     def _unit(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the directions of scaled codes."""
         return directions(np.asarray(X / self.scale_, np.float32))
-
-    def _measure(self, val: Rows | None) -> None:
-        """Note how many validation rows come out right."""
-        if val is not None:
-            right = self.decision(val.X).argmax(axis=1) == val.y
-            self.validation_ = {
-                "accuracy": float(right.mean()),
-                "images": len(val),
-                "how": "validation images",
-            }
 
     @abstractmethod
     def _asked(self) -> dict[str, Any]:
@@ -73,7 +63,7 @@ class CentroidHead(CosineHead):
     """
 
     kind = HeadKind.centroid
-    score_kind = "margin"
+    gives_logits = False
     _learned = "centres_"
 
     def __init__(self, *, seed: int = 0) -> None:
@@ -101,21 +91,16 @@ class CentroidHead(CosineHead):
         head.n_classes_, head.n_features_ = head.centres_.shape
         return head
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Raise HeadError: cosines are no probabilities."""
-        raise HeadError(
-            "a centroid head has cosines, no probabilities; fit one with --kind softmax for these"
-        )
-
     def _fit(self, train: Rows, val: Rows | None, progress: Progress) -> None:
-        self.scale_ = column_scale(train.X)
-        unit = self._unit(train.X)
+        self.scale_ = moments(train.codes).scale
         sums = np.zeros((self.n_classes_, self.n_features_))
-        for label in np.unique(train.y):
-            sums[label] = unit[train.y == label].sum(axis=0, dtype=np.float64)
+        for positions, codes in train.codes.blocks():
+            unit, y = self._unit(codes), train.y[positions]
+            for label in np.unique(y):
+                sums[label] += unit[y == label].sum(axis=0, dtype=np.float64)
         self.centres_ = directions(sums.astype(np.float32))
         self.chosen_ = {"fitted_on": "train"}
-        self._measure(val)
+        self._measure(val, "validation images")
         progress(1, 1)
 
     def _decision(self, codes: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -143,7 +128,7 @@ class KnnHead(CosineHead):
     """
 
     kind = HeadKind.knn
-    score_kind = "probability"
+    gives_logits = True
     _learned = "codes_"
     _TEMPERATURE = 0.07
     _DEFAULT = 5
@@ -186,13 +171,12 @@ class KnnHead(CosineHead):
             raise HeadError(f"expected labels below {head.n_classes_}")
         return head
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return each class's share of the votes: (n, n_classes)."""
-        return softmax(self.decision(X))
-
     def _fit(self, train: Rows, val: Rows | None, progress: Progress) -> None:
-        self.scale_ = column_scale(train.X)
-        self.codes_, self.labels_ = self._unit(train.X), train.y
+        self.scale_ = moments(train.codes).scale
+        self.codes_ = np.empty((len(train), self.n_features_), np.float32)
+        for positions, codes in train.codes.blocks():
+            self.codes_[positions] = self._unit(codes)
+        self.labels_ = train.y
         asked = _K_GRID if self.k == "auto" else (int(self.k),)
         grid = sorted({min(k, len(train)) for k in asked})
         right = self._right(val, grid) if val is not None and len(grid) > 1 else []
@@ -203,14 +187,18 @@ class KnnHead(CosineHead):
         self.chosen_ = {"n_classes": self.n_classes_, "k_used": self._k, "fitted_on": "train"}
         if right:
             self.chosen_["k_curve"] = [list(point) for point in zip(grid, right, strict=True)]
-        self._measure(val)
+        self._measure(val, "validation images")
         progress(1, 1)
 
     def _right(self, val: Rows, grid: list[int]) -> list[float]:
         """Return the share of validation rows that each k gets right, from one search."""
-        labels, cosines = self._nearest(val.X, grid[-1])
-        votes = (self._votes(labels[:, :k], cosines[:, :k]) for k in grid)
-        return [float((each.argmax(axis=1) == val.y).mean()) for each in votes]
+        right = np.zeros(len(grid))
+        for positions, codes in val.codes.blocks():
+            labels, cosines = self._nearest(codes, grid[-1])
+            for i, k in enumerate(grid):
+                votes = self._votes(labels[:, :k], cosines[:, :k])
+                right[i] += (votes.argmax(axis=1) == val.y[positions]).sum()
+        return [float(count / len(val)) for count in right]
 
     def _decision(self, codes: NDArray[np.float32]) -> NDArray[np.float64]:
         """Score by the logarithm of the summed votes, whose softmax is the share of each class."""

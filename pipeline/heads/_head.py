@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -12,32 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.choices import HeadKind
 from pipeline.errors import HeadError
+from pipeline.heads._calibration import calibrate
+from pipeline.heads._codes import Codes, InMemory, Rows
 
 Progress = Callable[[int, int], None]
 
 _BLOCK_ROWS = 2048
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """Checked codes and their labels: float32 (n, d) and int64 (n,)."""
-
-    X: NDArray[np.float32]
-    y: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def take(self, indices: NDArray[Any]) -> Rows:
-        """Return some of the rows, in this order."""
-        return Rows(X=self.X[indices], y=self.y[indices])
-
-    def plus(self, other: Rows) -> Rows:
-        """Return the rows of both, these first."""
-        return Rows(
-            X=np.concatenate([self.X, other.X]),
-            y=np.concatenate([self.y, other.y]),
-        )
 
 
 class Head(ABC):
@@ -51,8 +30,8 @@ class Head(ABC):
     ----------
     kind : HeadKind
         Which of the kinds it is.
-    score_kind : str
-        What `scores` gives: ``"probability"`` or ``"margin"``.
+    gives_logits : bool
+        Whether the softmax of `decision` are probabilities even without calibration.
     seed : int
         Decides everything random in `fit`.
     n_features_, n_classes_ : int
@@ -67,20 +46,21 @@ class Head(ABC):
     """
 
     kind: ClassVar[HeadKind]
-    score_kind: ClassVar[str]
+    gives_logits: ClassVar[bool]
     _learned: ClassVar[str]  # an attribute that only a fitted head has
     seed: int
     n_features_: int
     n_classes_: int
     history_: dict[str, list[float]] | None = None
     validation_: dict[str, Any] | None = None
+    calibration_: dict[str, Any] | None = None
 
     def fit(
         self,
-        X: ArrayLike,
+        X: ArrayLike | Codes,
         y: ArrayLike,
         *,
-        X_val: ArrayLike | None = None,
+        X_val: ArrayLike | Codes | None = None,
         y_val: ArrayLike | None = None,
         n_classes: int,
         progress: Progress | None = None,
@@ -90,11 +70,11 @@ class Head(ABC):
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
-            Codes of the training images.
+        X : array-like of shape (n, d), or Codes
+            Codes of the training images; `Codes` need not be in memory.
         y : array-like of shape (n,)
             Their labels, integers from 0 to `n_classes` - 1.
-        X_val, y_val : array-like, optional
+        X_val, y_val : array-like (or Codes), optional
             Codes and labels of the validation images, used to choose (C, or when to stop).
         n_classes : int
             How many classes there are; some may have no training image.
@@ -123,8 +103,8 @@ class Head(ABC):
         val = None
         if X_val is not None and y_val is not None and len(np.asarray(y_val)):
             val = _checked_rows(X_val, y_val, n_classes, "validation")
-            _check_width(val.X, train.X.shape[1])
-        self.n_features_, self.n_classes_ = train.X.shape[1], n_classes
+            _check_width(val.codes.width, train.codes.width)
+        self.n_features_, self.n_classes_ = train.codes.width, n_classes
         self._fit(train, val, progress or _silent)
         return self
 
@@ -148,7 +128,7 @@ class Head(ABC):
         """
         self.check_fitted()
         codes = _checked_codes(X, "given")
-        _check_width(codes, self.n_features_)
+        _check_width(codes.shape[1], self.n_features_)
         scores = np.empty((len(codes), self.n_classes_))
         for rows in _blocks(len(codes)):
             scores[rows] = self._decision(codes[rows])
@@ -158,7 +138,6 @@ class Head(ABC):
         """Return the label with the highest score for each row of codes (n, d)."""
         return np.asarray(self.decision(X).argmax(axis=1))
 
-    @abstractmethod
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """
         Return the probability of each class.
@@ -170,16 +149,36 @@ class Head(ABC):
         Returns
         -------
         array of shape (n, n_classes)
-            Each row sums to 1.
+            Each row sums to 1; the class with the highest score has the highest probability.
 
         Raises
         ------
         HeadError
-            As `decision`, and for kinds that have no probabilities.
+            As `decision`, and for margins that nothing could be learned about.
         """
+        decision = self.decision(X)
+        if self.score_kind == "margin":
+            raise HeadError(
+                f"expected an {self.kind.value} head that was calibrated on held-out images, found "
+                "one that had too few for it; use --kind softmax for probabilities"
+            )
+        return self.probabilities(decision, calibrated=True)
+
+    def probabilities(
+        self, decision: NDArray[np.float64], *, calibrated: bool
+    ) -> NDArray[np.float64]:
+        """Return the softmax of scores (n, n_classes), before or after calibration."""
+        slope = self.calibration_["slope"] if calibrated and self.calibration_ is not None else 1.0
+        return softmax(slope * self._logits(decision))
+
+    @property
+    def score_kind(self) -> str:
+        """What `scores` gives: ``"probability"``, or ``"margin"`` of an uncalibrated svm."""
+        known = self.gives_logits or self.calibration_ is not None
+        return "probability" if known else "margin"
 
     def scores(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return probabilities where the kind has them, else margins: (n, n_classes)."""
+        """Return probabilities where the head has them, else margins: (n, n_classes)."""
         return self.predict_proba(X) if self.score_kind == "probability" else self.decision(X)
 
     @property
@@ -216,6 +215,21 @@ class Head(ABC):
     def _fit(self, train: Rows, val: Rows | None, progress: Progress) -> None:
         """Learn from checked rows."""
 
+    def _measure(self, val: Rows | None, how: str) -> None:
+        """Note how many held-out rows come out right, and what their scores are worth."""
+        if val is None:
+            return
+        scores = np.empty((len(val), self.n_classes_))
+        for positions, codes in val.codes.blocks():
+            scores[positions] = self._decision(codes)
+        accuracy = float((scores.argmax(axis=1) == val.y).mean())
+        self.validation_ = {"accuracy": accuracy, "images": len(val), "how": how}
+        self.calibration_ = calibrate(self._logits(scores), val.y, how=how)
+
+    def _logits(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return what the softmax is taken of; only independent sigmoids differ."""
+        return decision
+
     @abstractmethod
     def _decision(self, codes: NDArray[np.float32]) -> NDArray[np.float64]:
         """Score a block of checked codes."""
@@ -236,8 +250,9 @@ def _blocks(rows: int) -> Iterator[slice]:
     return (slice(start, start + _BLOCK_ROWS) for start in range(0, rows, _BLOCK_ROWS))
 
 
-def _checked_rows(X: ArrayLike, y: ArrayLike, n_classes: int, what: str) -> Rows:
-    codes, labels = _checked_codes(X, what), np.asarray(y)
+def _checked_rows(X: ArrayLike | Codes, y: ArrayLike, n_classes: int, what: str) -> Rows:
+    codes = X if isinstance(X, Codes) else InMemory(_checked_codes(X, what))
+    labels = np.asarray(y)
     if labels.shape != (len(codes),):
         raise HeadError(
             f"expected one label for each of the {len(codes)} {what} codes, "
@@ -250,7 +265,7 @@ def _checked_rows(X: ArrayLike, y: ArrayLike, n_classes: int, what: str) -> Rows
             f"expected {what} labels from 0 to {n_classes - 1}, "
             f"found {labels.min()} to {labels.max()}"
         )
-    return Rows(X=codes, y=labels.astype(np.int64))
+    return Rows(codes=codes, y=labels.astype(np.int64))
 
 
 def _checked_codes(X: ArrayLike, what: str) -> NDArray[np.float32]:
@@ -269,9 +284,9 @@ def _checked_codes(X: ArrayLike, what: str) -> NDArray[np.float32]:
     return codes
 
 
-def _check_width(codes: NDArray[np.float32], width: int) -> None:
-    if codes.shape[1] != width:
+def _check_width(found: int, width: int) -> None:
+    if found != width:
         raise HeadError(
-            f"expected codes of {width} numbers per image, found {codes.shape[1]}; "
+            f"expected codes of {width} numbers per image, found {found}; "
             "use the layer and pooling that the head was trained on"
         )

@@ -62,6 +62,8 @@ def build(kind: HeadKind, *, seed: int = 0, **parameters: Any) -> Head:
         parameters["C"] = _number(parameters["C"])
     head_class = KINDS[kind]
     known = [name for name in inspect.signature(head_class).parameters if name != "seed"]
+    if "room" not in known:  # kinds that need no more than the codes
+        parameters.pop("room", None)
     for name in parameters:
         if name not in known:
             raise HeadError(

@@ -3,58 +3,70 @@
 from __future__ import annotations
 
 import math
-import warnings
-from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from pipeline.choices import HeadKind
+from pipeline.choices import ClassWeight, HeadKind
 from pipeline.errors import HeadError
-from pipeline.heads._head import Head, Progress, Rows, softmax
-
-# coef (k, d), bias (k,), scale (d,), and whether the solver came to its end.
-Solution = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], bool]
+from pipeline.heads import _solver
+from pipeline.heads._calibration import calibrate
+from pipeline.heads._codes import Rows, moments
+from pipeline.heads._head import Head, Progress
+from pipeline.heads._solver import F32, Loss, Models, Task
 
 # The score of a class without training images: never the highest, and still a finite number.
 NEVER = -float(np.finfo(np.float32).max)
-# liblinear counts the non-zero codes in 32 bits (struct `problem` and train.c of liblinear).
-_LIBLINEAR_LIMIT = 2**31 - 1
 _FOLDS = 3
-# Up to so many codes the matrix products of one lbfgs step take less time than waiting for a
-# second thread: with another program on one of two processors, 600 x 1280 took 36 s instead of 0.8.
-_SMALL = 1 << 24
+# How far gradients are brought down, to compare values of C and in the end; see `solve`.
+_ROUGH, _FINE = 1e-2, 1e-3
 
 
 class LinearHead(Head):
     """
     What the linear heads share: scaling, the choice of C, and one matrix product to predict.
 
-    Each column of codes is divided by a scale (see `column_scale`) and not centred, for centring
-    would destroy the sparsity that ReLU leaves in them.
+    Each column of codes is divided by a scale, see `Moments.scale`.
 
     Parameters
     ----------
     C : float or "auto"
-        Inverse strength of the regularisation. ``"auto"`` takes the best of `C_GRID` on the
-        validation rows, without these by cross-validation: the one with the smallest loss, where
-        loss is what the kind itself minimises. (On 100 to 150 images accuracy jumps by chance,
-        and its best C was up to 8 points worse on others.) Whenever validation rows are given,
-        the head is in the end fitted on training and validation rows together.
+        Inverse strength of the regularisation: C times the summed loss plus half the sum of
+        squares of the weights is minimised, as in scikit-learn; the bias is not regularised.
+        ``"auto"`` takes the best of `C_GRID` on the validation rows, without these by
+        cross-validation: the one with the smallest loss, where loss is what the kind itself
+        minimises. (On 100 to 150 images accuracy jumps by chance, and its best C was up to 8
+        points worse on others.) Whenever validation rows are given, the head is in the end
+        fitted on training and validation rows together.
+    class_weight : ClassWeight
+        What an image counts, by its class.
     seed : int
-        Seed of the solver and of the folds.
+        Seed of the folds.
+    room : int
+        Bytes that may be used beside the codes; with less, values of C are tried one after the
+        other instead of at the same time.
     """
 
     C_GRID: ClassVar[tuple[float, ...]]
     C_DEFAULT: ClassVar[float]
     _learned = "coef_"
+    _loss: ClassVar[Loss]
     _loss_name: ClassVar[str]
 
-    def __init__(self, *, C: float | str = "auto", seed: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        C: float | str = "auto",
+        class_weight: ClassWeight = ClassWeight.none,
+        seed: int = 0,
+        room: int = 1 << 29,
+    ) -> None:
         self.C = C
+        self.class_weight = class_weight
         self.seed = seed
+        self.room = room
 
     def check_parameters(self) -> None:
         """Raise HeadError unless C is "auto" or a positive number."""
@@ -66,7 +78,7 @@ class LinearHead(Head):
     @property
     def parameters(self) -> dict[str, Any]:
         """C as asked for, and once fitted the C used, the curve it was chosen from, and notes."""
-        asked = {"C": self.C, "seed": self.seed}
+        asked = {"C": self.C, "class_weight": self.class_weight.value, "seed": self.seed}
         return {**asked, **self.chosen_} if hasattr(self, "chosen_") else asked
 
     def arrays(self) -> dict[str, NDArray[Any]]:
@@ -76,9 +88,11 @@ class LinearHead(Head):
     @classmethod
     def from_arrays(cls, parameters: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
         """Rebuild a fitted head from `parameters` and `arrays`."""
-        head = cls(C=parameters["C"], seed=parameters["seed"])
+        weight = ClassWeight(parameters.get("class_weight", ClassWeight.none))
+        head = cls(C=parameters["C"], class_weight=weight, seed=parameters["seed"])
         head.check_parameters()
-        head.chosen_ = {k: v for k, v in parameters.items() if k not in ("C", "seed")}
+        asked = head.parameters
+        head.chosen_ = {k: v for k, v in parameters.items() if k not in asked}
         coef, bias, scale = (arrays[name] for name in ("coef", "bias", "scale"))
         if coef.ndim != 2 or bias.shape != coef.shape[:1] or scale.shape != coef.shape[1:]:
             raise HeadError(
@@ -89,62 +103,110 @@ class LinearHead(Head):
         return head
 
     def _fit(self, train: Rows, val: Rows | None, progress: Progress) -> None:
-        C, chosen = self._choose(train, val, progress)
         everything = train if val is None else train.plus(val)
-        coef, bias, scale, converged = next(self._solutions(everything, [C]))
+        self._labels, y = np.unique(everything.y, return_inverse=True)
+        rows = Rows(codes=everything.codes, y=y)
+        self._moments = moments(rows.codes)
+        held_out, how = _held_out(train, val, self.seed)
+        trials = 0 if held_out is None else int(held_out.max()) + 1
+        steps = trials * len(self._grid) + 1
+        start, chosen = self._begin(
+            rows, held_out, how, lambda done: progress(min(done, steps - 1), steps)
+        )
+        final = self._solve(self._task(rows), start, accuracy=_FINE)
+        progress(steps, steps)
         self.chosen_ = {
-            "C_used": C,
+            "C_used": float(start.C[0]),
             **chosen,
             "fitted_on": "train" if val is None else "train and val",
-            "converged": converged,
+            "converged": bool(final.converged.all()),
         }
-        self._keep(coef, bias, scale)
+        self._keep(*self._unfolded(final.weights[:, 0]), self._moments.scale)
 
-    def _choose(
-        self, train: Rows, val: Rows | None, progress: Progress
-    ) -> tuple[float, dict[str, Any]]:
-        """Return C, and what is to be remembered about its choice."""
-        grid = self.C_GRID if self.C == "auto" else (float(self.C),)
-        if val is not None:
-            how, trials = "validation images", [(train, val)]
-        elif len(grid) == 1:
-            return grid[0], {}
-        elif folds := _folds(train, self.seed):
-            how, trials = f"{len(folds)}-fold cross-validation", folds
-        else:
-            note = "too few images to choose C; this is the default"
-            return self.C_DEFAULT, {"note": note}
-        images = sum(len(held_out) for _, held_out in trials)
-        results = np.zeros((len(grid), 2))
-        for number, (rows, held_out) in enumerate(trials):
-            for i, solution in enumerate(self._solutions(rows, grid)):
-                results[i] += self._tried(solution, held_out)
-                progress(number * len(grid) + i + 1, len(trials) * len(grid))
-        results /= images
-        curve, losses = (
-            [[C, float(value)] for C, value in zip(grid, column, strict=True)]
-            for column in results.T
+    @property
+    def _grid(self) -> tuple[float, ...]:
+        return self.C_GRID if self.C == "auto" else (float(self.C),)
+
+    def _begin(
+        self,
+        rows: Rows,
+        held_out: NDArray[np.int64] | None,
+        how: str,
+        progress: Callable[[int], None],
+    ) -> tuple[Models, dict[str, Any]]:
+        """Choose C; return a model with it to go on from, and what to remember of the choice."""
+        grid, size = self._grid, {"width": rows.codes.width, "classes": len(self._labels)}
+        if held_out is None:
+            note = {"note": "too few images to choose C; this is the default"}
+            C = self.C_DEFAULT if self.C == "auto" else grid[0]
+            return Models.zero([C], trials=1, **size), note if self.C == "auto" else {}
+        task = self._task(rows, held_out)
+        zero = Models.zero(grid, trials=int(held_out.max()) + 1, **size)
+        tried = self._solve(task, zero, accuracy=_ROUGH, progress=progress)
+        right, losses = (
+            np.array([values[tried.C == C].sum() for C in grid])
+            for values in (tried.right, tried.loss)
         )
-        # min() keeps the first of equals: the smallest C, that is the strongest regularisation.
-        best = min(range(len(grid)), key=lambda i: losses[i][1])
-        self.validation_ = {"accuracy": curve[best][1], "images": images, "how": how}
+        images = int((held_out >= 0).sum())
+        # argmin takes the first of equals: the smallest C, that is the strongest regularisation.
+        best = int(losses.argmin())
+        chosen = tried.take(np.flatnonzero(np.equal(tried.C, grid[best])))
+        self.validation_ = {"accuracy": float(right[best] / images), "images": images, "how": how}
+        self._calibrate(task, chosen, how)
         if len(grid) == 1:
-            return grid[0], {}
-        chosen = {
-            "C_curve": curve,
-            "C_losses": losses,
+            return chosen.take(np.arange(1)), {}
+        return chosen.take(np.arange(1)), {
+            "C_curve": [[C, float(v)] for C, v in zip(grid, right / images, strict=True)],
+            "C_losses": [[C, float(v)] for C, v in zip(grid, losses / images, strict=True)],
             "C_chosen_by": f"{self._loss_name} on {how}",
         }
-        return grid[best], chosen
 
-    def _tried(self, solution: Solution, held_out: Rows) -> tuple[float, float]:
-        """Return how many held-out rows a solution gets right, and its summed loss."""
-        coef, bias, scale, _ = solution
-        scores = held_out.X @ (coef / scale).astype(np.float32).T + bias
-        right = float((scores.argmax(axis=1) == held_out.y).sum())
-        # Images of a class without training images are lost whatever C is.
-        known = bias[held_out.y] > NEVER
-        return right, self._loss(scores[known], held_out.y[known])
+    def _task(self, rows: Rows, held_out: NDArray[np.int64] | None = None) -> Task:
+        return Task(
+            rows=rows,
+            loss=self._loss,
+            moments=self._moments,
+            class_weights=class_weights(rows.y, self.class_weight),
+            held_out=held_out,
+        )
+
+    def _solve(
+        self,
+        task: Task,
+        models: Models,
+        *,
+        accuracy: float,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> Models:
+        """Fit models; ridge has a shorter way."""
+        return _solver.solve(task, models, accuracy=accuracy, room=self.room, progress=progress)
+
+    def _calibrate(self, task: Task, models: Models, how: str) -> None:
+        """Learn from the scores of held-out rows what they say about being right."""
+        held_out, scale = task.held_out, self._moments.scale
+        assert held_out is not None  # noqa: S101 - rows are held out wherever C is tried
+        scores = np.zeros((len(task.rows), len(self._labels)))
+        folded = [self._unfolded(models.weights[:, trial]) for trial in range(len(models))]
+        for positions, codes in task.rows.codes.blocks():
+            for trial, (coef, bias) in enumerate(folded):
+                out = held_out[positions] == trial
+                own = coef[self._labels] / scale
+                scores[positions[out]] = codes[out] @ own.T + bias[self._labels]
+        out = held_out >= 0
+        self.calibration_ = calibrate(scores[out], task.rows.y[out], how=how)
+
+    def _unfolded(
+        self, weights: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Turn weights for centred codes of the classes present into coef (k, d) and bias (k,)."""
+        if weights.shape[1] == 2:  # one problem, seen from both sides
+            weights = (weights - weights[:, ::-1]) / 2
+        mean = self._moments.mean / self._moments.scale
+        coef = np.zeros((self.n_classes_, self.n_features_))
+        bias = np.full(self.n_classes_, NEVER)
+        coef[self._labels] = weights[:-1].T
+        bias[self._labels] = weights[-1] - mean @ weights[:-1]
+        return coef, bias
 
     def _keep(
         self, coef: NDArray[np.float64], bias: NDArray[np.float64], scale: NDArray[np.float64]
@@ -156,157 +218,95 @@ class LinearHead(Head):
     def _decision(self, codes: NDArray[np.float32]) -> NDArray[np.float64]:
         return np.asarray(codes.astype(np.float64) @ self._folded + self.bias_)
 
-    @abstractmethod
-    def _solutions(self, rows: Rows, grid: Sequence[float]) -> Iterator[Solution]:
-        """Solve for each C of a grid in turn."""
 
-    @staticmethod
-    @abstractmethod
-    def _loss(scores: NDArray[np.float64], y: NDArray[np.int64]) -> float:
-        """Return the loss that the kind minimises, summed over rows."""
+class _SquaredHinge:
+    """The loss of scikit-learn's LinearSVC: each class against the rest."""
 
+    joint = False
 
-class SolverHead(LinearHead):
-    """What svm and softmax share: an estimator of scikit-learn solves for each C anew."""
+    def penalty(self, n_classes: int) -> float:
+        return 1.0
 
-    _centred: ClassVar[bool]
-
-    def _solutions(self, rows: Rows, grid: Sequence[float]) -> Iterator[Solution]:
-        """Fit scikit-learn's estimator for each C."""
-        from sklearn.exceptions import ConvergenceWarning
-        from threadpoolctl import threadpool_limits
-
-        scale = column_scale(rows.X)
-        X = np.divide(rows.X, scale, dtype=np.float32)
-        mean = X.mean(axis=0) if self._centred else np.zeros(X.shape[1], dtype=np.float32)
-        X -= mean
-        threads = 1 if X.size <= _SMALL else None
-        for C in grid:
-            estimator = self._estimator(C)
-            with threadpool_limits(threads, user_api="blas"), warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                estimator.fit(X, rows.y)
-            converged = bool(np.max(estimator.n_iter_) < estimator.max_iter)
-            coef = estimator.coef_.astype(np.float64)
-            coef, bias = self._columns(coef, estimator.intercept_ - coef @ mean)
-            all_coef = np.zeros((self.n_classes_, self.n_features_))
-            all_bias = np.full(self.n_classes_, NEVER)
-            all_coef[estimator.classes_], all_bias[estimator.classes_] = coef, bias
-            yield all_coef, all_bias, scale, converged
-
-    @abstractmethod
-    def _estimator(self, C: float) -> Any:
-        """Return scikit-learn's estimator."""
-
-    @staticmethod
-    @abstractmethod
-    def _columns(
-        coef: NDArray[np.float64], bias: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return one row for each class, also for two classes, where scikit-learn has one."""
+    def __call__(self, scores: F32, y: NDArray[np.int64], weights: F32) -> tuple[F32, F32]:
+        own = (y[:, None] == np.arange(len(weights)))[:, None]
+        sign = np.where(own, np.float32(1), np.float32(-1))
+        short = sign * scores
+        np.subtract(1, short, out=short)
+        np.maximum(short, 0, out=short)
+        # As in LinearSVC, only the images of a class itself count by its weight.
+        slopes = short * (-2 * sign * np.where(own, weights, np.float32(1)))
+        return np.multiply(slopes, short * (-sign / 2), out=short), slopes
 
 
-class SvmHead(SolverHead):
-    """A linear support vector machine (scikit-learn's LinearSVC); see `LinearHead`."""
+class _LogLoss:
+    """The loss of scikit-learn's LogisticRegression: multinomial, for two classes one sigmoid."""
+
+    joint = True
+
+    def penalty(self, n_classes: int) -> float:
+        # Of two classes scikit-learn penalises w and not (-w / 2, w / 2), half of whose square it
+        # is.
+        return 2.0 if n_classes == 2 else 1.0
+
+    def __call__(self, scores: F32, y: NDArray[np.int64], weights: F32) -> tuple[F32, F32]:
+        rows = np.arange(len(y))
+        truth = scores[rows, :, y].copy()
+        highest = scores.max(axis=2, keepdims=True)
+        powers = np.exp(np.subtract(scores, highest, out=scores), out=scores)
+        total = powers.sum(axis=2, keepdims=True)
+        losses = np.log(total) + highest - truth[:, :, None]
+        slopes = np.divide(powers, total, out=powers)
+        slopes[rows, :, y] -= 1
+        of_row = weights[y][:, None, None]
+        return losses * of_row, slopes * of_row
+
+
+class SvmHead(LinearHead):
+    """A linear support vector machine with the squared hinge loss; see `LinearHead`."""
 
     kind = HeadKind.svm
-    score_kind = "margin"
+    gives_logits = False
     C_GRID = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     C_DEFAULT = 1e-2
-    _centred = False
+    _loss = _SquaredHinge()
     _loss_name = "squared hinge loss"
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Raise HeadError: an svm has margins only."""
-        raise HeadError(
-            "an svm has margins, no probabilities; fit a head with --kind softmax for these"
-        )
 
-    def _fit(self, train: Rows, val: Rows | None, progress: Progress) -> None:
-        numbers = np.count_nonzero(train.X) + (0 if val is None else np.count_nonzero(val.X))
-        if numbers > _LIBLINEAR_LIMIT:
-            raise HeadError(
-                f"an svm takes up to {_LIBLINEAR_LIMIT} non-zero codes, found {numbers}; "
-                "use --pool avg or --kind mlp"
-            )
-        super()._fit(train, val, progress)
-
-    def _estimator(self, C: float) -> Any:
-        from sklearn.svm import LinearSVC
-
-        return LinearSVC(C=C, random_state=self.seed)
-
-    @staticmethod
-    def _columns(
-        coef: NDArray[np.float64], bias: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        if len(coef) == 1:
-            return np.concatenate([-coef, coef]), np.concatenate([-bias, bias])
-        return coef, bias
-
-    @staticmethod
-    def _loss(scores: NDArray[np.float64], y: NDArray[np.int64]) -> float:
-        signs = np.where(np.arange(scores.shape[1]) == y[:, None], 1, -1)
-        return float((np.maximum(0, 1 - signs * scores) ** 2).sum())
-
-
-class SoftmaxHead(SolverHead):
-    """Softmax regression (scikit-learn's LogisticRegression, lbfgs); see `LinearHead`."""
+class SoftmaxHead(LinearHead):
+    """Softmax regression; see `LinearHead`."""
 
     kind = HeadKind.softmax
-    score_kind = "probability"
+    gives_logits = True
     C_GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
     C_DEFAULT = 1e-1
-    # While fitting only: its intercept is not penalised, so that centring leaves the solution as
-    # it is; lbfgs gets there in a tenth of the steps.
-    _centred = True
+    _loss = _LogLoss()
     _loss_name = "log loss"
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return the softmax of the logits: (n, n_classes)."""
-        return softmax(self.decision(X))
 
-    def _estimator(self, C: float) -> Any:
-        from sklearn.linear_model import LogisticRegression
-
-        return LogisticRegression(C=C, max_iter=1000, random_state=self.seed)
-
-    @staticmethod
-    def _columns(
-        coef: NDArray[np.float64], bias: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        # The sigmoid of z is the softmax of (-z / 2, z / 2).
-        if len(coef) == 1:
-            return np.concatenate([-coef, coef]) / 2, np.concatenate([-bias, bias]) / 2
-        return coef, bias
-
-    @staticmethod
-    def _loss(scores: NDArray[np.float64], y: NDArray[np.int64]) -> float:
-        of_truth = scores[np.arange(len(y)), y]
-        return float((np.logaddexp.reduce(scores, axis=1) - of_truth).sum())
-
-
-def column_scale(X: NDArray[np.float32]) -> NDArray[np.float64]:
+def class_weights(y: NDArray[np.int64], which: ClassWeight) -> NDArray[np.float64]:
     """
-    Return what each column is divided by: (d,), 1 for columns that never change.
+    Return what an image of each class counts.
 
-    This is Pareto scaling (R. A. van den Berg et al., BMC Genomics 7:142, 2006): by the root of
-    the standard deviation, here times the mean one, so that the variance is 1 on average. Half
-    of the differences between columns stay. On MobileNet and EfficientNet-Lite0 codes of clothing
-    photos this is half a point to two points better than the standard deviation itself, which
-    makes much of codes that are nearly always 0, and as good as one scale for all columns, which
-    would be lost where the sizes of columns differ by far.
+    ``balanced`` is scikit-learn's: images / (classes x images of the class).
     """
-    deviation = X.std(axis=0, dtype=np.float64)
-    return np.where(deviation > 0, np.sqrt(deviation * deviation.mean()), 1.0)
+    counts = np.bincount(y)
+    if which is ClassWeight.none:
+        return np.ones(len(counts))
+    return len(y) / (len(counts) * np.maximum(counts, 1.0))
 
 
-def _folds(rows: Rows, seed: int) -> list[tuple[Rows, Rows]]:
-    """Split rows into stratified folds; none where a class has a single image."""
+def _held_out(train: Rows, val: Rows | None, seed: int) -> tuple[NDArray[np.int64] | None, str]:
+    """Number the trial that each row is held out of: the validation rows, or else folds."""
+    if val is not None:
+        return np.repeat([-1, 0], [len(train), len(val)]), "validation images"
     from sklearn.model_selection import StratifiedKFold
 
-    smallest = int(np.bincount(rows.y)[np.unique(rows.y)].min())
+    smallest = int(np.bincount(train.y)[np.unique(train.y)].min())
     if smallest < 2:
-        return []
-    folds = StratifiedKFold(min(_FOLDS, smallest), shuffle=True, random_state=seed)
-    return [(rows.take(a), rows.take(b)) for a, b in folds.split(rows.X, rows.y)]
+        return None, ""
+    count = min(_FOLDS, smallest)
+    folds = StratifiedKFold(count, shuffle=True, random_state=seed)
+    held_out = np.empty(len(train), np.int64)
+    for fold, (_, rows) in enumerate(folds.split(np.zeros((len(train), 1)), train.y)):
+        held_out[rows] = fold
+    return held_out, f"{count}-fold cross-validation"

@@ -172,6 +172,7 @@ def _describe(head: Head, card: Card, digest: str) -> dict[str, Any]:
         **card.to_json(),
         "history": head.history_,
         "validation": head.validation_,
+        "calibration": head.calibration_,
         "payload": f"weights-{digest[:12]}.h5",
         "payload_sha256": digest,
     }
@@ -205,6 +206,7 @@ def _read(directory: Path, description: Mapping[str, Any]) -> SavedHead:
         head_class = KINDS[HeadKind(description["kind"])]
         head = head_class.from_arrays(description["parameters"], arrays)
         head.history_, head.validation_ = description["history"], description["validation"]
+        head.calibration_ = description.get("calibration")
         card = Card.from_json(description, probe, seen)
     except HeadDamaged:
         raise

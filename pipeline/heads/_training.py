@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,13 +11,18 @@ from numpy.typing import NDArray
 
 from pipeline.choices import Optimizer
 from pipeline.errors import HeadError
+from pipeline.heads._batches import Part, in_order, shuffled
+from pipeline.heads._codes import Rows
 from pipeline.heads._config import Initializer, MlpConfig, Output
-from pipeline.heads._head import Progress, Rows
+from pipeline.heads._head import Progress
 from pipeline.lazy import import_keras
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
+
+# Validation rows that the network sees at a time.
+_VALIDATION_BATCH = 1024
 
 _LOSSES = {
     Output.softmax: "sparse_categorical_crossentropy",
@@ -79,14 +86,33 @@ def build_model(config: MlpConfig, n_features: int, n_classes: int, seed: int) -
     return model
 
 
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """
+    What an MLP is trained on.
+
+    Attributes
+    ----------
+    train : Rows
+    val : Rows or None
+        What it is validated on after each epoch.
+    scale : float64 array of shape (d,)
+        What codes are divided by.
+    class_weights : float64 array of shape (k,)
+        What an image of a class counts.
+    room : int
+        Bytes for shuffling rows that are not in memory.
+    """
+
+    train: Rows
+    val: Rows | None
+    scale: NDArray[np.float64]
+    class_weights: NDArray[np.float64]
+    room: int
+
+
 def train(
-    config: MlpConfig,
-    n_classes: int,
-    rows: Rows,
-    val: Rows | None,
-    *,
-    seed: int,
-    progress: Progress,
+    config: MlpConfig, examples: Examples, *, seed: int, progress: Progress
 ) -> tuple[list[tuple[NDArray[np.float32], NDArray[np.float32]]], dict[str, list[float]]]:
     """
     Train a network and take its weights.
@@ -95,10 +121,8 @@ def train(
     ----------
     config : MlpConfig
         Its layers and its training.
-    n_classes : int
-        How many classes there are.
-    rows, val : Rows
-        What to train on, and what to validate on after each epoch.
+    examples : Examples
+        What to train on.
     seed : int
         Decides kernels, dropout and the order of the images.
     progress : callable
@@ -119,9 +143,10 @@ def train(
     import_keras()
     import tensorflow as tf
 
+    n_classes = len(examples.class_weights)
     try:
-        model = build_model(config, rows.X.shape[1], n_classes, seed)
-        history = _run(model, config, n_classes, rows, val, seed=seed, progress=progress)
+        model = build_model(config, examples.train.codes.width, n_classes, seed)
+        history = _run(model, config, examples, seed=seed, progress=progress)
     except tf.errors.ResourceExhaustedError as error:
         raise MemoryError(f"layers of {config.hidden} units do not fit into memory") from error
     losses = history["loss"]
@@ -172,53 +197,92 @@ def _accuracy(output: Output) -> keras.Metric:
 def _run(
     model: keras.Model,
     config: MlpConfig,
-    n_classes: int,
-    rows: Rows,
-    val: Rows | None,
+    examples: Examples,
     *,
     seed: int,
     progress: Progress,
 ) -> dict[str, list[float]]:
     """Train a compiled network; return what Keras recorded of each epoch."""
-    targets = _targets(rows, config.output, n_classes)
-    history: dict[str, list[float]] = model.fit(
-        _batches(rows.X, targets, config, seed),
-        epochs=config.epochs,
-        steps_per_epoch=-(-len(rows) // config.batch_size),
-        validation_data=None if val is None else (val.X, _targets(val, config.output, n_classes)),
-        validation_batch_size=1024,
-        shuffle=False,  # the batches are in a new order each epoch already
-        callbacks=_callbacks(config, progress, watch=val is not None),
-        verbose=0,
-    ).history
+    import tensorflow as tf
+
+    rows, val = examples.train, examples.val
+
+    def epochs() -> Iterator[Part]:
+        for epoch in range(config.epochs):
+            rng = np.random.default_rng([seed, epoch])
+            yield from shuffled(rows, batch_size=config.batch_size, room=examples.room, rng=rng)
+
+    def validation() -> Iterator[Part]:
+        assert val is not None  # noqa: S101 - asked for where there are validation rows only
+        return in_order(val, batch_size=_VALIDATION_BATCH)
+
+    failures: list[BaseException] = []
+    try:
+        history: dict[str, list[float]] = model.fit(
+            _dataset(epochs, config.output, examples, failures, weighted=True),
+            epochs=config.epochs,
+            steps_per_epoch=-(-len(rows) // config.batch_size),
+            validation_data=None
+            if val is None
+            else _dataset(validation, config.output, examples, failures, weighted=False).apply(
+                tf.data.experimental.assert_cardinality(-(-len(val) // _VALIDATION_BATCH))
+            ),
+            shuffle=False,  # the batches are in a new order each epoch already
+            callbacks=_callbacks(config, progress, watch=val is not None),
+            verbose=0,
+        ).history
+    except Exception as error:
+        if failures:  # TensorFlow makes an error of its own out of what happened while reading
+            raise failures[0] from error
+        raise
     return history
 
 
-def _targets(rows: Rows, output: Output, n_classes: int) -> NDArray[Any]:
-    """Return labels in the shape of the loss: one-hot, a 0/1 column, or as they are."""
-    if output is Output.sigmoid:
-        return np.eye(n_classes, dtype=np.float32)[rows.y]
-    return rows.y[:, None].astype(np.float32) if output is Output.binary else rows.y
-
-
-def _batches(
-    X: NDArray[np.float32], targets: NDArray[Any], config: MlpConfig, seed: int
+def _dataset(
+    parts: Callable[[], Iterator[Part]],
+    output: Output,
+    examples: Examples,
+    failures: list[BaseException],
+    *,
+    weighted: bool,
 ) -> tf.data.Dataset:
-    """Return the batches of all epochs, each epoch in a new order that the seed decides."""
+    """Hand batches to TensorFlow, many at a time."""
     import tensorflow as tf
 
-    with tf.device("CPU:0"):  # all codes at once may be more than a graphics card holds
-        codes, labels = tf.constant(X), tf.constant(targets)
+    k = len(examples.class_weights)
+    divisor = examples.scale.astype(np.float32)
+    plain = not (weighted and (examples.class_weights != 1).any())
 
-    def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        order = tf.random.experimental.stateless_shuffle(tf.range(len(X)), seed=[seed, number])
-        return tf.data.Dataset.from_tensor_slices(order).batch(config.batch_size)
+    def tensors() -> Iterator[tuple[NDArray[Any], ...]]:
+        try:
+            for codes, y in parts():
+                part = (np.divide(codes, divisor, dtype=np.float32), _targets(y, output, k))
+                yield part if plain else (*part, examples.class_weights[y].astype(np.float32))
+        except Exception as error:
+            failures.append(error)
+            raise
 
-    def gather(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.gather(codes, indices), tf.gather(labels, indices)
+    label = {
+        Output.softmax: tf.TensorSpec((None, None), tf.int64),
+        Output.sigmoid: tf.TensorSpec((None, None, k), tf.float32),
+        Output.binary: tf.TensorSpec((None, None, 1), tf.float32),
+    }[output]
+    signature = [tf.TensorSpec((None, None, len(divisor)), tf.float32), label]
+    if not plain:
+        signature.append(tf.TensorSpec((None, None), tf.float32))
+    with tf.device("CPU:0"):  # many batches may be more than a graphics card has room for
+        made = tf.data.Dataset.from_generator(tensors, output_signature=tuple(signature))
+        one_by_one = made.prefetch(1).flat_map(
+            lambda *part: tf.data.Dataset.from_tensor_slices(part)
+        )
+        return one_by_one.prefetch(4)
 
-    epochs = tf.data.Dataset.range(config.epochs, output_type=tf.int32)
-    return epochs.flat_map(epoch).map(gather).prefetch(2)
+
+def _targets(y: NDArray[np.int64], output: Output, n_classes: int) -> NDArray[Any]:
+    """Return labels in the shape of the loss: one-hot, a 0/1 column, or as they are."""
+    if output is Output.sigmoid:
+        return np.eye(n_classes, dtype=np.float32)[y]
+    return y[..., None].astype(np.float32) if output is Output.binary else y
 
 
 def _callbacks(config: MlpConfig, progress: Progress, *, watch: bool) -> list[keras.Callback]:

@@ -13,6 +13,8 @@ from numpy.testing import assert_allclose
 from pipeline.choices import HeadKind
 from pipeline.errors import HeadError
 from pipeline.heads import MlpConfig, build
+from tests.heads.conftest import PARAMETERS
+from tests.heads.helpers import streamed
 
 KINDS = list(HeadKind)
 LINEAR = [HeadKind.svm, HeadKind.softmax, HeadKind.ridge]
@@ -187,10 +189,37 @@ def test_probabilities_sum_to_one_however_large_the_codes(kind, size, heads):
     assert_allclose(probabilities.sum(axis=1), 1)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_of_held_out_images_become_probabilities(kind, three_classes):
+    c = three_classes
+    head = quick(kind).fit(c.X, c.y, X_val=c.X_val, y_val=c.y_val, n_classes=3)
+    assert head.score_kind == "probability"
+    assert head.calibration_["slope"] > 0
+    assert (head.calibration_["images"], head.calibration_["how"]) == (60, "validation images")
+    probabilities = head.predict_proba(c.X_test)
+    assert_allclose(probabilities.sum(axis=1), 1)
+    assert np.array_equal(probabilities.argmax(axis=1), head.predict(c.X_test))
+
+
 @pytest.mark.parametrize("kind", WITHOUT)
-def test_a_head_without_probabilities_says_so(kind, heads, three_classes):
-    head = heads[kind]
+def test_margins_that_nothing_is_known_about_stay_margins(kind, three_classes):
+    lonely = [0, 1, 2]  # one image of each class: none can be held out
+    head = quick(kind).fit(three_classes.X[lonely], three_classes.y[lonely], n_classes=3)
     assert head.score_kind == "margin"
     with pytest.raises(HeadError, match="--kind softmax"):
         head.predict_proba(three_classes.X)
     assert np.array_equal(head.scores(three_classes.X), head.decision(three_classes.X))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_codes_need_not_be_in_memory(kind, three_classes):
+    c = three_classes
+    head = (
+        quick(kind) if kind is not HeadKind.mlp else build(kind, config=PARAMETERS[kind]["config"])
+    )
+    head.fit(streamed(c.X), c.y, X_val=streamed(c.X_val), y_val=c.y_val, n_classes=3)
+    assert (head.predict(c.X_test) == c.y_test).mean() > 0.9
+    broken = c.X.copy()
+    broken[17, 3] = np.nan
+    with pytest.raises(HeadError, match="NaN or infinity in row 17"):
+        quick(kind).fit(streamed(broken), c.y, n_classes=3)

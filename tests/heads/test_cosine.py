@@ -11,7 +11,7 @@ from sklearn.preprocessing import normalize
 from pipeline.choices import HeadKind
 from pipeline.errors import HeadError
 from pipeline.heads import build
-from pipeline.heads._linear import column_scale
+from pipeline.heads._codes import InMemory, moments
 
 
 @pytest.mark.parametrize("k", [1, 5, 20])
@@ -19,9 +19,9 @@ def test_neighbours_vote_as_those_of_scikit_learn(k, three_classes):
     c = three_classes
     theirs = KNeighborsClassifier(
         k, metric="cosine", algorithm="brute", weights=lambda d: np.exp(-d / 0.07)
-    ).fit(c.X / column_scale(c.X), c.y)
+    ).fit(c.X / moments(InMemory(c.X)).scale, c.y)
     head = build(HeadKind.knn, k=k).fit(c.X, c.y, n_classes=3)
-    expected = theirs.predict_proba(c.X_test / column_scale(c.X))
+    expected = theirs.predict_proba(c.X_test / moments(InMemory(c.X)).scale)
     assert_allclose(head.predict_proba(c.X_test), expected, rtol=1e-4, atol=1e-12)
 
 
@@ -59,7 +59,7 @@ def test_impossible_k(k):
 def test_centres_are_mean_directions(three_classes):
     c = three_classes
     head = build(HeadKind.centroid).fit(c.X, c.y, n_classes=3)
-    scale = column_scale(c.X)
+    scale = moments(InMemory(c.X)).scale
     centres = NearestCentroid().fit(normalize(c.X / scale), c.y).centroids_
     expected = normalize(c.X_test / scale) @ normalize(centres).T
     assert_allclose(head.decision(c.X_test), expected, rtol=1e-5, atol=1e-6)

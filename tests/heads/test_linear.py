@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import log_loss
 from sklearn.svm import LinearSVC
 
-from pipeline.choices import HeadKind
+from pipeline.choices import ClassWeight, HeadKind
 from pipeline.errors import HeadError
 from pipeline.heads import build
+from tests.heads.helpers import streamed
 
 LINEAR = [HeadKind.svm, HeadKind.softmax]
 
@@ -23,33 +22,58 @@ def pareto(X):
     return np.where(deviation > 0, np.sqrt(deviation * deviation.mean()), 1)
 
 
-def test_svm_equals_linear_svc_on_scaled_codes(three_classes):
-    codes, scale = three_classes, pareto(three_classes.X)
-    head = build(HeadKind.svm, C=0.01, seed=3).fit(codes.X, codes.y, n_classes=3)
-    svc = LinearSVC(C=0.01, random_state=3).fit((codes.X / scale).astype(np.float32), codes.y)
-    expected = svc.decision_function(codes.X_test / scale)
-    assert_allclose(head.decision(codes.X_test), expected, rtol=1e-5, atol=1e-5)
+def svc(C):
+    """Scikit-learn's estimator with a bias that is next to not regularised, as ours is."""
+    return LinearSVC(C=C, intercept_scaling=100, tol=1e-8, max_iter=100_000, dual=False)
 
 
-def test_softmax_equals_logistic_regression_on_scaled_codes(three_classes):
+@pytest.mark.parametrize("C", [1e-4, 1e-2, 1.0])
+def test_svm_equals_linear_svc_on_scaled_codes(C, three_classes):
     codes, scale = three_classes, pareto(three_classes.X)
-    head = build(HeadKind.softmax, C=0.1).fit(codes.X, codes.y, n_classes=3)
-    exact = LogisticRegression(C=0.1, max_iter=10_000, tol=1e-8).fit(codes.X / scale, codes.y)
+    head = build(HeadKind.svm, C=C, seed=3).fit(codes.X, codes.y, n_classes=3)
+    expected = svc(C).fit(codes.X / scale, codes.y).decision_function(codes.X_test / scale)
+    assert_allclose(head.decision(codes.X_test), expected, rtol=2e-3, atol=5e-3)
+
+
+@pytest.mark.parametrize("C", [1e-4, 1e-2, 1.0])
+def test_softmax_equals_logistic_regression_on_scaled_codes(C, three_classes):
+    codes, scale = three_classes, pareto(three_classes.X)
+    head = build(HeadKind.softmax, C=C).fit(codes.X, codes.y, n_classes=3)
+    exact = LogisticRegression(C=C, max_iter=10_000, tol=1e-8).fit(codes.X / scale, codes.y)
     expected = exact.predict_proba(codes.X_test / scale)
-    assert_allclose(head.predict_proba(codes.X_test), expected, atol=2e-3)
+    plain = head.probabilities(head.decision(codes.X_test), calibrated=False)
+    assert_allclose(plain, expected, atol=2e-3)
 
 
-def test_two_classes_equal_scikit_learn(two_classes):
+@pytest.mark.parametrize("kind", [HeadKind.svm, HeadKind.softmax])
+def test_two_classes_equal_scikit_learn(kind, two_classes):
     codes, scale = two_classes, pareto(two_classes.X)
-    svc = LinearSVC(C=0.01, random_state=0).fit((codes.X / scale).astype(np.float32), codes.y)
-    margins = build(HeadKind.svm, C=0.01).fit(codes.X, codes.y, n_classes=2).decision(codes.X_test)
-    expected = svc.decision_function(codes.X_test / scale)
-    assert_allclose(margins[:, 1], expected, rtol=1e-5, atol=1e-5)
+    head = build(kind, C=0.01).fit(codes.X, codes.y, n_classes=2)
+    logistic = LogisticRegression(C=0.01, max_iter=10_000, tol=1e-8)
+    theirs = {HeadKind.svm: svc(0.01), HeadKind.softmax: logistic}[kind]
+    expected = theirs.fit(codes.X / scale, codes.y).decision_function(codes.X_test / scale)
+    ours = head.decision(codes.X_test)
+    # Of two classes scikit-learn has one score: the margin, or how far the logits lie apart.
+    one = ours[:, 1] if kind is HeadKind.svm else ours[:, 1] - ours[:, 0]
+    assert_allclose(one, expected, rtol=2e-3, atol=5e-3)
 
-    exact = LogisticRegression(C=0.1, max_iter=10_000, tol=1e-8).fit(codes.X / scale, codes.y)
-    head = build(HeadKind.softmax, C=0.1).fit(codes.X, codes.y, n_classes=2)
-    probabilities = exact.predict_proba(codes.X_test / scale)
-    assert_allclose(head.predict_proba(codes.X_test), probabilities, atol=2e-3)
+
+@pytest.mark.parametrize("kind", [HeadKind.svm, HeadKind.softmax, HeadKind.ridge])
+def test_balanced_weights_are_those_of_scikit_learn(kind, three_classes):
+    rare = np.concatenate([np.flatnonzero(three_classes.y != 2), [2, 5, 8, 11]])
+    X, y = three_classes.X[rare], three_classes.y[rare]
+    scale = pareto(X)
+    head = build(kind, C=0.01, class_weight=ClassWeight.balanced).fit(X, y, n_classes=3)
+    theirs = {
+        HeadKind.svm: svc(0.01),
+        HeadKind.softmax: LogisticRegression(C=0.01, max_iter=10_000, tol=1e-8),
+        HeadKind.ridge: RidgeClassifier(alpha=100.0),
+    }[kind].set_params(class_weight="balanced")
+    expected = theirs.fit(X / scale, y).decision_function(three_classes.X_test / scale)
+    ours = head.decision(three_classes.X_test)
+    if kind is HeadKind.softmax:  # logits are known up to what all classes have in common
+        ours, expected = (z - z.mean(axis=1, keepdims=True) for z in (ours, expected))
+    assert_allclose(ours, expected, rtol=2e-3, atol=5e-3)
 
 
 @pytest.mark.parametrize("kind", LINEAR)
@@ -67,7 +91,7 @@ class TestChoiceOfC:
         both = build(kind, C=parameters["C_used"]).fit(
             np.concatenate([c.X, c.X_val]), np.concatenate([c.y, c.y_val]), n_classes=3
         )
-        assert np.array_equal(head.decision(c.X_test), both.decision(c.X_test))
+        assert_allclose(head.decision(c.X_test), both.decision(c.X_test), rtol=1e-2, atol=2e-2)
 
     def test_cross_validation_without_validation_images(self, kind, three_classes):
         head = build(kind).fit(three_classes.X, three_classes.y, n_classes=3)
@@ -106,41 +130,47 @@ def test_log_loss_is_that_of_scikit_learn(three_classes):
     c = three_classes
     head = build(HeadKind.softmax).fit(c.X, c.y, X_val=c.X_val, y_val=c.y_val, n_classes=3)
     C, loss = head.parameters["C_losses"][3]
-    alone = build(HeadKind.softmax, C=C).fit(c.X, c.y, n_classes=3)
-    assert loss == pytest.approx(log_loss(c.y_val, alone.predict_proba(c.X_val)), rel=1e-4)
+    scale = pareto(np.concatenate([c.X, c.X_val]))
+    exact = LogisticRegression(C=C, max_iter=10_000, tol=1e-8).fit(c.X / scale, c.y)
+    assert loss == pytest.approx(log_loss(c.y_val, exact.predict_proba(c.X_val / scale)), rel=1e-2)
 
 
 def test_squared_hinge_loss_by_hand(three_classes):
     c = three_classes
     head = build(HeadKind.svm).fit(c.X, c.y, X_val=c.X_val, y_val=c.y_val, n_classes=3)
     C, loss = head.parameters["C_losses"][3]
-    margins = build(HeadKind.svm, C=C).fit(c.X, c.y, n_classes=3).decision(c.X_val)
+    scale = pareto(np.concatenate([c.X, c.X_val]))
+    margins = svc(C).fit(c.X / scale, c.y).decision_function(c.X_val / scale)
     expected = 0.0
     for row, label in zip(margins, c.y_val, strict=True):
         for column, margin in enumerate(row):
             expected += max(0, 1 - margin if column == label else 1 + margin) ** 2
-    assert loss == pytest.approx(expected / 60, rel=1e-4)
+    assert loss == pytest.approx(expected / 60, rel=1e-2)
 
 
-def test_no_convergence_is_recorded_and_not_a_warning(three_classes, monkeypatch):
-    monkeypatch.setattr(
-        "sklearn.linear_model.LogisticRegression.__init__",
-        _with_one_iteration(LogisticRegression.__init__),
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        head = build(HeadKind.softmax, C=10.0).fit(three_classes.X, three_classes.y, n_classes=3)
+@pytest.mark.parametrize("kind", [HeadKind.svm, HeadKind.softmax, HeadKind.ridge])
+def test_codes_that_are_read_in_pieces_give_the_same_head(kind, three_classes):
+    c = three_classes
+    fit = {"n_classes": 3, "y_val": c.y_val}
+    whole = build(kind).fit(c.X, c.y, X_val=c.X_val, **fit)
+    pieces = build(kind).fit(streamed(c.X), c.y, X_val=streamed(c.X_val), **fit)
+    assert pieces.parameters["C_used"] == whole.parameters["C_used"]
+    assert_allclose(pieces.decision(c.X_test), whole.decision(c.X_test), rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("kind", LINEAR)
+def test_little_room_means_one_value_of_c_after_the_other(kind, three_classes):
+    c = three_classes
+    fit = {"n_classes": 3, "X_val": c.X_val, "y_val": c.y_val}
+    at_once, one_by_one = (build(kind, room=r).fit(c.X, c.y, **fit) for r in (1 << 29, 1))
+    assert one_by_one.parameters["C_used"] == at_once.parameters["C_used"]
+    for (_, mine), (_, theirs) in zip(
+        one_by_one.parameters["C_losses"], at_once.parameters["C_losses"], strict=True
+    ):
+        assert mine == pytest.approx(theirs, rel=1e-2)
+
+
+def test_no_convergence_is_recorded(three_classes, monkeypatch):
+    monkeypatch.setattr("pipeline.heads._solver._PASSES", 1)
+    head = build(HeadKind.softmax, C=10.0).fit(three_classes.X, three_classes.y, n_classes=3)
     assert head.parameters["converged"] is False
-
-
-def _with_one_iteration(init):
-    def patched(self, **parameters):
-        init(self, **{**parameters, "max_iter": 1})
-
-    return patched
-
-
-def test_codes_too_many_for_liblinear_are_refused(three_classes, monkeypatch):
-    monkeypatch.setattr("numpy.count_nonzero", lambda array: 2**31)
-    with pytest.raises(HeadError, match="use --pool avg or --kind mlp"):
-        build(HeadKind.svm, C=1.0).fit(three_classes.X, three_classes.y, n_classes=3)

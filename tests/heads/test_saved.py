@@ -52,7 +52,16 @@ def test_head_json_says_it_all(saved):
     assert {
         *("format", "kind", "parameters", "classes", "layer", "pool", "shape", "space"),
         *("space_id", "weights", "batch_size", "scores", "seed", "versions", "trained_on"),
-        *("history", "validation", "payload", "payload_sha256", "checksum", "engine", "precision"),
+        *(
+            "history",
+            "validation",
+            "calibration",
+            "payload",
+            "payload_sha256",
+            "checksum",
+            "engine",
+            "precision",
+        ),
     } == set(description)
     assert description["payload"] == f"weights-{description['payload_sha256'][:12]}.h5"
     assert sorted(path.name for path in saved.iterdir()) == ["head.json", description["payload"]]
