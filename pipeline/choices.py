@@ -18,6 +18,18 @@ class Resize(str, Enum):
     pad = "pad"
 
 
+class Augment(str, Enum):
+    """How further views of an image differ from it; see `pipeline.images.Views`."""
+
+    flip = "flip"
+    crop = "crop"
+    rotate = "rotate"
+    shear = "shear"
+    zoom = "zoom"
+    shift = "shift"
+    colour = "colour"
+
+
 class Split(str, Enum):
     """What a row is used for."""
 

@@ -3,9 +3,10 @@
 `find` recognises the layout of a source and returns a `Source`: one row for each image, with its
 path, label and split. `stream` reads, hashes and decodes rows in a few threads, in order. `split`
 deals rows to train, val and test by the hashes of their contents. Each layout is one private
-module with a ``read``; `decode` is the only way from bytes to pixels.
+module with a ``read``; `decode` is the only way from bytes to pixels, `decode_views` adds copies.
 """
 
+from ._augment import ONE_VIEW, Views, decode_views, parse_views
 from ._decode import POLICY, Rejected, decode
 from ._find import find
 from ._listed import files
@@ -16,16 +17,20 @@ from ._stream import Loaded, stream
 from ._text import printable
 
 __all__ = [
+    "ONE_VIEW",
     "POLICY",
     "Given",
     "Limit",
     "Loaded",
     "Rejected",
     "Source",
+    "Views",
     "decode",
+    "decode_views",
     "files",
     "find",
     "parse_limit",
+    "parse_views",
     "printable",
     "probe",
     "probe_pixels",

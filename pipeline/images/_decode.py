@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import MappingProxyType
 
 import numpy as np
@@ -87,13 +88,23 @@ def decode(data: bytes, *, size: int, resize: Resize) -> NDArray[np.uint8]:
     MemoryError
         If there is not enough memory: this says nothing about the image.
     """
+    with opened(data, size=size) as upright:
+        return np.array(square(upright, size, resize))
+
+
+@contextmanager
+def opened(data: bytes, *, size: int) -> Iterator[Image.Image]:
+    """
+    Decode an image file to upright RGB, with no more detail than squares of this size need.
+
+    Whatever fails while the image is in use is said to be wrong with it, as `decode` does.
+    """
     try:
         with Image.open(io.BytesIO(data), formats=_formats.DECODED) as image:
             _check_size(image)
             _shrink(image, size)
             image.load()
-            upright = _upright(_rgb(image), _orientation(image))
-            return np.array(_square(upright, size, resize))
+            yield _upright(_rgb(image), _orientation(image))
     except (Rejected, MemoryError):
         raise
     except UnidentifiedImageError as error:
@@ -158,25 +169,25 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if operation is None else image.transpose(operation)
 
 
-def _square(image: Image.Image, size: int, resize: Resize) -> Image.Image:
+def square(image: Image.Image, size: int, resize: Resize) -> Image.Image:
     """Scale an RGB image to a square."""
     width, height = image.size
     if resize is Resize.squash:
-        return _scaled(image, (size, size), box=(0, 0, width, height))
+        return scaled(image, (size, size), box=(0, 0, width, height))
     if resize is Resize.crop:
         side = min(width, height)
         left, top = (width - side) // 2, (height - side) // 2
-        return _scaled(image, (size, size), box=(left, top, left + side, top + side))
+        return scaled(image, (size, size), box=(left, top, left + side, top + side))
     scale = size / max(width, height)
     inner = (max(1, round(width * scale)), max(1, round(height * scale)))
-    scaled = _scaled(image, inner, box=(0, 0, width, height))
+    fitted = scaled(image, inner, box=(0, 0, width, height))
     paper = Image.new("RGB", (size, size), _GREY)
-    paper.paste(scaled, ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    paper.paste(fitted, ((size - inner[0]) // 2, (size - inner[1]) // 2))
     return paper
 
 
-def _scaled(
-    image: Image.Image, target: tuple[int, int], *, box: tuple[int, int, int, int]
+def scaled(
+    image: Image.Image, target: tuple[int, int], *, box: tuple[float, float, float, float]
 ) -> Image.Image:
     """
     Scale a part of an image.

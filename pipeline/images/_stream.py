@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.choices import Resize
 
 from . import _formats
+from ._augment import ONE_VIEW, Views, decode_views
 from ._decode import Rejected, decode
 from ._source import NO_STAT, Read, Source, Stat, Unreadable
 
@@ -38,7 +39,8 @@ class Loaded:
     stat : tuple of int
         Size, mtime and ctime in nanoseconds of the file that was read; zeros for arrays.
     pixels : ndarray of uint8, shape (size, size, 3), or None
-        None if the image is known already or cannot be used.
+        None if the image is known already or cannot be used. Of several views, which are asked
+        for, all: the shape is (views, size, size, 3).
     reason : str or None
         Why it cannot be used.
     transient : bool
@@ -65,6 +67,7 @@ def stream(
     resize: Resize,
     workers: int,
     known: Callable[[bytes], bool],
+    views: Views = ONE_VIEW,
 ) -> Generator[Loaded, None, None]:
     """
     Load rows, in the order given, with a bounded number of images in memory.
@@ -82,6 +85,8 @@ def stream(
     known : callable
         Given the SHA-256 of a content, tells whether it need not be decoded. It is called from
         several threads.
+    views : Views, optional
+        Which copies of each image; by default the image alone.
 
     Yields
     ------
@@ -98,12 +103,13 @@ def stream(
     """
     waiting: deque[Future[Loaded]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
-    decoded = partial(_decoded, source.paths, size, resize)
+    decoded = partial(_decoded, source.paths, size, resize, views)
+    window = max(1, _WINDOW // views.count) * workers
     try:
         with closing(source.contents(rows)) as contents:
             for row, read in contents:
                 waiting.append(pool.submit(_load, row, read, decoded, known))
-                if len(waiting) >= _WINDOW * workers:
+                if len(waiting) >= window:
                     yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -112,7 +118,10 @@ def stream(
 
 
 def _load(
-    row: int, read: Read, decoded: Callable[[int, bytes], _Decoded], known: Callable[[bytes], bool]
+    row: int,
+    read: Read,
+    decoded: Callable[[int, bytes, bytes], _Decoded],
+    known: Callable[[bytes], bool],
 ) -> Loaded:
     """Read, hash and decode one image; whatever is wrong with it becomes a reason."""
     started = time.perf_counter()
@@ -122,7 +131,7 @@ def _load(
         return Loaded(row=row, reason=error.reason, transient=error.transient)
     there, started_here = time.perf_counter(), time.thread_time()
     sha256 = hashlib.sha256(content.data).digest()
-    pixels, reason = (None, None) if known(sha256) else decoded(row, content.data)
+    pixels, reason = (None, None) if known(sha256) else decoded(row, content.data, sha256)
     return Loaded(
         row=row,
         sha256=sha256,
@@ -134,11 +143,21 @@ def _load(
     )
 
 
-def _decoded(paths: Sequence[bytes], size: int, resize: Resize, row: int, data: bytes) -> _Decoded:
+def _decoded(
+    paths: Sequence[bytes],
+    size: int,
+    resize: Resize,
+    views: Views,
+    row: int,
+    data: bytes,
+    sha256: bytes,
+) -> _Decoded:
     """Return the pixels, or the reason why there are none."""
     if reason := _formats.raw_reason(paths[row]):
         return None, reason
     try:
-        return decode(data, size=size, resize=resize), None
+        if views.count == 1:
+            return decode(data, size=size, resize=resize), None
+        return decode_views(data, size=size, resize=resize, views=views, sha256=sha256), None
     except Rejected as error:
         return None, str(error)
