@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import SpaceMismatch
@@ -41,8 +41,12 @@ class Space:
         How an image file becomes that square; see `pipeline.images.POLICY`.
     preprocessing : str
         How uint8 RGB becomes the network's input.
-    views : int
-        How many augmented copies of each image there are.
+    views : int, default 1
+        How many copies of each image there are: the image itself, and augmented ones.
+    augment : str, default ""
+        What the copies differ by: names of `pipeline.choices.Augment`, joined by commas.
+    augment_seed : int, default 0
+        What decided how.
     """
 
     backbone: str
@@ -58,10 +62,14 @@ class Space:
     depth16: str
     preprocessing: str
     views: int = 1
+    augment: str = ""
+    augment_seed: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return the space as plain JSON values."""
+        """Return the space as plain JSON values; of one view there is no more to say than that."""
         plain = asdict(self)
+        if self.views == 1:
+            del plain["augment"], plain["augment_seed"]
         plain["layers"] = {name: list(shape) for name, shape in self.layers.items()}
         return plain
 
@@ -88,8 +96,13 @@ class Space:
         return hashlib.sha256(canonical_json(self.to_json())).hexdigest()
 
     def of_layer(self, layer: str) -> Space:
-        """Return the part of the space that gives one layer's codes their meaning."""
-        fields = self.to_json()
+        """
+        Return the part of the space that gives one layer's codes their meaning.
+
+        How many copies of an image were computed is no part of it: the codes of an image mean the
+        same with copies beside them and without.
+        """
+        fields = replace(self, views=1).to_json()
         for name in ("weights_sha256", "layers", "pooling"):
             fields[name] = {layer: fields[name][layer]} if layer in fields[name] else {}
         return Space.from_json(fields)
@@ -105,9 +118,9 @@ class Space:
         """
         mine, theirs = self.to_json(), other.to_json()
         return [
-            f"{name}: {_short(mine[name])} against {_short(theirs[name])}"
-            for name in mine
-            if mine[name] != theirs[name]
+            f"{name}: {_short(mine.get(name, 'none'))} against {_short(theirs.get(name, 'none'))}"
+            for name in mine | theirs
+            if mine.get(name) != theirs.get(name)
         ]
 
 

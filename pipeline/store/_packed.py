@@ -19,6 +19,7 @@ from pipeline.files import FULL, HostileFile, in_words, open_hdf5, replacing
 from pipeline.store._columns import create_array, write_array
 from pipeline.store._header import Header
 from pipeline.store._reader import Codes, FolderStore, Rows, first_bytes
+from pipeline.store._shard import VIEWS, joined
 from pipeline.store._table import SPLITS
 from pipeline.store._writer import free_bytes
 
@@ -36,7 +37,8 @@ def pack(store: FolderStore, path: Path) -> int:
     The file has ``codes/<layer>`` (n, ...), ``labels`` (n,), ``classes``, ``paths`` (n,),
     ``splits`` (n,) and ``sha256`` (n, 32); rows are the images that have codes, in the order of
     the source. The attribute ``header`` holds the space as JSON, ``probe/<layer>`` the codes of
-    the probe.
+    the probe. Of several views ``codes/<layer>`` has the images' own, ``views/<layer>``
+    (n, views - 1, ...) the others.
 
     Parameters
     ----------
@@ -60,7 +62,8 @@ def pack(store: FolderStore, path: Path) -> int:
     if path.exists():
         raise OutputError(f"expected a new file, found {path}; delete it or choose another name")
     rows = np.flatnonzero(store.usable)
-    needed = sum(4 * int(np.prod(shape)) for shape in store.layers.values()) * len(rows)
+    numbers = sum(int(np.prod(shape)) for shape in store.layers.values())
+    needed = 4 * numbers * store.views * len(rows)
     if needed > (free := free_bytes(path.parent)):
         raise ResourceError(
             f"packing needs {in_words(needed)}, {path.parent} has {in_words(free)} free; "
@@ -172,8 +175,14 @@ def _fill(file: h5py.File, store: FolderStore, rows: Rows, check: Callable[[], N
     codes, probe = file.create_group("codes"), file.create_group("probe")
     for layer, shape in store.layers.items():
         dataset = create_array(codes, layer, (len(rows), *shape), np.dtype(np.float32))
-        for positions, block in store.blocks(layer, rows):
-            _write_rows(dataset, positions, block)
+        others = None
+        if store.views > 1:
+            wide = (len(rows), store.views - 1, *shape)
+            others = create_array(file.require_group(VIEWS), layer, wide, np.dtype(np.float32))
+        for positions, block in store.blocks(layer, rows, views=True):
+            _write_rows(dataset, positions, block[:, 0])
+            if others is not None:
+                _write_rows(others, positions, block[:, 1:])
             check()
         kept = store.probe(layer)
         if kept is not None:
@@ -235,10 +244,13 @@ class PackedStore:
             None if header is None else Header.from_json(json.loads(header))
         )
         self.layers: Mapping[str, tuple[int, ...]] = _layers(file["codes"], self.header)
+        self.views = self.header.space.views if self.header is not None else 1
         n = len(file["labels"])
-        for layer in self.layers:
+        for layer, shape in self.layers.items():
             if len(file["codes"][layer]) != n:
                 raise ValueError(f"codes/{layer} has {len(file['codes'][layer])} rows, labels {n}")
+            if self.views > 1:
+                _check_views(file[VIEWS][layer], (n, self.views - 1, *shape))
         self.labels, self.classes = _labels(file)
         self._paths = _strings(file["paths"]) if "paths" in file else [b""] * n
         self.usable = np.ones(n, bool)
@@ -261,16 +273,21 @@ class PackedStore:
         """Return where the images of some rows were; empty where the file does not say."""
         return [self._paths[row] for row in rows]
 
-    def blocks(self, layer: str, rows: Rows) -> Iterator[tuple[Rows, Codes]]:
+    def blocks(
+        self, layer: str, rows: Rows, *, views: bool = False
+    ) -> Iterator[tuple[Rows, Codes]]:
         """Read codes some megabytes at a time; see `Store.blocks`."""
+        several = views and self.views > 1
         order = np.argsort(rows, kind="stable")
         try:
             with open_hdf5(self.location) as file:
-                for start, block in _read_blocks(file["codes"][layer]):
+                others = file[VIEWS][layer] if several else None
+                for start, block in _read_blocks(file["codes"][layer], others):
                     lo, hi = np.searchsorted(rows[order], [start, start + len(block)])
                     if lo < hi:
                         positions = order[lo:hi]
-                        yield positions, block[rows[positions] - start]
+                        codes = block[rows[positions] - start]
+                        yield positions, codes[:, None] if views and not several else codes
         except (OSError, KeyError, HostileFile) as error:
             raise StoreDamaged(
                 f"{self.location} is damaged ({' '.join(str(error).split())}); pack the store again"
@@ -308,6 +325,12 @@ def _layers(codes: h5py.Group, header: Header | None) -> dict[str, tuple[int, ..
     if found != {name: tuple(shape) for name, shape in header.space.layers.items()}:
         raise ValueError("its codes are not the layers that its header names")
     return {name: found[name] for name in header.space.layers}
+
+
+def _check_views(others: h5py.Dataset, shape: tuple[int, ...]) -> None:
+    """Refuse further views that are not those that the header promises."""
+    if others.dtype.kind not in "fiu" or others.shape != shape:
+        raise ValueError(f"{others.name} holds {others.dtype} of shape {others.shape}")
 
 
 def _labels(file: h5py.File) -> tuple[NDArray[np.int32], tuple[str, ...]]:
@@ -361,8 +384,15 @@ def _splits(names: list[bytes]) -> NDArray[np.uint8]:
     return np.array([known[name] for name in names], np.uint8)
 
 
-def _read_blocks(dataset: h5py.Dataset) -> Iterator[tuple[int, Codes]]:
-    row = max(1, 4 * int(np.prod(dataset.shape[1:], dtype=np.int64)))
+def _read_blocks(
+    dataset: h5py.Dataset, others: h5py.Dataset | None = None
+) -> Iterator[tuple[int, Codes]]:
+    """Read a dataset block by block, joined with the further views of its rows if given."""
+    views = 1 if others is None else 1 + others.shape[1]
+    row = max(1, 4 * views * int(np.prod(dataset.shape[1:], dtype=np.int64)))
     step = max(1, _BLOCK_BYTES // row)
     for start in range(0, len(dataset), step):
-        yield start, dataset[start : start + step].astype(np.float32, copy=False)
+        block = dataset[start : start + step].astype(np.float32, copy=False)
+        if others is not None:
+            block = joined(block, others[start : start + step].astype(np.float32, copy=False))
+        yield start, block

@@ -32,6 +32,8 @@ class Store(Protocol):
         None for a file that another program wrote: nobody knows its space.
     layers : mapping of str to tuple of int
         For each layer, the shape of one image's codes.
+    views : int
+        How many copies of each image have codes; the first is the image itself.
     classes : tuple of str
     labels : int32 array of shape (n,)
         Index into `classes`; -1 for an image without a label.
@@ -44,6 +46,7 @@ class Store(Protocol):
     location: Path
     header: Header | None
     layers: Mapping[str, tuple[int, ...]]
+    views: int
     classes: tuple[str, ...]
     labels: NDArray[np.int32]
     splits: NDArray[np.uint8]
@@ -52,7 +55,9 @@ class Store(Protocol):
     def paths(self, rows: Rows) -> list[bytes]:
         """Return where the images of some rows were."""
 
-    def blocks(self, layer: str, rows: Rows) -> Iterator[tuple[Rows, Codes]]:
+    def blocks(
+        self, layer: str, rows: Rows, *, views: bool = False
+    ) -> Iterator[tuple[Rows, Codes]]:
         """
         Read codes piece by piece, so that memory does not grow with the number of rows.
 
@@ -61,6 +66,7 @@ class Store(Protocol):
         positions : int64 array of shape (m,)
             Places in `rows`.
         codes : float32 array of shape (m, ...)
+            Of the images themselves; with `views` of all their views, of shape (m, views, ...).
         """
 
     def hashes(self, rows: Rows) -> NDArray[np.uint64] | None:
@@ -123,6 +129,7 @@ class FolderStore:
         self.header: Header | None = read_header(folder)
         self.space: Space = self.header.space
         self.layers = self.header.space.layers
+        self.views = self.header.space.views
         table = read_table(folder)
         self.table = _complete(folder, table)
         self.classes = self.table.classes
@@ -134,17 +141,21 @@ class FolderStore:
         """Return where the images of some rows were."""
         return [self.table.paths[row] for row in rows]
 
-    def blocks(self, layer: str, rows: Rows) -> Iterator[tuple[Rows, Codes]]:
+    def blocks(
+        self, layer: str, rows: Rows, *, views: bool = False
+    ) -> Iterator[tuple[Rows, Codes]]:
         """Read codes shard by shard; see `Store.blocks`."""
+        several = views and self.views > 1
+        shape = (self.views, *self.layers[layer]) if several else self.layers[layer]
         shard = self.table.shard[rows]
         order = np.argsort(shard, kind="stable")
         bounds = np.flatnonzero(np.diff(shard[order])) + 1
         for positions in np.split(order, bounds) if len(rows) else []:
             path = self.location / SHARDS / self.table.shards[shard[positions[0]]]
-            codes = read_codes(path, layer, self.table.row[rows[positions]])
-            if codes.shape[1:] != self.layers[layer]:
+            codes = read_codes(path, layer, self.table.row[rows[positions]], views=several)
+            if codes.shape[1:] != shape:
                 raise damaged(path, f"codes of shape {codes.shape[1:]}")
-            yield positions, codes
+            yield positions, codes[:, None] if views and not several else codes
 
     def hashes(self, rows: Rows) -> NDArray[np.uint64] | None:
         """Return the first 8 bytes of the content hashes of some rows."""

@@ -23,6 +23,9 @@ BYTES = 16 << 20
 
 _DIGITS_IN_NAME = 32
 
+VIEWS = "views"
+"""The group beside ``codes`` with the codes of all views but the first."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
@@ -38,7 +41,8 @@ class Row:
     stat : tuple of int
         Size, modification and change time in nanoseconds when it was read; zeros if unknown.
     codes : mapping of str to float32 array, or None
-        For each layer, the codes; None for a rejected image.
+        For each layer, the codes; None for a rejected image. Of several views all, the image's own
+        first.
     reason : str
         Why the image was rejected; empty for a good one.
     """
@@ -100,7 +104,9 @@ class Buffer:
         return bool(self.rows) and (late or self._bytes >= BYTES)
 
 
-def write_shard(folder: Path, number: int, rows: list[Row], *, space_id: str) -> Index:
+def write_shard(
+    folder: Path, number: int, rows: list[Row], *, space_id: str, views: int = 1
+) -> Index:
     """
     Commit rows as one shard: built in memory, written aside, synced, renamed.
 
@@ -114,6 +120,8 @@ def write_shard(folder: Path, number: int, rows: list[Row], *, space_id: str) ->
         At least one.
     space_id : str
         The space that the codes are in.
+    views : int, default 1
+        With more than one, the codes of a row have this many as their first axis.
 
     Returns
     -------
@@ -140,7 +148,11 @@ def write_shard(folder: Path, number: int, rows: list[Row], *, space_id: str) ->
         write_array(file, "code_row", code_row)
         codes = file.create_group("codes")
         for layer in good[0] if good else ():
-            write_rows(codes, layer, [row[layer] for row in good])
+            if views == 1:
+                write_rows(codes, layer, [row[layer] for row in good])
+                continue
+            write_rows(codes, layer, [row[layer][0] for row in good])
+            write_rows(file.require_group(VIEWS), layer, [row[layer][1:] for row in good])
 
     data = hdf5_bytes(fill)
     name = f"{number:06d}-{hashlib.sha256(data).hexdigest()[:_DIGITS_IN_NAME]}.h5"
@@ -187,7 +199,9 @@ def read_index(path: Path, *, space_id: str) -> Index:
     return index
 
 
-def read_codes(path: Path, layer: str, rows: NDArray[np.int32]) -> NDArray[np.float32]:
+def read_codes(
+    path: Path, layer: str, rows: NDArray[np.int32], *, views: bool = False
+) -> NDArray[np.float32]:
     """
     Read some rows of one layer of a shard.
 
@@ -199,10 +213,13 @@ def read_codes(path: Path, layer: str, rows: NDArray[np.int32]) -> NDArray[np.fl
         Which codes.
     rows : int32 array of shape (n,)
         Values of ``code_row``; in any order.
+    views : bool, default False
+        Whether to read the codes of all views, of which the shard must have several.
 
     Returns
     -------
     float32 array of shape (n, ...)
+        With `views` of shape (n, views, ...).
 
     Raises
     ------
@@ -217,9 +234,16 @@ def read_codes(path: Path, layer: str, rows: NDArray[np.int32]) -> NDArray[np.fl
         with open_hdf5(path) as file:
             # A shard is at most some 16 MB: one sequential read beats many selected ones.
             codes: NDArray[np.float32] = file["codes"][layer][...]
+            if views:
+                codes = joined(codes, file[VIEWS][layer][...])
         return codes[rows]
-    except (OSError, KeyError, RuntimeError, HostileFile, IndexError) as error:
+    except (OSError, KeyError, RuntimeError, HostileFile, IndexError, ValueError) as error:
         raise damaged(path, error) from error
+
+
+def joined(first: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Join the codes of first views (n, ...) and of the others (n, views - 1, ...)."""
+    return np.concatenate([first[:, None], others], axis=1)
 
 
 def name_is_true(path: Path) -> bool:

@@ -12,7 +12,7 @@ from pipeline.errors import PipelineError, StoreDamaged
 from pipeline.files import open_hdf5
 from pipeline.store._header import read_header, read_probe
 from pipeline.store._packed import PackedStore
-from pipeline.store._shard import damaged, name_is_true, read_index, shard_names
+from pipeline.store._shard import VIEWS, damaged, name_is_true, read_index, shard_names
 from pipeline.store._table import Table, read_table
 from pipeline.store._writer import SHARDS
 
@@ -90,7 +90,8 @@ def _check_shard(path: Path, space_id: str) -> int:
         raise damaged(path, "its SHA-256 is not the one in its name")
     good = int((index.code_row >= 0).sum())
     with open_hdf5(path) as file:
-        for layer, codes in file["codes"].items():
+        groups = [file[name] for name in ("codes", VIEWS) if name in file]
+        for layer, codes in (item for group in groups for item in group.items()):
             if len(codes) != good:
                 raise damaged(path, f"layer {layer} has {len(codes)} rows of {good}")
     return len(index.paths)
@@ -123,7 +124,7 @@ def verify_packed(
     damage = []
     for done, layer in enumerate(opened.layers):
         try:
-            for _ in opened.blocks(layer, rows):
+            for _ in opened.blocks(layer, rows, views=True):
                 pass
         except StoreDamaged as error:
             damage.append(str(error))

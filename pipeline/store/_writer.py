@@ -236,13 +236,15 @@ class Writer:
         # A shard that was deleted by hand leaves a gap: go on behind the last name.
         number = int(self._indexes[-1].name.partition("-")[0]) + 1 if self._indexes else 0
         self._in_flight, self._buffer = [row.sha256 for row in rows], Buffer()
-        self._writing = self._pool.submit(self._write, number, rows, self.space.space_id)
+        self._writing = self._pool.submit(self._write, number, rows, self.space)
 
-    def _write(self, number: int, rows: list[Row], space_id: str) -> Index:
+    def _write(self, number: int, rows: list[Row], space: Space) -> Index:
         started = time.monotonic()
         with _explained(self.folder):
             (self.folder / SHARDS).mkdir(exist_ok=True)
-            index = write_shard(self.folder / SHARDS, number, rows, space_id=space_id)
+            index = write_shard(
+                self.folder / SHARDS, number, rows, space_id=space.space_id, views=space.views
+            )
         self.seconds += time.monotonic() - started
         return index
 
