@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline._version import __version__
 from pipeline.choices import (
     Activation,
+    Augment,
     Engine,
     HeadKind,
     Optimizer,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Activation",
+    "Augment",
     "BackboneError",
     "ChoiceError",
     "Engine",

@@ -23,7 +23,7 @@ MOST_VIEWS = 100  # all views of one image are in memory together: at 224 pixels
 _DEFAULT = (Augment.flip, Augment.crop)
 _AFFINE = frozenset({Augment.rotate, Augment.shear, Augment.zoom, Augment.shift})
 
-_SMALLEST_CROP = 0.35
+_SMALLEST_CROP = 0.75
 _LONGEST_CROP = 4 / 3
 _ROTATION = math.radians(50)
 _SHEAR = 0.2
@@ -42,8 +42,9 @@ class Views:
     View 0 is the image itself. The others differ from it by what `augment` names, in this order:
 
     - ``crop``: of the whole photo a random part, scaled to the square: sides 3:4 to 4:3 as in
-      torchvision's ``RandomResizedCrop`` (from Inception), and 35 to 100 % of the largest such
-      part. torchvision's 8 % are for training from scratch: a frozen network is told too little.
+      torchvision's ``RandomResizedCrop`` (from Inception), and 75 to 100 % of the largest such
+      part, the ``min_scale`` that fastai's book fine-tunes with. torchvision's own 8 % are for
+      training from scratch: heads on codes of such parts scored lower.
     - ``rotate``, ``shear``, ``zoom``, ``shift``: by at most 50 degrees, 0.2, 0.3 and 0.2, the
       settings of the cats-vs-dogs article for Keras's ``ImageDataGenerator``. They are one affine
       map as in Keras, bicubic, on the final square; what comes in from outside repeats the edge

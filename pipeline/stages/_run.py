@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, images, store
-from pipeline.choices import Engine, Precision, Resize, choose
+from pipeline.choices import Augment, Engine, Precision, Resize, choose
 from pipeline.errors import Interrupted, ResourceError, SpaceMismatch
 from pipeline.files import in_words, sha256_file
 from pipeline.space import Space, check_probe
@@ -41,6 +41,7 @@ class Request:
     batch_size: int | None
     engine: Engine
     precision: Precision
+    views: images.Views
 
     def load(self, tell: Callable[[str], None]) -> backbones.Network:
         if self.weights == "imagenet" and self.backbone.builder.startswith("keras."):
@@ -68,6 +69,9 @@ def request_of(
     resize: Resize | str,
     engine: Engine | str,
     precision: Precision | str,
+    views: int,
+    augment: str | Sequence[Augment | str] | None,
+    seed: int,
     **rest: Any,
 ) -> Request:
     """Fill in what the backbone decides where the user does not."""
@@ -81,6 +85,7 @@ def request_of(
         resize=resize,
         engine=choose(Engine, engine, what="engine"),
         precision=choose(Precision, precision, what="precision"),
+        views=images.parse_views(views, augment=augment, seed=seed),
         **rest,
     )
 
@@ -121,9 +126,9 @@ class Run:
         asked = _asked(self.request)
         kept = header.space.to_json() | {"layers": ", ".join(sorted(header.space.layers))}
         differences = [
-            f"{name}: {kept[name]} there, {value} asked for"
+            f"{name}: {kept.get(name, 'none')} there, {value} asked for"
             for name, value in asked.items()
-            if kept[name] != value
+            if kept.get(name) != value
         ]
         if differences:
             raise _mismatch(self.writer.folder, differences)
@@ -161,7 +166,8 @@ class Run:
         """Return how much the codes of some images take on disk."""
         header = self.writer.header
         shapes = header.space.layers if header is not None else self._load().shapes
-        return count * sum(4 * math.prod(shape) for shape in shapes.values())
+        numbers = sum(math.prod(shape) for shape in shapes.values())
+        return count * self.request.views.count * 4 * numbers
 
     def try_out(self, todo: Sequence[int]) -> float:
         """Read and compute a few images from all over the source, and keep nothing of them."""
@@ -204,10 +210,10 @@ class Run:
             resize=self.request.resize,
             workers=WORKERS,
             known=self.writer.known,
+            views=self.request.views,
         )
         with closing(stream):
-            pairs = ((loaded, loaded.pixels) for loaded in stream)
-            yield from backbones.compute(pairs, network=self._load)
+            yield from computed(stream, network=self._load)
 
     def scan(self, *, val: float, test: float) -> store.Scan:
         """Say what is known of every image, splits included."""
@@ -284,7 +290,53 @@ class Run:
         return network
 
     def _space(self, network: backbones.Network) -> Space:
-        return network.space({"resize": self.request.resize.value, **images.POLICY})
+        reading = {"resize": self.request.resize.value, **images.POLICY}
+        return network.space(reading | self.request.views.policy)
+
+
+def computed(
+    stream: Iterable[images.Loaded], *, network: Callable[[], backbones.Network]
+) -> Iterator[tuple[images.Loaded, Codes | None]]:
+    """
+    Compute the codes of images as they are loaded.
+
+    Parameters
+    ----------
+    stream : iterable of Loaded
+        From `pipeline.images.stream`.
+    network : callable
+        As for `pipeline.backbones.compute`.
+
+    Yields
+    ------
+    loaded : Loaded
+        In the order in which they came; of several views, once all of them are computed.
+    codes : mapping of str to float32 array, or None
+        For each layer, of shape (...); of several views (views, ...).
+    """
+    pairs = (pair for loaded in stream for pair in _views_of(loaded))
+    views: list[Codes] = []
+    with closing(backbones.compute(pairs, network=network)) as results:
+        for (loaded, last), codes in results:
+            if codes is None or loaded.pixels is None or loaded.pixels.ndim == 3:
+                yield loaded, codes
+                continue
+            views.append(codes)
+            if last:
+                yield loaded, {name: np.stack([view[name] for view in views]) for name in codes}
+                views = []
+
+
+def _views_of(
+    loaded: images.Loaded,
+) -> Iterator[tuple[tuple[images.Loaded, bool], NDArray[np.uint8] | None]]:
+    """Yield the views of one image, and with each whether it is the last."""
+    pixels = loaded.pixels
+    if pixels is None or pixels.ndim == 3:
+        yield (loaded, True), pixels
+        return
+    for number, view in enumerate(pixels, start=1):
+        yield (loaded, number == len(pixels)), view
 
 
 def bottleneck(profile: Mapping[str, float]) -> str:
@@ -313,6 +365,7 @@ def _asked(request: Request) -> dict[str, Any]:
         "size": request.size,
         "resize": request.resize.value,
         **images.POLICY,
+        **request.views.policy,
     }
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import images, store
-from pipeline.choices import Engine, Precision, Resize
+from pipeline.choices import Augment, Engine, Precision, Resize
 from pipeline.errors import SourceError, counted
 from pipeline.stages._run import Run, bottleneck, request_of
 
@@ -31,6 +31,8 @@ class Extraction:
     backbone : str
     layers : dict of str to tuple of int
         For each layer, the shape of one image's codes.
+    views : int
+        How many copies of each image have codes.
     layout : str
         How the source was understood.
     classes : tuple of str
@@ -61,6 +63,7 @@ class Extraction:
     store: str
     backbone: str
     layers: dict[str, tuple[int, ...]]
+    views: int
     layout: str
     classes: tuple[str, ...]
     splits: dict[str, int]
@@ -130,6 +133,9 @@ def extract(
     batch_size: int | None = None,
     engine: Engine | str = Engine.auto,
     precision: Precision | str = Precision.auto,
+    views: int = 1,
+    augment: str | Sequence[Augment | str] | None = None,
+    seed: int = 0,
     max_rejected: str | int = "1%",
     limit: str | int | None = None,
     tell: Callable[[str], None] | None = None,
@@ -166,6 +172,13 @@ def extract(
         What computes: TensorFlow on a GPU, else OpenVINO where it is installed.
     precision : Precision or str, default Precision.auto
         bfloat16 where the processor computes in it, else float32.
+    views : int, default 1
+        How many copies of each image get codes: the image itself, and augmented ones.
+    augment : str or sequence of Augment or str, optional
+        What the copies differ by, such as ``"flip,crop"``, the default; see
+        `pipeline.images.Views`.
+    seed : int, default 0
+        Decides the copies.
     max_rejected : str or int, default "1%"
         How many images may be unusable before the result is called bad: a number or a share.
     limit : str or int, optional
@@ -183,6 +196,8 @@ def extract(
     ------
     SourceError
         If no images are found.
+    ChoiceError
+        If there are no such views.
     BackboneError
         If the backbone, a layer or the weights are not to be had.
     SpaceMismatch
@@ -207,6 +222,9 @@ def extract(
         batch_size=batch_size,
         engine=engine,
         precision=precision,
+        views=views,
+        augment=augment,
+        seed=seed,
     )
     found = _find(source, limit, tell)
     folder = Path(out) if out is not None else _default_out(source)
@@ -227,6 +245,7 @@ def extract(
         store=str(folder),
         backbone=request.backbone.name,
         layers=dict(space.layers),
+        views=space.views,
         layout=found.layout,
         classes=found.classes,
         splits=table.split_counts(),
@@ -257,6 +276,9 @@ def estimate(
     batch_size: int | None = None,
     engine: Engine | str = Engine.auto,
     precision: Precision | str = Precision.auto,
+    views: int = 1,
+    augment: str | Sequence[Augment | str] | None = None,
+    seed: int = 0,
     limit: str | int | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Estimate:
@@ -265,7 +287,8 @@ def estimate(
 
     Parameters
     ----------
-    source, out, backbone, weights, layers, size, resize, batch_size, engine, precision, limit, tell
+    source, out, backbone, weights, layers, size, resize, batch_size, engine, precision, views
+    augment, seed, limit, tell
         As for `extract`.
 
     Returns
@@ -274,7 +297,7 @@ def estimate(
 
     Raises
     ------
-    SourceError, BackboneError, SpaceMismatch, StoreDamaged
+    SourceError, ChoiceError, BackboneError, SpaceMismatch, StoreDamaged
         As `extract` would.
     """
     tell = tell or _quiet
@@ -287,6 +310,9 @@ def estimate(
         batch_size=batch_size,
         engine=engine,
         precision=precision,
+        views=views,
+        augment=augment,
+        seed=seed,
     )
     found = _find(source, limit, tell)
     folder = Path(out) if out is not None else _default_out(source)

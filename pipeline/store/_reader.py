@@ -87,16 +87,18 @@ def rows_of(store: Store, split: Split) -> Rows:
     return np.flatnonzero(chosen)
 
 
-def read_rows(store: Store, layer: str, rows: Rows) -> Codes:
+def read_rows(store: Store, layer: str, rows: Rows, *, views: bool = False) -> Codes:
     """
     Read the codes of some rows into memory.
 
     Returns
     -------
     float32 array of shape (len(rows), ...)
+        With `views` of shape (len(rows), views, ...).
     """
-    codes = np.empty((len(rows), *store.layers[layer]), np.float32)
-    for positions, block in store.blocks(layer, rows):
+    shape = store.layers[layer]
+    codes = np.empty((len(rows), *((store.views, *shape) if views else shape)), np.float32)
+    for positions, block in store.blocks(layer, rows, views=views):
         codes[positions] = block
     return codes
 

@@ -98,11 +98,10 @@ def test_a_crop_is_scaled_from_the_whole_photo_at_once(photo, data):
 
 
 def test_the_box_of_a_crop():
-    """By hand: of 60 x 40 pixels the largest square has an edge of 40, the half of it 28.28."""
+    """By hand: of 60 x 40 pixels the largest square has an edge of 40, and 0.81 of it one of 36."""
     assert crop_box((60, 40), 1, 0.5, 0.5, 0.5) == pytest.approx((10, 0, 50, 40))
-    half = (0.5 - 0.35) / 0.65
-    edge = 40 * np.sqrt(0.5)
-    assert crop_box((60, 40), half, 0.5, 0, 0) == pytest.approx((0, 0, edge, edge))
+    share = (0.81 - 0.75) / 0.25
+    assert crop_box((60, 40), share, 0.5, 0, 0) == pytest.approx((0, 0, 36, 36))
     assert crop_box((60, 40), 1, 1, 0, 0) == pytest.approx((0, 0, 160 / 3, 40))
     assert crop_box((60, 40), 1, 0, 1, 0) == pytest.approx((30, 0, 60, 40))
 
@@ -121,7 +120,7 @@ def test_a_crop_is_inside_and_neither_small_nor_long(shape, share, ratio, x, y):
     width, height = right - left, bottom - top
     assert 3 / 4 - 1e-6 <= width / height <= 4 / 3 + 1e-6
     largest = min(shape[0], shape[1] * width / height)
-    assert width >= np.sqrt(0.35) * largest * (1 - 1e-6)
+    assert width >= np.sqrt(0.75) * largest * (1 - 1e-6)
 
 
 @pytest.mark.parametrize(
