@@ -25,6 +25,8 @@ class Evaluation:
     head, store, out : str
         What was scored, on what, and where the report is.
     split : str
+    views : int
+        Over how many views of each image the scores were averaged.
     report : Report
         The scores.
     """
@@ -33,6 +35,7 @@ class Evaluation:
     store: str
     out: str
     split: str
+    views: int
     report: report.Report
 
 
@@ -41,6 +44,7 @@ def evaluate(
     store_path: str | Path,
     *,
     split: Split | str = Split.test,
+    views: bool = False,
     out: str | Path | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Evaluation:
@@ -57,6 +61,8 @@ def evaluate(
         A store or packed file of the head's space.
     split : Split or str, default Split.test
         Which rows.
+    views : bool, default False
+        Whether to average the scores over all views of each image that the store has.
     out : str or Path, optional
         The report's folder; by default ``artifacts/reports/<head>``, with the split behind it
         unless that is the test split.
@@ -78,6 +84,12 @@ def evaluate(
     saved = heads.load(Path(head))
     opened = store.open_store(Path(store_path))
     _check_space(saved, opened)
+    if views and opened.views == 1:
+        raise HeadError(
+            f"expected a store with several views of each image, found one view in "
+            f"{opened.location}; drop --views, or extract with --views 4 into another store"
+        )
+    count = opened.views if views else 1
     rows = store.rows_of(opened, split)
     if not len(rows):
         raise HeadError(
@@ -88,7 +100,7 @@ def evaluate(
     if warning := _already_seen(saved, opened, rows):
         tell(warning)
     classes, truth = _align(saved.card.classes, opened, rows, tell)
-    scores = _scores(saved, opened, rows, n_classes=len(classes))
+    scores = _scores(saved, opened, rows, n_classes=len(classes), views=views)
     result = report.score(
         truth,
         scores.argmax(axis=1),
@@ -96,16 +108,21 @@ def evaluate(
         scores=scores,
         score_kind=saved.head.score_kind,
     )
-    folder = Path(out) if out is not None else _default_out(saved, split)
+    folder = Path(out) if out is not None else _default_out(saved, split, views=views)
     title = f"{saved.directory.name} on {split.value} of {opened.location.name}"
     picture = report.confusion_png(result, title=title)
     make_folder(folder)
-    about = {"head": str(head), "store": str(store_path), "split": split.value}
+    about = {"head": str(head), "store": str(store_path), "split": split.value, "views": count}
     write_json(folder / "report.json", about | result.to_json())
     write_durably(folder / "confusion.csv", report.confusion_csv(result).encode("utf-8", "replace"))
     write_durably(folder / "confusion.png", picture)
     return Evaluation(
-        head=str(head), store=str(store_path), out=str(folder), split=split.value, report=result
+        head=str(head),
+        store=str(store_path),
+        out=str(folder),
+        split=split.value,
+        views=count,
+        report=result,
     )
 
 
@@ -167,19 +184,26 @@ def _align(
 
 
 def _scores(
-    saved: heads.SavedHead, opened: store.Store, rows: NDArray[np.int64], *, n_classes: int
+    saved: heads.SavedHead,
+    opened: store.Store,
+    rows: NDArray[np.int64],
+    *,
+    n_classes: int,
+    views: bool,
 ) -> NDArray[np.float64]:
     """Score block by block; classes unknown to the head can never win."""
     card = saved.card
     scores = np.full((len(rows), n_classes), -np.inf)
     how = Pool(card.pool) if card.pool is not None else None
-    for positions, codes in opened.blocks(card.layer, rows):
-        scores[positions, : len(card.classes)] = saved.head.scores(heads.pool(codes, how))
+    for positions, codes in opened.blocks(card.layer, rows, views=views):
+        each = saved.head.scores(heads.pool(codes.reshape(-1, *card.shape), how))
+        mean = each.reshape(len(positions), -1, each.shape[1]).mean(axis=1)  # of all views
+        scores[positions, : len(card.classes)] = mean
     return scores
 
 
-def _default_out(saved: heads.SavedHead, split: Split) -> Path:
-    suffix = "" if split is Split.test else f"-{split.value}"
+def _default_out(saved: heads.SavedHead, split: Split, *, views: bool) -> Path:
+    suffix = ("" if split is Split.test else f"-{split.value}") + ("-views" if views else "")
     return Path("artifacts") / "reports" / (saved.directory.absolute().name + suffix)
 
 

@@ -79,6 +79,8 @@ def fit_head(
     """
     Train a head on the cached codes of the training split.
 
+    Of several views of each image all are trained on; validation is on the first, the image itself.
+
     Parameters
     ----------
     store_path : str or Path
@@ -132,7 +134,12 @@ def fit_head(
     heads.check_target(folder)
     if tell is not None and len(opened.layers) > 1:
         tell(f"layer {layer}, of {', '.join(opened.layers)}")
-    train, val = _load(opened, layer, how, Split.train), _load(opened, layer, how, Split.val)
+    val = _load(opened, layer, how, Split.val)
+    # Without validation images a head is judged by folds, which must not part views of one image.
+    several = opened.views > 1 and len(val.y) > 0
+    train = _load(opened, layer, how, Split.train, views=several)
+    if tell is not None and opened.views > 1 and not several:
+        tell("note: without validation images the head is fitted on the first views alone")
     classes, labels = _classes_with_images(opened, train.y)
     val = val.only(np.isin(val.y, labels))
     head = heads.build(kind, seed=seed, **parameters).fit(
@@ -154,7 +161,7 @@ def fit_head(
         pool=card.pool,
         dimensions=train.X.shape[1],
         classes=classes,
-        train_images=len(train.y),
+        train_images=len(np.unique(train.rows)),
         val_images=len(val.y),
         val_accuracy=validation.get("accuracy"),
         validated_on=validation.get("how"),
@@ -222,17 +229,22 @@ class _Rows:
         return _Rows(self.rows[chosen], self.X[chosen], self.y[chosen])
 
 
-def _load(opened: store.Store, layer: str, how: Pool | None, split: Split) -> _Rows:
+def _load(
+    opened: store.Store, layer: str, how: Pool | None, split: Split, *, views: bool = False
+) -> _Rows:
     """Read the codes and labels of a split; only the pooled codes stay in memory."""
-    rows = store.rows_of(opened, split)
+    rows, shape = store.rows_of(opened, split), opened.layers[layer]
     blocks = [
-        (positions, heads.pool(codes, how)) for positions, codes in opened.blocks(layer, rows)
+        (positions, heads.pool(codes.reshape(-1, *shape), how))
+        for positions, codes in opened.blocks(layer, rows, views=views)
     ]
     width = blocks[0][1].shape[1] if blocks else 0
-    X = np.empty((len(rows), width), np.float32)
+    count = opened.views if views else 1  # each view is a row with the label of its image
+    X = np.empty((len(rows), count, width), np.float32)
     for positions, codes in blocks:
-        X[positions] = codes
-    return _Rows(rows, X, opened.labels[rows])
+        X[positions] = codes.reshape(-1, count, width)
+    rows = np.repeat(rows, count)
+    return _Rows(rows, X.reshape(len(rows), width), opened.labels[rows])
 
 
 def _classes_with_images(

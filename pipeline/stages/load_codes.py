@@ -42,6 +42,7 @@ def load_codes(
     split: Split | str = Split.train,
     layer: str | None = None,
     pool: Pool | str | None = None,
+    views: bool = False,
 ) -> Codes:
     """
     Read cached codes into memory.
@@ -56,6 +57,8 @@ def load_codes(
         Which codes; by default the first layer of the store.
     pool : Pool or str, optional
         How maps become vectors; by default they stay maps.
+    views : bool, default False
+        Whether each view of an image is a row; those of one image follow each other.
 
     Returns
     -------
@@ -75,7 +78,8 @@ def load_codes(
     opened = store.open_store(Path(store_path))
     layer = store.choose_layer(opened, layer)
     rows = store.rows_of(opened, choose(Split, split, what="split"))
-    X = store.read_rows(opened, layer, rows)
+    X = store.read_rows(opened, layer, rows, views=views).reshape(-1, *opened.layers[layer])
+    rows = np.repeat(rows, opened.views if views else 1)
     return Codes(
         X=heads.pool(X, choose(Pool, pool, what="pool")) if pool is not None else X,
         y=opened.labels[rows],

@@ -17,7 +17,7 @@ from pipeline.choices import Engine, Pool, Precision, Resize
 from pipeline.errors import HeadError, Interrupted, OutputError, SpaceMismatch
 from pipeline.files import csv_text, replacing
 from pipeline.space import check_probe
-from pipeline.stages._run import WORKERS, Codes
+from pipeline.stages._run import WORKERS, Codes, computed
 
 _CHUNK = 32  # images that the head scores at a time
 
@@ -80,6 +80,7 @@ def predict(
     top: int = 3,
     csv: str | Path | None = None,
     weights: str | None = None,
+    views: bool = False,
     show: Callable[[Prediction], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
@@ -98,6 +99,8 @@ def predict(
         Where to write a table: path, label, score, and the further classes.
     weights : str, optional
         The backbone's weights, if they are no longer where they were.
+    views : bool, default False
+        Whether to average the scores over the views that the head's store has of each image.
     show : callable, optional
         Called with each prediction as it comes.
     progress : callable, optional
@@ -124,11 +127,12 @@ def predict(
     top = min(top, len(saved.card.classes))
     if top < 1:
         raise HeadError(f"expected --top of 1 or more, found {top}")
+    copies = _views(saved) if views else images.ONE_VIEW
     found = images.files(paths)
     network = _recognise(saved, weights)
     predictions = []
     try:
-        for prediction in _answers(saved, network, found, top=top):
+        for prediction in _answers(saved, network, found, top=top, views=copies):
             predictions.append(prediction)
             if show is not None:
                 show(prediction)
@@ -192,8 +196,24 @@ def _recognise(saved: heads.SavedHead, weights: str | None) -> backbones.Network
     return network
 
 
+def _views(saved: heads.SavedHead) -> images.Views:
+    """Return the views of the store that a head was fitted on."""
+    space = saved.card.space
+    if space is None or space.views == 1:
+        raise HeadError(
+            f"expected a head fitted on several views of each image, found {saved.directory}, "
+            "fitted on one; drop --views, or fit on a store made with `pipeline extract --views 4`"
+        )
+    return images.parse_views(space.views, augment=space.augment, seed=space.augment_seed)
+
+
 def _answers(
-    saved: heads.SavedHead, network: backbones.Network, found: images.Source, *, top: int
+    saved: heads.SavedHead,
+    network: backbones.Network,
+    found: images.Source,
+    *,
+    top: int,
+    views: images.Views,
 ) -> Iterator[Prediction]:
     """Yield one prediction for each image, in order, a chunk at a time."""
     space = saved.card.space
@@ -204,11 +224,11 @@ def _answers(
         resize=Resize(space.resize if space is not None else "crop"),
         workers=WORKERS,
         known=lambda digest: False,
+        views=views,
     )
-    pairs = ((loaded, loaded.pixels) for loaded in stream)
     with closing(stream):
-        computed = backbones.compute(pairs, network=lambda: network)
-        while chunk := list(islice(computed, _CHUNK)):
+        results = computed(stream, network=lambda: network)
+        while chunk := list(islice(results, _CHUNK)):
             yield from _answer(saved, found, chunk, top=top)
 
 
@@ -225,7 +245,8 @@ def _answer(
     rows = [codes[card.layer] for _, codes in chunk if codes is not None]
     scores: Iterator[NDArray[np.floating]] = iter(())
     if rows:
-        scores = iter(saved.head.scores(heads.pool(np.stack(rows), how)))
+        each = saved.head.scores(heads.pool(np.stack(rows).reshape(-1, *card.shape), how))
+        scores = iter(each.reshape(len(rows), -1, each.shape[1]).mean(axis=1))  # of all views
     for loaded, codes in chunk:
         path = os.fsdecode(found.paths[loaded.row])
         if codes is None:
