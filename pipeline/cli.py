@@ -23,6 +23,7 @@ import typer
 from pipeline._version import __version__
 from pipeline.choices import (
     Activation,
+    Augment,
     Engine,
     HeadKind,
     Optimizer,
@@ -31,8 +32,9 @@ from pipeline.choices import (
     Preset,
     Resize,
     Split,
+    choose,
 )
-from pipeline.errors import Interrupted, PipelineError, counted
+from pipeline.errors import ChoiceError, Interrupted, PipelineError, counted
 from pipeline.files import FULL, in_words
 
 if TYPE_CHECKING:
@@ -204,6 +206,17 @@ def extract(
     precision: Annotated[
         Precision, typer.Option(help="auto: bfloat16 where the processor computes in it.")
     ] = Precision.auto,
+    views: Annotated[
+        int, typer.Option(min=1, help="Copies of each photo to compute; the first is the photo.")
+    ] = 1,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            help=f"What further views differ by: {', '.join(name.value for name in Augment)}.",
+            show_default="flip,crop",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides the views.")] = 0,
     max_rejected: Annotated[
         str, typer.Option(help="Unusable images to accept with exit code 0.")
     ] = "1%",
@@ -220,6 +233,10 @@ def extract(
     """Run a headless convnet once over every image and keep its codes."""
     from pipeline.stages import extract as stage
 
+    if augment is not None and views == 1:
+        raise typer.BadParameter(
+            "one view is the photo itself; add --views 4", param_hint="--augment"
+        )
     with _Screen("images", json_=json_) as screen:
         same: dict[str, Any] = {
             "out": out,
@@ -231,6 +248,9 @@ def extract(
             "batch_size": batch_size,
             "engine": engine,
             "precision": precision,
+            "views": views,
+            "augment": _augmentations(augment),
+            "seed": seed,
             "limit": limit,
             "tell": screen.tell,
         }
@@ -270,7 +290,8 @@ def _say_extraction(result: Extraction) -> None:
     layers = ", ".join(f"{name} {_shape(shape)}" for name, shape in result.layers.items())
     splits = "  ".join(f"{name} {count}" for name, count in result.splits.items())
     rate = f"  ({result.images_per_second:g} images/s)" if result.images_per_second else ""
-    typer.echo(f"{result.backbone}: {layers} -> {result.store}")
+    views = f", {result.views} views" if result.views > 1 else ""
+    typer.echo(f"{result.backbone}: {layers}{views} -> {result.store}")
     typer.echo(f"splits: {splits}")
     typer.echo(
         f"computed {result.computed}  reused {result.reused}  in {result.seconds:.1f} s{rate}"
@@ -280,6 +301,15 @@ def _say_extraction(result: Extraction) -> None:
     typer.echo(
         f"ok {result.ok}  rejected {result.rejected}  pending {result.pending}  of {result.scanned}"
     )
+
+
+def _augmentations(text: str | None) -> tuple[Augment, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(choose(Augment, name.strip(), what="each name") for name in text.split(","))
+    except ChoiceError as error:
+        raise typer.BadParameter(str(error), param_hint="--augment") from None
 
 
 def _say_profile(profile: Mapping[str, float], bottleneck: str) -> None:
@@ -467,6 +497,9 @@ def evaluate(
     head: HeadArgument,
     store: StoreArgument,
     split: Annotated[Split, typer.Option(help="Which rows to score.")] = Split.test,
+    views: Annotated[
+        bool, typer.Option("--views", help="Average the scores over the store's views.")
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the report.", show_default="artifacts/reports/<head>"),
@@ -477,14 +510,16 @@ def evaluate(
     from pipeline.stages.evaluate import evaluate as stage
 
     with _Screen("images", json_=json_) as screen:
-        result = stage(head, store, split=split, out=out, tell=screen.tell)
+        result = stage(head, store, split=split, views=views, out=out, tell=screen.tell)
     if json_:
         plain = {"head": result.head, "store": result.store, "out": result.out}
-        _print_json(plain | {"split": result.split} | result.report.to_json())
+        rows = {"split": result.split, "views": result.views}
+        _print_json(plain | rows | result.report.to_json())
         return
     _say_report(result.report)
     typer.echo(f"report in {result.out}")
-    typer.echo(_accuracy(result.report, result.split))
+    averaged = f", scores averaged over {result.views} views" if result.views > 1 else ""
+    typer.echo(_accuracy(result.report, result.split + averaged))
 
 
 def _say_report(report: Report) -> None:
@@ -562,6 +597,9 @@ def predict(
         str | None,
         typer.Option(help="The backbone's weights, if they have moved.", show_default="as fitted"),
     ] = None,
+    views: Annotated[
+        bool, typer.Option("--views", help="Average the scores over views, as many as were fitted.")
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
     """Classify photos with a head."""
@@ -574,6 +612,7 @@ def predict(
             top=top,
             csv=csv,
             weights=weights,
+            views=views,
             show=None if json_ else functools.partial(_say_prediction, screen),
             progress=screen.progress if json_ or csv is not None else None,
         )

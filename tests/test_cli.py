@@ -142,6 +142,9 @@ def test_a_request_that_cannot_be_met_is_one_line_and_code_1(
         ["fit-head", "x", "--kind", "svm", "--C", "big"],
         ["fit-head", "x", "--kind", "mlp", "--hidden", "wide"],
         ["fit-heads", "x"],
+        ["extract", "x", "--views", "0"],
+        ["extract", "x", "--augment", "flip"],
+        ["extract", "x", "--views", "2", "--augment", "flip,blur"],
     ],
 )
 def test_a_command_that_is_not_understood_is_code_2(arguments: list[str], run: Run) -> None:
@@ -199,6 +202,26 @@ def test_the_main_job(run: Run, make_photos: Callable[..., Path], tmp_path: Path
     assert (
         run("evaluate", "artifacts/heads/photos-svm", "artifacts/features/photos").returncode == 5
     )
+
+
+def test_several_views(run: Run, make_photos: Callable[..., Path]) -> None:
+    make_photos(each=20)
+    done = run("extract", "photos", "--size", "64", "--views", 2, "--augment", "crop, flip")
+    assert done.returncode == 0, done.stderr
+    assert "avg 1280-D, 2 views -> " in done.stdout
+    assert "augment: flip,crop" in run("info", "artifacts/features/photos").stdout
+    run("fit-head", "artifacts/features/photos", "--kind", "softmax", "--C", 1, "--out", "head")
+    done = run("evaluate", "head", "artifacts/features/photos", "--views")
+    assert done.returncode == 0, done.stderr
+    assert "on test, scores averaged over 2 views (" in done.stdout.splitlines()[-1]
+    assert "artifacts/reports/head-views" in done.stdout
+    plain = json.loads(run("evaluate", "head", "artifacts/features/photos", "--json").stdout)
+    assert plain["views"] == 1
+    alone, averaged = (
+        run("predict", "head", "photos/class_1/000.png", *options) for options in ([], ["--views"])
+    )
+    assert alone.returncode == averaged.returncode == 0, averaged.stderr
+    assert alone.stdout != averaged.stdout
 
 
 def test_a_head_from_another_space(run: Run, make_photos: Callable[..., Path]) -> None:
