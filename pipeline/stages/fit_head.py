@@ -136,7 +136,8 @@ def fit_head(
         tell(f"layer {layer}, of {', '.join(opened.layers)}")
     val = _load(opened, layer, how, Split.val)
     # Without validation images a head is judged by folds, which must not part views of one image.
-    several = opened.views > 1 and len(val.y) > 0
+    learnt = opened.labels[store.rows_of(opened, Split.train)]
+    several = opened.views > 1 and bool(np.isin(val.y, learnt).any())
     train = _load(opened, layer, how, Split.train, views=several)
     if tell is not None and opened.views > 1 and not several:
         tell("note: without validation images the head is fitted on the first views alone")
