@@ -48,8 +48,8 @@ class Views:
     - ``rotate``, ``shear``, ``zoom``, ``shift``: by at most 50 degrees, 0.2, 0.3 and 0.2, the
       settings of the cats-vs-dogs article for Keras's ``ImageDataGenerator``. They are one affine
       map as in Keras, bicubic, on the final square; what comes in from outside repeats the edge
-      (Keras's ``nearest``). The angle of the shear is in radians, as it was in Keras at that time:
-      0.2 degrees would move no pixel of 224 by more than 0.4.
+      (Keras's ``nearest``). The angle of the shear is in radians, as in Keras until the end of
+      2017: 0.2 degrees would move no pixel of 224 by more than 0.4.
     - ``flip``: left and right change places, in every second view on average.
     - ``colour``: brightness, contrast and saturation times 0.6 to 1.4, in random order, as
       torchvision's ``ColorJitter`` with 0.4, which fb.resnet.torch trained ImageNet with.
