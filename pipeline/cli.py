@@ -24,6 +24,7 @@ from pipeline._version import __version__
 from pipeline.choices import (
     Activation,
     Augment,
+    ClassWeight,
     Engine,
     HeadKind,
     Optimizer,
@@ -65,6 +66,13 @@ app = typer.Typer(
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 StoreArgument = Annotated[Path, typer.Argument(help="A store, or a packed file.")]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(
+        help="What may be taken, such as 2GB; codes beyond it are read in every pass.",
+        show_default="most of what is free",
+    ),
+]
 HeadArgument = Annotated[Path, typer.Argument(help="A head made by fit-head.")]
 
 
@@ -411,7 +419,24 @@ def fit_head(
             show_default="10, or the preset's",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides everything random.")] = 0,
+    class_weight: Annotated[
+        ClassWeight,
+        typer.Option(help="svm, softmax, ridge, mlp: what an image counts, by its class."),
+    ] = ClassWeight.none,
+    fewshot: Annotated[
+        int | None,
+        typer.Option(min=1, help="Learn from N images of each class.", show_default="all"),
+    ] = None,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0,
+            max=2**32 - 1,
+            help="Decides everything random; repeat for mean and deviation.",
+            show_default="0",
+        ),
+    ] = None,
+    memory: MemoryOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Train a head on the cached codes."""
@@ -438,8 +463,11 @@ def fit_head(
             pool=pool,
             C=_auto_or(float, C, "--C"),
             k=_auto_or(int, k, "--k"),
+            class_weight=class_weight,
             preset=preset,
-            seed=seed,
+            fewshot=fewshot,
+            seed=seed or 0,
+            memory=memory,
             tell=screen.tell,
             progress=screen.progress,
             **{name: value for name, value in options.items() if value is not None},
@@ -456,6 +484,8 @@ def _say_fit(result: Fit) -> None:
     chosen = result.parameters
     if "C_chosen_by" in chosen:
         typer.echo(f"C {chosen['C_used']:g}: the smallest {chosen['C_chosen_by']}")
+        curve = ", ".join(f"{C:g} {loss:.3g}" for C, loss in chosen["C_losses"])
+        typer.echo(f"loss by C: {curve}")
     if "k_used" in chosen:
         typer.echo(
             f"k {chosen['k_used']}" + (": best on validation" if "k_curve" in chosen else "")
@@ -470,6 +500,11 @@ def _say_fit(result: Fit) -> None:
         typer.echo("no validation images")
     else:
         typer.echo(f"validation accuracy {result.val_accuracy:.4f} ({result.validated_on})")
+    if result.val_accuracy_mean is not None:
+        typer.echo(
+            f"over {len(result.seeds)} seeds: mean {result.val_accuracy_mean:.4f}, "
+            f"deviation {result.val_accuracy_deviation:.4f}; kept: seed {result.seeds[0].seed}"
+        )
 
 
 def _auto_or(number: type[N], text: str, option: str) -> N | str:
@@ -531,6 +566,12 @@ def _say_report(report: Report) -> None:
 
         for true, predicted, count in most_confused(report, 10):
             typer.echo(f"{true} taken for {predicted}: {count}")
+
+
+def _calibration(report: Report) -> str:
+    before = report.uncalibrated_error
+    was = f" ({before:.4f} before calibration)" if before is not None else ""
+    return f"calibration error {report.calibration_error:.4f}{was}"
 
 
 def _accuracy(report: Report, split: str) -> str:
@@ -621,7 +662,10 @@ def predict(
     elif result.csv is not None:
         typer.echo(f"table in {result.csv}")
     if result.score_kind == "margin":
-        typer.echo("scores are margins, not probabilities: for these --kind softmax", err=True)
+        typer.echo(
+            "scores are margins: the head had no held-out images to make probabilities of them",
+            err=True,
+        )
     if result.rejected:
         count = counted(result.rejected, "image")
         typer.echo(f"error: {count} could not be used", err=True)
@@ -808,6 +852,7 @@ def compare(
         typer.Option(help="The best head.", show_default="artifacts/heads/<store>-best"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides everything random.")] = 0,
+    memory: MemoryOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Fit every head on every cached layer, and test the one that is best on validation."""
@@ -821,6 +866,7 @@ def compare(
             pools=pool or (),
             out=out,
             seed=seed,
+            memory=memory,
             tell=screen.tell,
             progress=screen.progress,
             show=None if json_ else functools.partial(_say_candidate, screen),

@@ -5,6 +5,7 @@ from pipeline.heads._codes import Codes, InMemory, Streamed
 from pipeline.heads._config import PRESET_POOLS, PRESETS, Initializer, MlpConfig, Monitor, Output
 from pipeline.heads._head import Head
 from pipeline.heads._kinds import build
+from pipeline.heads._plan import Plan, Size, plan
 from pipeline.heads._pool import pool
 from pipeline.heads._saved import SavedHead, check_target, load, save
 
@@ -19,11 +20,14 @@ __all__ = [
     "MlpConfig",
     "Monitor",
     "Output",
+    "Plan",
     "SavedHead",
+    "Size",
     "Streamed",
     "build",
     "check_target",
     "load",
+    "plan",
     "pool",
     "save",
 ]

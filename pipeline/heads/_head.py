@@ -156,13 +156,13 @@ class Head(ABC):
         HeadError
             As `decision`, and for margins that nothing could be learned about.
         """
-        decision = self.decision(X)
         if self.score_kind == "margin":
+            self.check_fitted()
             raise HeadError(
                 f"expected an {self.kind.value} head that was calibrated on held-out images, found "
                 "one that had too few for it; use --kind softmax for probabilities"
             )
-        return self.probabilities(decision, calibrated=True)
+        return self.scores(X)
 
     def probabilities(
         self, decision: NDArray[np.float64], *, calibrated: bool
@@ -179,7 +179,13 @@ class Head(ABC):
 
     def scores(self, X: ArrayLike) -> NDArray[np.float64]:
         """Return probabilities where the head has them, else margins: (n, n_classes)."""
-        return self.predict_proba(X) if self.score_kind == "probability" else self.decision(X)
+        return self.as_scores(self.decision(X))
+
+    def as_scores(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Turn what `decision` gave into what `scores` gives."""
+        if self.score_kind == "margin":
+            return decision
+        return self.probabilities(decision, calibrated=True)
 
     @property
     @abstractmethod

@@ -19,7 +19,7 @@ from pipeline.heads._solver import F32, Loss, Models, Task
 
 # The score of a class without training images: never the highest, and still a finite number.
 NEVER = -float(np.finfo(np.float32).max)
-_FOLDS = 3
+FOLDS = 3
 # How far gradients are brought down, to compare values of C and in the end; see `solve`.
 _ROUGH, _FINE = 1e-2, 1e-3
 
@@ -44,6 +44,8 @@ class LinearHead(Head):
         What an image counts, by its class.
     seed : int
         Seed of the folds.
+    refit : bool
+        Whether to fit on training and validation rows together in the end, where these are given.
     room : int
         Bytes that may be used beside the codes; with less, values of C are tried one after the
         other instead of at the same time.
@@ -61,8 +63,10 @@ class LinearHead(Head):
         C: float | str = "auto",
         class_weight: ClassWeight = ClassWeight.none,
         seed: int = 0,
+        refit: bool = True,
         room: int = 1 << 29,
     ) -> None:
+        self.refit = refit
         self.C = C
         self.class_weight = class_weight
         self.seed = seed
@@ -106,6 +110,7 @@ class LinearHead(Head):
         everything = train if val is None else train.plus(val)
         self._labels, y = np.unique(everything.y, return_inverse=True)
         rows = Rows(codes=everything.codes, y=y)
+        own = Rows(codes=train.codes, y=y[: len(train)])
         self._moments = moments(rows.codes)
         held_out, how = _held_out(train, val, self.seed)
         trials = 0 if held_out is None else int(held_out.max()) + 1
@@ -113,12 +118,13 @@ class LinearHead(Head):
         start, chosen = self._begin(
             rows, held_out, how, lambda done: progress(min(done, steps - 1), steps)
         )
-        final = self._solve(self._task(rows), start, accuracy=_FINE)
+        both = val is not None and self.refit
+        final = self._solve(self._task(rows if both else own), start, accuracy=_FINE)
         progress(steps, steps)
         self.chosen_ = {
             "C_used": float(start.C[0]),
             **chosen,
-            "fitted_on": "train" if val is None else "train and val",
+            "fitted_on": "train and val" if both else "train",
             "converged": bool(final.converged.all()),
         }
         self._keep(*self._unfolded(final.weights[:, 0]), self._moments.scale)
@@ -166,7 +172,7 @@ class LinearHead(Head):
             rows=rows,
             loss=self._loss,
             moments=self._moments,
-            class_weights=class_weights(rows.y, self.class_weight),
+            class_weights=class_weights(rows.y, self.class_weight, classes=len(self._labels)),
             held_out=held_out,
         )
 
@@ -283,16 +289,16 @@ class SoftmaxHead(LinearHead):
     _loss_name = "log loss"
 
 
-def class_weights(y: NDArray[np.int64], which: ClassWeight) -> NDArray[np.float64]:
+def class_weights(y: NDArray[np.int64], which: ClassWeight, *, classes: int) -> NDArray[np.float64]:
     """
     Return what an image of each class counts.
 
     ``balanced`` is scikit-learn's: images / (classes x images of the class).
     """
-    counts = np.bincount(y)
     if which is ClassWeight.none:
-        return np.ones(len(counts))
-    return len(y) / (len(counts) * np.maximum(counts, 1.0))
+        return np.ones(classes)
+    counts = np.bincount(y, minlength=classes)
+    return len(y) / (np.count_nonzero(counts) * np.maximum(counts, 1.0))
 
 
 def _held_out(train: Rows, val: Rows | None, seed: int) -> tuple[NDArray[np.int64] | None, str]:
@@ -304,7 +310,7 @@ def _held_out(train: Rows, val: Rows | None, seed: int) -> tuple[NDArray[np.int6
     smallest = int(np.bincount(train.y)[np.unique(train.y)].min())
     if smallest < 2:
         return None, ""
-    count = min(_FOLDS, smallest)
+    count = min(FOLDS, smallest)
     folds = StratifiedKFold(count, shuffle=True, random_state=seed)
     held_out = np.empty(len(train), np.int64)
     for fold, (_, rows) in enumerate(folds.split(np.zeros((len(train), 1)), train.y)):

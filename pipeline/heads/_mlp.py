@@ -110,8 +110,7 @@ class MlpHead(Head):
             train, val = _hold_out(train, config.validation_share, self.seed)
             how = f"{config.validation_share:.0%} of the training images, held out"
         scale = _SHRINK * moments(train.codes).scale if config.scale else np.ones(self.n_features_)
-        weights = np.ones(self.n_classes_)
-        weights[: int(train.y.max()) + 1] = class_weights(train.y, self.class_weight)
+        weights = class_weights(train.y, self.class_weight, classes=self.n_classes_)
         self.scale_ = scale
         examples = _training.Examples(
             train=train, val=val, scale=scale, class_weights=weights, room=self.room

@@ -14,7 +14,7 @@ from pipeline.heads._solver import F32, F64, Models, Task
 
 # One factorisation takes time with the cube of this, 4096 some 20 seconds on two cores; beyond it
 # descent is quicker.
-_LARGEST = 4096
+LARGEST = 4096
 
 
 class _SquaredError:
@@ -59,7 +59,7 @@ class RidgeHead(LinearHead):
     ) -> Models:
         codes = task.rows.codes
         wide = codes.width > len(codes)
-        if min(codes.width, len(codes)) > _LARGEST or (wide and not codes.in_memory):
+        if min(codes.width, len(codes)) > LARGEST or (wide and not codes.in_memory):
             return super()._solve(task, models, accuracy=accuracy, progress=progress)
         solved = models.take(np.arange(len(models)))
         form = _Wide(task) if wide else _Tall(task)

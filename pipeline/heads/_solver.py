@@ -52,7 +52,7 @@ class Loss(Protocol):
 
     def __call__(self, scores: F32, y: NDArray[np.int64], weights: F32) -> tuple[F32, F32]:
         """
-        Compare scores with labels.
+        Compare scores with labels; the scores may be overwritten.
 
         Parameters
         ----------
@@ -191,7 +191,7 @@ def solve(
     size = models.weights[:, 0].size * BYTES_PER_WEIGHT
     at_once, done = max(1, room // size), 0
     fitted = models.take(np.arange(len(models)))
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_threads()) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads()) as pool:
         for start in range(0, len(models), at_once):
             part = np.arange(start, min(start + at_once, len(models)))
             objective = _Objective(task, pool)
@@ -208,7 +208,7 @@ def scored(task: Task, models: Models) -> Models:
     """Return models that were solved otherwise, with their scores on the rows held out."""
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(_threads()) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads()) as pool:
         value = _Objective(task, pool)(models)
     done = np.ones(len(models), bool)
     return replace(models, loss=value.loss, right=value.right, converged=done)
@@ -278,12 +278,13 @@ class _Objective:
         scores += offset
         scores = scores.reshape(len(y), len(trial), -1)
         hits = held = np.zeros(len(trial))
-        losses, slopes = self.task.loss(scores, y, self._weights)
         if held_out is not None:
             out = held_out[positions, None] == trial
+            hits = ((scores.argmax(axis=2) == y[:, None]) & out).sum(axis=0).astype(np.float64)
+        losses, slopes = self.task.loss(scores, y, self._weights)
+        if held_out is not None:
             # An image of a class that a trial never sees is lost whatever C is.
             counts = out & self._learned[trial][:, y].T
-            hits = ((scores.argmax(axis=2) == y[:, None]) & out).sum(axis=0).astype(np.float64)
             held = (losses.sum(axis=2) * counts).sum(axis=0, dtype=np.float64)
             losses *= ~out[:, :, None]
             slopes *= ~out[:, :, None]
@@ -319,9 +320,10 @@ class _Descent:
         self._pairs: list[_Pair] = []
         self._gamma = np.ones_like(self._now.objective)
         self._move = -self._now.slope
-        # Where the objective would be 0 if it went on falling as it does here.
+        # Where the objective would be 0 if it went on falling as it does here, but not further
+        # than is right for columns of variance 1.
         steepness = np.maximum(self._dot(self._move, self._move), np.finfo(np.float64).tiny)
-        self._step = 2 * self._now.objective / steepness
+        self._step = np.minimum(2 * self._now.objective / steepness, 1.0)
 
     def passes(self) -> Iterator[int]:
         """Go on until every model is done; yield after each pass how many are."""
@@ -424,7 +426,8 @@ def _learned(task: Task) -> NDArray[np.bool_]:
     return np.array([np.bincount(y[held_out != trial], minlength=k) > 0 for trial in trials])
 
 
-def _threads() -> int:
+def threads() -> int:
+    """Return how many blocks are worked on at the same time."""
     return min(32, os.cpu_count() or 1)
 
 
@@ -436,7 +439,7 @@ def _in_order(
     try:
         for block in blocks:
             waiting.append(pool.submit(work, block))
-            if len(waiting) > _threads():
+            if len(waiting) > threads():
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

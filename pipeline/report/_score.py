@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 TOP = 5
 _CONFIDENCE = 0.95
+_BINS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,10 @@ class Report:
         scores and for five classes or fewer.
     score_kind : str or None
         What the scores were: ``"probability"`` or ``"margin"``.
+    calibration_error, uncalibrated_error : float or None
+        How far the best probability of an image is, on average, from the share of images of such
+        a probability that are right (see `calibration_error`); of the scores as they are, and
+        as they were before calibration. None without probabilities.
     classes : tuple of ClassScore
         Each class.
     confusion : tuple of tuple of int
@@ -62,6 +67,8 @@ class Report:
     baseline: float
     top5_accuracy: float | None
     score_kind: str | None
+    calibration_error: float | None
+    uncalibrated_error: float | None
     classes: tuple[ClassScore, ...]
     confusion: tuple[tuple[int, ...], ...]
 
@@ -86,6 +93,7 @@ def score(
     classes: Sequence[str],
     scores: ArrayLike | None = None,
     score_kind: str | None = None,
+    uncalibrated: ArrayLike | None = None,
 ) -> Report:
     """
     Compare predicted labels with true ones.
@@ -100,6 +108,8 @@ def score(
         What the predictions come from.
     score_kind : str, optional
         What these scores are.
+    uncalibrated : array-like of shape (n, k), optional
+        Probabilities as they were before calibration.
 
     Returns
     -------
@@ -115,6 +125,7 @@ def score(
     confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
     np.add.at(confusion, (true, pred), 1)
     per_class = _per_class(true, pred, classes)
+    probable = np.asarray(scores) if score_kind == "probability" else None
     right, support = int(np.trace(confusion)), confusion.sum(axis=1)
     seen = (support > 0) | (confusion.sum(axis=0) > 0)
     return Report(
@@ -126,9 +137,38 @@ def score(
         baseline=float(support.max() / len(true)),
         top5_accuracy=None if scores is None else _top(true, np.asarray(scores), len(classes)),
         score_kind=score_kind,
+        calibration_error=None if probable is None else calibration_error(true, probable),
+        uncalibrated_error=None if uncalibrated is None else calibration_error(true, uncalibrated),
         classes=per_class,
         confusion=tuple(tuple(row) for row in confusion.tolist()),
     )
+
+
+def calibration_error(y_true: ArrayLike, probabilities: ArrayLike) -> float:
+    """
+    Return the expected calibration error.
+
+    Images are sorted into 15 bins of equal width by their highest probability; in each, that
+    probability and the accuracy are averaged, and their distances are averaged over all images
+    (M. P. Naeini, G. F. Cooper and M. Hauskrecht, Obtaining Well Calibrated Probabilities Using
+    Bayesian Binning, 2015; 15 bins as in C. Guo et al., On Calibration of Modern Neural Networks,
+    2017).
+
+    Parameters
+    ----------
+    y_true : array-like of int, shape (n,)
+    probabilities : array-like of shape (n, k)
+
+    Returns
+    -------
+    float
+        From 0 to 1. Of few images it is above 0 by chance alone.
+    """
+    p = np.asarray(probabilities)
+    sure, right = p.max(axis=1), p.argmax(axis=1) == np.asarray(y_true)
+    bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
+    gaps = np.bincount(bins, weights=right - sure, minlength=_BINS)
+    return float(np.abs(gaps).sum() / len(p))
 
 
 def most_confused(report: Report, count: int = 5) -> list[tuple[str, str, int]]:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from pipeline import heads, report, store
 from pipeline.choices import HeadKind, Pool, Split, choose
-from pipeline.errors import HeadError
+from pipeline.errors import HeadError, ResourceError
 from pipeline.files import make_folder
 from pipeline.stages.evaluate import Evaluation, evaluate
 from pipeline.stages.fit_head import fit_head
@@ -82,6 +83,7 @@ def compare(
     out: str | Path | None = None,
     report_out: str | Path | None = None,
     seed: int = 0,
+    memory: str | int | None = None,
     tell: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
     show: Callable[[Candidate], None] | None = None,
@@ -103,6 +105,8 @@ def compare(
         The report's folder; by default that of `evaluate`.
     seed : int, default 0
         Decides everything random.
+    memory : str or int, optional
+        What the process may take; see `fit_head`.
     tell : callable, optional
         Called with sentences for the user.
     progress : callable, optional
@@ -137,7 +141,7 @@ def compare(
             if progress is not None:
                 progress(number, len(asked))
             target = Path(aside) / "head"
-            candidate = _fit(store_path, layer, pool, kind, target, seed)
+            candidate = _fit(store_path, (layer, pool, kind), target, seed=seed, memory=memory)
             candidates.append(candidate)
             if show is not None:
                 show(candidate)
@@ -177,17 +181,16 @@ def _asked(
 
 def _fit(
     store_path: str | Path,
-    layer: str,
-    pool: Pool | None,
-    kind: HeadKind,
+    asked_for: tuple[str, Pool | None, HeadKind],
     target: Path,
-    seed: int,
+    **settings: Any,
 ) -> Candidate:
     """Fit one head; that a kind cannot take these codes is a result too."""
+    layer, pool, kind = asked_for
     asked = Candidate(layer=layer, pool=pool.value if pool is not None else None, kind=kind.value)
     try:
-        fit = fit_head(store_path, kind=kind, layer=layer, pool=pool, out=target, seed=seed)
-    except HeadError as error:
+        fit = fit_head(store_path, kind=kind, layer=layer, pool=pool, out=target, **settings)
+    except (HeadError, ResourceError) as error:
         return replace(asked, reason=str(error))
     return replace(
         asked,

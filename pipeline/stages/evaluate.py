@@ -100,13 +100,14 @@ def evaluate(
     if warning := _already_seen(saved, opened, rows):
         tell(warning)
     classes, truth = _align(saved.card.classes, opened, rows, tell)
-    scores = _scores(saved, opened, rows, n_classes=len(classes), views=views)
+    scores, before = _scores(saved, opened, rows, n_classes=len(classes), views=views)
     result = report.score(
         truth,
         scores.argmax(axis=1),
         classes=classes,
         scores=scores,
         score_kind=saved.head.score_kind,
+        uncalibrated=before if saved.head.calibration_ is not None else None,
     )
     folder = Path(out) if out is not None else _default_out(saved, split, views=views)
     title = f"{saved.directory.name} on {split.value} of {opened.location.name}"
@@ -190,16 +191,20 @@ def _scores(
     *,
     n_classes: int,
     views: bool,
-) -> NDArray[np.float64]:
-    """Score block by block; classes unknown to the head can never win."""
-    card = saved.card
-    scores = np.full((len(rows), n_classes), -np.inf)
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Score block by block, also as before calibration; classes unknown to the head never win."""
+    card, head = saved.card, saved.head
+    unknown = 0.0 if head.score_kind == "probability" else -np.inf
+    scores = np.full((len(rows), n_classes), unknown)
+    before = np.zeros_like(scores)
     how = Pool(card.pool) if card.pool is not None else None
     for positions, codes in opened.blocks(card.layer, rows, views=views):
-        each = saved.head.scores(heads.pool(codes.reshape(-1, *card.shape), how))
-        mean = each.reshape(len(positions), -1, each.shape[1]).mean(axis=1)  # of all views
-        scores[positions, : len(card.classes)] = mean
-    return scores
+        decision = head.decision(heads.pool(codes.reshape(-1, *card.shape), how))
+        plain = head.probabilities(decision, calibrated=False)
+        for table, each in ((scores, head.as_scores(decision)), (before, plain)):
+            mean = each.reshape(len(positions), -1, each.shape[1]).mean(axis=1)  # of all views
+            table[positions, : len(card.classes)] = mean
+    return scores, before
 
 
 def _default_out(saved: heads.SavedHead, split: Split, *, views: bool) -> Path:

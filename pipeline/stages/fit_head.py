@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import heads, report, store
-from pipeline.choices import HeadKind, Pool, Preset, Split, choose
-from pipeline.errors import HeadError
+from pipeline.choices import ClassWeight, HeadKind, Pool, Preset, choose
+from pipeline.errors import HeadError, counted
+from pipeline.memory import available_bytes, parse_bytes, resident_bytes
+from pipeline.stages._fitting import Examples, examples, pooling
+
+# Of the memory that is free, what a fit may plan to take: estimates err, and others live here too.
+_SHARE = 0.8
+_REGULARISED = (HeadKind.svm, HeadKind.softmax, HeadKind.ridge)
+
+
+@dataclass(frozen=True)
+class SeedScore:
+    """What one seed led to: `val_accuracy` is None without images to measure it on."""
+
+    seed: int
+    val_accuracy: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +38,7 @@ class Fit:
     Attributes
     ----------
     head : str
-        Where the head is.
+        Where the head is; of several seeds, that of the first.
     kind : str
     layer : str
         Which codes it was trained on.
@@ -41,6 +55,16 @@ class Fit:
         Which images these were.
     fitted_on : str
         ``"train"`` or ``"train and val"``: a linear head is fitted on both in the end.
+    calibrated : bool
+        Whether its scores were made probabilities on held-out images.
+    seeds : tuple of SeedScore
+        Each seed, and what it led to.
+    val_accuracy_mean, val_accuracy_deviation : float or None
+        Over several seeds; the deviation is that of a sample.
+    memory_bytes : int
+        What the process was expected to take.
+    in_memory : bool
+        Whether the codes were loaded once, or read in every pass.
     parameters : dict
         What was asked for and what was chosen.
     seconds : float
@@ -57,6 +81,12 @@ class Fit:
     val_accuracy: float | None
     validated_on: str | None
     fitted_on: str
+    calibrated: bool
+    seeds: tuple[SeedScore, ...]
+    val_accuracy_mean: float | None
+    val_accuracy_deviation: float | None
+    memory_bytes: int
+    in_memory: bool
     parameters: dict[str, Any]
     seconds: float
 
@@ -70,8 +100,11 @@ def fit_head(
     pool: Pool | str | None = None,
     C: float | str = "auto",
     k: int | str = "auto",
+    class_weight: ClassWeight | str = ClassWeight.none,
     preset: Preset | str | None = None,
-    seed: int = 0,
+    fewshot: int | None = None,
+    seed: int | Sequence[int] = 0,
+    memory: str | int | None = None,
     tell: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
     **mlp: Any,
@@ -79,7 +112,8 @@ def fit_head(
     """
     Train a head on the cached codes of the training split.
 
-    Of several views of each image all are trained on; validation is on the first, the image itself.
+    Where a store has several views of each image, a head is trained on all of those of the
+    training images; validation images count as they are.
 
     Parameters
     ----------
@@ -99,10 +133,19 @@ def fit_head(
         with the smallest loss on the validation split.
     k : int or "auto", default "auto"
         Neighbours of knn; ``"auto"`` takes what gets most validation images right.
+    class_weight : ClassWeight or str, default "none"
+        ``"balanced"`` makes every class count alike, however many images it has.
     preset : Preset or str, optional
         The MLP of an article, as a start for the settings below.
-    seed : int, default 0
-        Decides everything random.
+    fewshot : int, optional
+        Learn from so many training images of each class, chosen by the seed. Validation images
+        then only choose.
+    seed : int or sequence of int, default 0
+        Decides everything random. With several, a head is fitted for each, that of the first is
+        kept, and mean and deviation of their validation accuracies are given.
+    memory : str or int, optional
+        What the process may take, such as ``"2GB"``; by default most of what is free. Codes that
+        do not fit are read from the store in every pass.
     tell : callable, optional
         Called with sentences for the user.
     progress : callable, optional
@@ -121,161 +164,153 @@ def fit_head(
         If the store is unfinished, damaged or lacks the layer.
     HeadError
         If there is nothing to train on, or a parameter is impossible.
+    ResourceError
+        If the head cannot be fitted within `memory`.
     OutputError
         If the head cannot be written.
     """
     started = time.monotonic()
+    tell = tell or _quiet
     kind = choose(HeadKind, kind, what="kind")
-    parameters = _parameters(kind, C, k, preset, mlp)
+    seeds = _seeds(seed)
+    parameters = _parameters(kind, C, k, class_weight, preset, mlp)
+    limit = parse_bytes(memory) if memory is not None else int(_SHARE * available_bytes())
     opened = store.open_store(Path(store_path))
     layer = store.choose_layer(opened, layer)
-    how = _pooling(opened, layer, pool, preset)
+    if pool is None and preset is not None and len(opened.layers[layer]) > 1:
+        pool = heads.PRESET_POOLS.get(choose(Preset, preset, what="preset"))
     folder = Path(out) if out is not None else _default_out(opened, layer, kind)
     heads.check_target(folder)
-    if tell is not None and len(opened.layers) > 1:
+    everything = examples(opened, layer, pooling(opened, layer, pool))
+    if len(opened.layers) > 1:
         tell(f"layer {layer}, of {', '.join(opened.layers)}")
-    val = _load(opened, layer, how, Split.val)
-    # Without validation images a head is judged by folds, which must not part views of one image.
-    learnt = opened.labels[store.rows_of(opened, Split.train)]
-    several = opened.views > 1 and bool(np.isin(val.y, learnt).any())
-    train = _load(opened, layer, how, Split.train, views=several)
-    if tell is not None and opened.views > 1 and not several:
+    if opened.views > everything.views:
         tell("note: without validation images the head is fitted on the first views alone")
-    classes, labels = _classes_with_images(opened, train.y)
-    val = val.only(np.isin(val.y, labels))
-    head = heads.build(kind, seed=seed, **parameters).fit(
-        train.X,
-        np.searchsorted(labels, train.y),
-        X_val=val.X if len(val.y) else None,
-        y_val=np.searchsorted(labels, val.y) if len(val.y) else None,
-        n_classes=len(classes),
-        progress=progress,
+    if fewshot is not None:
+        parameters |= _few(kind, fewshot, everything, tell)
+    plan = heads.plan(
+        kind,
+        everything.size if fewshot is None else everything.fewer(fewshot, seed=0).size,
+        limit=limit,
+        resident=resident_bytes(),
+        config=parameters.get("config"),
     )
-    seen = opened.hashes(np.concatenate([train.rows, val.rows]))
-    card = _card(opened, layer, how, classes, head, seen)
+    tell(str(plan))
+    fitted = [_fit(everything, kind, each, fewshot, plan, parameters, progress) for each in seeds]
+    head, used = fitted[0]
+    seen = opened.hashes(np.concatenate([used.train, used.val]))
+    card = _card(used, head, seen)
     heads.save(folder, head, card, attachments=_attachments(head))
     validation = head.validation_ or {}
+    scores = [(each.validation_ or {}).get("accuracy") for each, _ in fitted]
+    known = [score for score in scores if score is not None]
+    several = len(known) > 1
     return Fit(
         head=str(folder),
         kind=kind.value,
         layer=layer,
         pool=card.pool,
-        dimensions=train.X.shape[1],
-        classes=classes,
-        train_images=len(np.unique(train.rows)),
-        val_images=len(val.y),
+        dimensions=used.width,
+        classes=used.classes,
+        train_images=len(used.train),
+        val_images=len(used.val),
         val_accuracy=validation.get("accuracy"),
         validated_on=validation.get("how"),
         fitted_on=head.parameters["fitted_on"],
+        calibrated=head.calibration_ is not None,
+        seeds=tuple(SeedScore(*each) for each in zip(seeds, scores, strict=True)),
+        val_accuracy_mean=float(np.mean(known)) if several else None,
+        val_accuracy_deviation=float(np.std(known, ddof=1)) if several else None,
+        memory_bytes=plan.bytes,
+        in_memory=plan.in_memory,
         parameters=head.parameters,
         seconds=round(time.monotonic() - started, 3),
     )
+
+
+def _fit(
+    everything: Examples,
+    kind: HeadKind,
+    seed: int,
+    fewshot: int | None,
+    plan: heads.Plan,
+    parameters: dict[str, Any],
+    progress: Callable[[int, int], None] | None,
+) -> tuple[heads.Head, Examples]:
+    """Fit one head; return it with what it was fitted on."""
+    used = everything if fewshot is None else everything.fewer(fewshot, seed=seed)
+    train, val = used.codes(in_memory=plan.in_memory)
+    head = heads.build(kind, seed=seed, room=plan.room, **parameters).fit(
+        train,
+        used.y,
+        X_val=val,
+        y_val=used.y_val if val is not None else None,
+        n_classes=len(used.classes),
+        progress=progress,
+    )
+    return head, used
+
+
+def _seeds(seed: int | Sequence[int]) -> list[int]:
+    seeds = list(seed) if isinstance(seed, Sequence) else [seed]
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise HeadError(f"expected seeds that differ, found {seeds}")
+    return seeds
+
+
+def _few(
+    kind: HeadKind, fewshot: int, everything: Examples, tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """See that there is something to learn, and keep the validation images out of it."""
+    if isinstance(fewshot, bool) or fewshot < 1:
+        raise HeadError(f"expected --fewshot of 1 or more images of a class, found {fewshot}")
+    if (least := everything.smallest()) < fewshot:
+        tell(f"note: the smallest class has {counted(least, 'training image')} only")
+    return {"refit": False} if kind in _REGULARISED else {}
 
 
 def _parameters(
     kind: HeadKind,
     C: float | str,
     k: int | str,
+    class_weight: ClassWeight | str,
     preset: Preset | str | None,
     mlp: dict[str, Any],
 ) -> dict[str, Any]:
     """Sort out which settings belong to which kind, before anything is read."""
-    regularised = (HeadKind.svm, HeadKind.softmax, HeadKind.ridge)
-    if C != "auto" and kind not in regularised:
+    weight = choose(ClassWeight, class_weight, what="class_weight")
+    if C != "auto" and kind not in _REGULARISED:
         other = "; try l2" if kind is HeadKind.mlp else ""
         raise HeadError(
             f"expected C with kind svm, softmax or ridge, found kind {kind.value} and C {C}{other}"
         )
     if k != "auto" and kind is not HeadKind.knn:
         raise HeadError(f"expected k with kind knn only, found kind {kind.value} and k {k}")
+    if weight is not ClassWeight.none and kind not in (*_REGULARISED, HeadKind.mlp):
+        raise HeadError(
+            f"expected class weights with kind svm, softmax, ridge or mlp, found {kind.value}"
+        )
     if kind is HeadKind.mlp:
         start = choose(Preset, preset, what="preset") if preset is not None else None
-        return {"config": heads.MlpConfig.from_options(start, **mlp)}
+        return {"config": heads.MlpConfig.from_options(start, **mlp), "class_weight": weight}
     if given := [*mlp, *(["preset"] if preset is not None else [])]:
         raise HeadError(
             f"expected {', '.join(given)} with kind mlp only, found kind {kind.value}; "
             "choose --kind mlp"
         )
-    if kind in regularised:
-        return {"C": C}
+    if kind in _REGULARISED:
+        return {"C": C, "class_weight": weight}
     return {"k": k} if kind is HeadKind.knn else {}
 
 
-def _pooling(
-    opened: store.Store, layer: str, pool: Pool | str | None, preset: Preset | str | None
-) -> Pool | None:
-    """Decide how maps become vectors; None where the codes are vectors already."""
-    if len(opened.layers[layer]) == 1:
-        if pool is not None:
-            raise HeadError(
-                f"expected a layer of maps to pool, found {layer} with vectors; drop --pool"
-            )
-        return None
-    if pool is not None:
-        return choose(Pool, pool, what="pool")
-    return heads.PRESET_POOLS.get(Preset(preset), Pool.avg) if preset is not None else Pool.avg
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows of a store in memory: where they stand there, pooled codes, labels."""
-
-    rows: NDArray[np.int64]
-    X: NDArray[np.float32]
-    y: NDArray[np.int32]
-
-    def only(self, chosen: NDArray[np.bool_]) -> _Rows:
-        if chosen.all():
-            return self
-        return _Rows(self.rows[chosen], self.X[chosen], self.y[chosen])
-
-
-def _load(
-    opened: store.Store, layer: str, how: Pool | None, split: Split, *, views: bool = False
-) -> _Rows:
-    """Read the codes and labels of a split; only the pooled codes stay in memory."""
-    rows, shape = store.rows_of(opened, split), opened.layers[layer]
-    blocks = [
-        (positions, heads.pool(codes.reshape(-1, *shape), how))
-        for positions, codes in opened.blocks(layer, rows, views=views)
-    ]
-    width = blocks[0][1].shape[1] if blocks else 0
-    count = opened.views if views else 1  # each view is a row with the label of its image
-    X = np.empty((len(rows), count, width), np.float32)
-    for positions, codes in blocks:
-        X[positions] = codes.reshape(-1, count, width)
-    rows = np.repeat(rows, count)
-    return _Rows(rows, X.reshape(len(rows), width), opened.labels[rows])
-
-
-def _classes_with_images(
-    opened: store.Store, train: NDArray[np.int32]
-) -> tuple[tuple[str, ...], NDArray[np.int32]]:
-    """Return the classes that can be learnt: those with a training image."""
-    labels = np.unique(train)
-    if len(labels) < 2:
-        found = ", ".join(opened.classes[label] for label in labels) or "none"
-        raise HeadError(
-            f"expected training images of at least two classes in {opened.location}, found "
-            f"{len(labels)} ({found}); extract a source with a folder for each class"
-        )
-    return tuple(opened.classes[label] for label in labels), labels
-
-
-def _card(
-    opened: store.Store,
-    layer: str,
-    how: Pool | None,
-    classes: tuple[str, ...],
-    head: heads.Head,
-    seen: NDArray[np.uint64] | None,
-) -> heads.Card:
+def _card(used: Examples, head: heads.Head, seen: NDArray[np.uint64] | None) -> heads.Card:
     """Write down everything that using the head later depends on."""
+    opened, layer = used.opened, used.layer
     header = opened.header
     return heads.Card(
-        classes=classes,
+        classes=used.classes,
         layer=layer,
-        pool=how.value if how is not None else None,
+        pool=used.pool.value if used.pool is not None else None,
         shape=tuple(opened.layers[layer]),
         space=header.space if header is not None else None,
         weights=dict(header.weights) if header is not None else {},
@@ -303,3 +338,7 @@ def _default_out(opened: store.Store, layer: str, kind: HeadKind) -> Path:
     if len(opened.layers) > 1:
         parts.insert(1, layer.replace(":", "-"))
     return Path("artifacts") / "heads" / "-".join(parts)
+
+
+def _quiet(sentence: str) -> None:
+    """Tell nobody."""

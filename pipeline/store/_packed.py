@@ -260,13 +260,14 @@ class PackedStore:
 
     def _divide(self, file: h5py.File) -> NDArray[np.uint8]:
         splits = np.empty(len(self.labels), np.uint8)
-        for start, block in _read_blocks(file["codes"][next(iter(self.layers))]):
-            for i, codes in enumerate(block):
+        dataset = file["codes"][next(iter(self.layers))]
+        for piece in _pieces(dataset):
+            for i, codes in enumerate(_read(dataset, None, piece)):
                 digest = hashlib.sha256(codes.tobytes()).digest()
                 share = int.from_bytes(digest[:8], "big") / 2**64
                 held_out = Split.test if share < _TEST_SHARE else Split.val
                 chosen = held_out if share < _TEST_SHARE + _VAL_SHARE else Split.train
-                splits[start + i] = SPLITS[chosen]
+                splits[piece[0] + i] = SPLITS[chosen]
         return splits
 
     def paths(self, rows: Rows) -> list[bytes]:
@@ -274,19 +275,25 @@ class PackedStore:
         return [self._paths[row] for row in rows]
 
     def blocks(
-        self, layer: str, rows: Rows, *, views: bool = False
+        self,
+        layer: str,
+        rows: Rows,
+        *,
+        views: bool = False,
+        rng: np.random.Generator | None = None,
     ) -> Iterator[tuple[Rows, Codes]]:
         """Read codes some megabytes at a time; see `Store.blocks`."""
         several = views and self.views > 1
         order = np.argsort(rows, kind="stable")
         try:
             with open_hdf5(self.location) as file:
-                others = file[VIEWS][layer] if several else None
-                for start, block in _read_blocks(file["codes"][layer], others):
-                    lo, hi = np.searchsorted(rows[order], [start, start + len(block)])
+                dataset, others = file["codes"][layer], file[VIEWS][layer] if several else None
+                pieces = _pieces(dataset, others)
+                for piece in pieces if rng is None else rng.permutation(np.array(pieces)):
+                    lo, hi = np.searchsorted(rows[order], piece)
                     if lo < hi:
                         positions = order[lo:hi]
-                        codes = block[rows[positions] - start]
+                        codes = _read(dataset, others, piece)[rows[positions] - piece[0]]
                         yield positions, codes[:, None] if views and not several else codes
         except (OSError, KeyError, HostileFile) as error:
             raise StoreDamaged(
@@ -384,15 +391,18 @@ def _splits(names: list[bytes]) -> NDArray[np.uint8]:
     return np.array([known[name] for name in names], np.uint8)
 
 
-def _read_blocks(
-    dataset: h5py.Dataset, others: h5py.Dataset | None = None
-) -> Iterator[tuple[int, Codes]]:
-    """Read a dataset block by block, joined with the further views of its rows if given."""
+def _pieces(dataset: h5py.Dataset, others: h5py.Dataset | None = None) -> list[tuple[int, int]]:
+    """Cut rows into pieces of some megabytes: (first, behind the last)."""
     views = 1 if others is None else 1 + others.shape[1]
     row = max(1, 4 * views * int(np.prod(dataset.shape[1:], dtype=np.int64)))
     step = max(1, _BLOCK_BYTES // row)
-    for start in range(0, len(dataset), step):
-        block = dataset[start : start + step].astype(np.float32, copy=False)
-        if others is not None:
-            block = joined(block, others[start : start + step].astype(np.float32, copy=False))
-        yield start, block
+    return [(start, min(start + step, len(dataset))) for start in range(0, len(dataset), step)]
+
+
+def _read(dataset: h5py.Dataset, others: h5py.Dataset | None, piece: tuple[int, int]) -> Codes:
+    """Read a piece, joined with the further views of its rows if given."""
+    part = slice(*map(int, piece))
+    block: Codes = dataset[part].astype(np.float32, copy=False)
+    if others is not None:
+        block = joined(block, others[part].astype(np.float32, copy=False))
+    return block

@@ -56,10 +56,24 @@ class Store(Protocol):
         """Return where the images of some rows were."""
 
     def blocks(
-        self, layer: str, rows: Rows, *, views: bool = False
+        self,
+        layer: str,
+        rows: Rows,
+        *,
+        views: bool = False,
+        rng: np.random.Generator | None = None,
     ) -> Iterator[tuple[Rows, Codes]]:
         """
         Read codes piece by piece, so that memory does not grow with the number of rows.
+
+        Parameters
+        ----------
+        layer : str
+        rows : int64 array of shape (n,)
+        views : bool, default False
+            Whether to read all views of each image.
+        rng : Generator, optional
+            Puts the pieces in random order.
 
         Yields
         ------
@@ -138,13 +152,19 @@ class FolderStore:
         self.labels = self.table.labels
         self.splits = self.table.splits
         self.usable = self.table.status == Status.ok
+        self._compared: set[str] = set()  # shards whose bytes have been compared with their names
 
     def paths(self, rows: Rows) -> list[bytes]:
         """Return where the images of some rows were."""
         return [self.table.paths[row] for row in rows]
 
     def blocks(
-        self, layer: str, rows: Rows, *, views: bool = False
+        self,
+        layer: str,
+        rows: Rows,
+        *,
+        views: bool = False,
+        rng: np.random.Generator | None = None,
     ) -> Iterator[tuple[Rows, Codes]]:
         """Read codes shard by shard; see `Store.blocks`."""
         several = views and self.views > 1
@@ -152,9 +172,14 @@ class FolderStore:
         shard = self.table.shard[rows]
         order = np.argsort(shard, kind="stable")
         bounds = np.flatnonzero(np.diff(shard[order])) + 1
-        for positions in np.split(order, bounds) if len(rows) else []:
+        pieces = np.split(order, bounds) if len(rows) else []
+        if rng is not None:
+            pieces = [pieces[place] for place in rng.permutation(len(pieces))]
+        for positions in pieces:
             path = self.location / SHARDS / self.table.shards[shard[positions[0]]]
-            codes = read_codes(path, layer, self.table.row[rows[positions]], views=several)
+            own = self.table.row[rows[positions]]
+            codes = read_codes(path, layer, own, views=several, trusted=path.name in self._compared)
+            self._compared.add(path.name)
             if codes.shape[1:] != shape:
                 raise damaged(path, f"codes of shape {codes.shape[1:]}")
             yield positions, codes[:, None] if views and not several else codes

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from pipeline.report import most_confused, score
+from pipeline.report import calibration_error, most_confused, score
 
 CLASSES = ("cat", "dog", "eel")
 TRUE = [0, 0, 0, 1, 1, 2]
@@ -75,6 +75,28 @@ def test_is_json():
     assert json.loads(json.dumps(plain, allow_nan=False)) == plain
     assert plain["classes"][0]["name"] == "cat"
     assert plain["score_kind"] == "margin"
+
+
+def test_calibration_error_by_hand():
+    # Two images are 0.9 sure and one of them is right; two are 0.6 sure and both are.
+    sure = [[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]]
+    error = calibration_error([0, 1, 1, 1], sure)
+    assert error == pytest.approx((2 * abs(0.5 - 0.9) + 2 * abs(1.0 - 0.6)) / 4)
+    report = score(
+        [0, 1, 1, 1],
+        [0, 0, 1, 1],
+        classes=("a", "b"),
+        scores=sure,
+        score_kind="probability",
+        uncalibrated=np.eye(2)[[0, 0, 1, 1]],
+    )
+    assert report.calibration_error == error
+    assert report.uncalibrated_error == 0.25
+
+
+def test_margins_have_no_calibration_error():
+    report = score([0, 1], [0, 1], classes=("a", "b"), scores=np.eye(2), score_kind="margin")
+    assert report.calibration_error is None
 
 
 def test_most_confused():

@@ -50,14 +50,15 @@ def test_of_equals_the_one_with_fewer_numbers_is_first(store: Path, tmp_path: Pa
 def test_a_kind_that_cannot_take_the_codes_is_named_and_the_others_go_on(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.heads._ridge._LARGEST", 4)
-    result = pipeline.compare(store, kinds=QUICK, out=tmp_path / "h", report_out=tmp_path / "r")
+    monkeypatch.setattr("pipeline.stages.fit_head.resident_bytes", lambda: 0)
+    places = {"out": tmp_path / "h", "report_out": tmp_path / "r"}
+    result = pipeline.compare(store, kinds=["centroid", "mlp"], memory="400MB", **places)
     assert result.candidates[0].kind == "centroid"
     failed = [each for each in result.candidates if each.reason is not None]
-    assert {each.kind for each in failed} == {"ridge"}
+    assert {each.kind for each in failed} == {"mlp"}
     assert result.candidates[-1] in failed
-    with pytest.raises(HeadError, match="no head could be fitted: expected up to 4"):
-        pipeline.compare(store, kinds=["ridge"], out=tmp_path / "h2")
+    with pytest.raises(HeadError, match="no head could be fitted: expected to fit the mlp head"):
+        pipeline.compare(store, kinds=["mlp"], memory="400MB", out=tmp_path / "h2")
 
 
 @pytest.mark.parametrize(("split", "shares"), [("val", {"val": 0.0}), ("test", {"test": 0.0})])

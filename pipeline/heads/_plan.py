@@ -1,0 +1,180 @@
+"""What fitting a head takes in memory, said before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from pipeline.choices import HeadKind
+from pipeline.errors import ResourceError
+from pipeline.files import in_words
+from pipeline.heads._codes import BLOCK_ROWS
+from pipeline.heads._config import MlpConfig
+from pipeline.heads._kinds import KINDS
+from pipeline.heads._linear import FOLDS, LinearHead
+from pipeline.heads._ridge import LARGEST
+from pipeline.heads._solver import BYTES_PER_WEIGHT, threads
+
+# Measured: what TensorFlow takes once an MLP has been built, scikit-learn for the folds, and SciPy
+# for the calibration.
+_TENSORFLOW = 520 << 20
+_LIBRARIES = 60 << 20
+# What reading takes: a shard as bytes and as codes, some of its rows, and the next ones.
+_READING = 96 << 20
+# Batches on their way to TensorFlow: parts of 16 MB, in its hands and in ours.
+_HANDING = 8 * (16 << 20)
+_MODELS_AT_ONCE = 512 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """
+    How much there is to learn.
+
+    Attributes
+    ----------
+    train, val : int
+        Rows of codes; each view is one.
+    width : int
+        Numbers per row.
+    classes : int
+    """
+
+    train: int
+    val: int
+    width: int
+    classes: int
+
+    @property
+    def codes(self) -> int:
+        """Bytes of all codes."""
+        return 4 * (self.train + self.val) * self.width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """
+    How a head is fitted.
+
+    Attributes
+    ----------
+    in_memory : bool
+        Whether the codes are loaded once, or read in every pass.
+    bytes : int
+        What the process will take at its peak.
+    codes : int
+        Bytes of all codes.
+    limit : int
+        What it may take.
+    room : int
+        Bytes that the head may use beside the codes, see `LinearHead` and `MlpHead`.
+    """
+
+    in_memory: bool
+    bytes: int
+    codes: int
+    limit: int
+    room: int
+
+    def __str__(self) -> str:
+        where = "in memory" if self.in_memory else "read anew in every pass"
+        return (
+            f"memory: about {in_words(self.bytes)} of {in_words(self.limit)}; the codes, "
+            f"{in_words(self.codes)}, are {where}"
+        )
+
+
+def plan(
+    kind: HeadKind, size: Size, *, limit: int, resident: int, config: MlpConfig | None = None
+) -> Plan:
+    """
+    Decide whether the codes are loaded or read in every pass, and what a head may use.
+
+    Parameters
+    ----------
+    kind : HeadKind
+    size : Size
+    limit : int
+        Bytes that the process may take.
+    resident : int
+        Bytes that it has taken already.
+    config : MlpConfig, optional
+        Of an MLP.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ResourceError
+        If the head cannot be fitted within the limit.
+    """
+    base = resident + _LIBRARIES + _READING
+    loaded, room = _needs(kind, size, config, limit - base - size.codes, in_memory=True)
+    total = base + size.codes + loaded
+    if total <= limit:
+        return Plan(in_memory=True, bytes=total, codes=size.codes, limit=limit, room=room)
+    streamed, room = _needs(kind, size, config, limit - base, in_memory=False)
+    total = base + streamed
+    if total <= limit:
+        return Plan(in_memory=False, bytes=total, codes=size.codes, limit=limit, room=room)
+    raise ResourceError(
+        f"expected to fit the {kind.value} head within {in_words(limit)}, found that it takes "
+        f"{in_words(total)} for {size.train + size.val} x {size.width} codes; allow more with "
+        "--memory, pool maps with --pool avg, or choose another --kind"
+    )
+
+
+def _needs(
+    kind: HeadKind, size: Size, config: MlpConfig | None, free: int, *, in_memory: bool
+) -> tuple[int, int]:
+    """Return what a head takes beside codes in memory, and what of it is its room."""
+    if kind is HeadKind.mlp:
+        return _mlp(size, config or MlpConfig(), free, in_memory=in_memory)
+    if kind is HeadKind.knn:
+        # Its own copy of the codes, and three of that while it is saved and compared.
+        return 4 * (4 * size.train * size.width), 0
+    if kind is HeadKind.centroid:
+        return 32 * size.classes * size.width, 0
+    closed = _closed(kind, size, in_memory=in_memory)
+    return (closed, 0) if closed is not None else _descent(kind, size, free)
+
+
+def _closed(kind: HeadKind, size: Size, *, in_memory: bool) -> int | None:
+    """Return what the closed form of ridge takes; None where there is none."""
+    rows = size.train + size.val
+    edge = min(rows, size.width)
+    if kind is not HeadKind.ridge or edge > LARGEST or (rows < size.width and not in_memory):
+        return None
+    parts = 1 + (1 if size.val else FOLDS)
+    blocks = 4 * 8 * BLOCK_ROWS * size.width if rows > size.width else 8 * rows * size.width
+    return (parts + 6) * 8 * edge**2 + blocks
+
+
+def _descent(kind: HeadKind, size: Size, free: int) -> tuple[int, int]:
+    """Return what all models at once take, or as many as there is room for."""
+    head = KINDS[kind]
+    assert issubclass(head, LinearHead)  # noqa: S101 - the other kinds do not descend
+    models = len(head.C_GRID) * (1 if size.val else FOLDS)
+    weights = size.classes * (size.width + 1)
+    # In every thread: a gradient, and of a block scores, losses, slopes and signs.
+    one = threads() * (4 * weights + 24 * BLOCK_ROWS * size.classes)
+    kept = 3 * 8 * models * weights
+    room = max(1, min(models, _MODELS_AT_ONCE // (weights * BYTES_PER_WEIGHT)))
+    while room > 1 and room * (weights * BYTES_PER_WEIGHT + one) + kept > free:
+        room -= 1
+    of_models = weights * BYTES_PER_WEIGHT
+    return room * (of_models + one) + kept, room * of_models
+
+
+def _mlp(size: Size, config: MlpConfig, free: int, *, in_memory: bool) -> tuple[int, int]:
+    """Return what training takes: weights, gradients, moments, the best so far, and a pool."""
+    widths = (size.width, *config.hidden, size.classes)
+    weights = sum((a + 1) * b for a, b in pairwise(widths))
+    # Validation shows the network batches of 1024, twice while they are scaled.
+    fixed = _TENSORFLOW + 8 * 4 * weights + _HANDING + 3 * 4 * 1024 * size.width
+    if in_memory:
+        return fixed, 0
+    room = min(4 * size.train * size.width, max(64 << 20, (free - fixed) // 2))
+    return fixed + room, room

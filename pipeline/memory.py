@@ -1,0 +1,70 @@
+"""How much memory there is, and how much this process has taken."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from pipeline.errors import ChoiceError
+
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
+# Where a control group (a container, a batch job) caps its processes.
+_GROUP = Path("/sys/fs/cgroup")
+
+
+def parse_bytes(text: str | int) -> int:
+    """
+    Read a size such as ``2GB``, ``512 MiB`` or a number of bytes.
+
+    Raises
+    ------
+    ChoiceError
+        If it is none, or not above 0.
+    """
+    found = _SIZE.fullmatch(str(text))
+    if found is None or isinstance(text, bool) or float(found[1]) <= 0:
+        raise ChoiceError(f"expected a size such as 2GB for --memory, found {text!r}")
+    power = " kmgt".index(found[2].lower() or " ")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
+def available_bytes() -> int:
+    """Return what a process may take before others suffer, or its control group's limit."""
+    found = [_of_machine()]
+    limit, used = (_number(_GROUP / name) for name in ("memory.max", "memory.current"))
+    if limit is not None:
+        found.append(limit - (used or 0))
+    return max(0, min(found))
+
+
+def resident_bytes() -> int:
+    """Return what this process has in memory."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        import resource
+        import sys
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _of_machine() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    # Elsewhere nobody says what is free: half of what is built in.
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def _number(path: Path) -> int | None:
+    """Return the number in a file of the kernel; None for ``max`` and where there is none."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None

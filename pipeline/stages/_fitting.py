@@ -1,0 +1,172 @@
+"""What heads learn from: rows of a store, with their labels, in memory or read as they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import heads, store
+from pipeline.choices import Pool, Split, choose
+from pipeline.errors import HeadError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """
+    The images of a store that a head learns from and is judged by.
+
+    Attributes
+    ----------
+    opened : Store
+    layer : str
+    pool : Pool or None
+        How maps become vectors; None where the codes are vectors already.
+    train, val : int64 arrays
+        Rows of the store.
+    classes : tuple of str
+        Those with training images.
+    views : int
+        How many views of a training image are learned from.
+    """
+
+    opened: store.Store
+    layer: str
+    pool: Pool | None
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    classes: tuple[str, ...]
+    views: int
+
+    @property
+    def width(self) -> int:
+        """Numbers per image that a head sees."""
+        shape = self.opened.layers[self.layer]
+        whole = len(shape) == 1 or self.pool is Pool.flat
+        return int(np.prod(shape)) if whole else shape[-1]
+
+    @property
+    def size(self) -> heads.Size:
+        """How much there is to learn."""
+        return heads.Size(
+            train=len(self.train) * self.views,
+            val=len(self.val),
+            width=self.width,
+            classes=len(self.classes),
+        )
+
+    @property
+    def y(self) -> NDArray[np.int64]:
+        """Labels of the training rows, each view one."""
+        return np.repeat(self._labels(self.train), self.views)
+
+    @property
+    def y_val(self) -> NDArray[np.int64]:
+        """Labels of the validation images."""
+        return self._labels(self.val)
+
+    def codes(self, *, in_memory: bool) -> tuple[heads.Codes, heads.Codes | None]:
+        """Return the codes of the training rows and of the validation images, if there are any."""
+        train = self._codes(self.train, self.views, in_memory=in_memory)
+        return train, self._codes(self.val, 1, in_memory=in_memory) if len(self.val) else None
+
+    def fewer(self, count: int, *, seed: int) -> Examples:
+        """Keep up to so many training images of each class, chosen by the seed."""
+        rng, labels = np.random.default_rng(seed), self._labels(self.train)
+        kept = [
+            rng.permutation(np.flatnonzero(labels == label))[:count]
+            for label in range(len(self.classes))
+        ]
+        return replace(self, train=self.train[np.sort(np.concatenate(kept))])
+
+    def smallest(self) -> int:
+        """Return how many training images the smallest class has."""
+        return int(np.bincount(self._labels(self.train)).min())
+
+    def _labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        places = {name: place for place, name in enumerate(self.classes)}
+        numbers = np.array([places.get(name, -1) for name in self.opened.classes])
+        return numbers[self.opened.labels[rows]]
+
+    def _codes(self, rows: NDArray[np.int64], views: int, *, in_memory: bool) -> heads.Codes:
+        def read(
+            wanted: NDArray[np.int64], rng: np.random.Generator | None
+        ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+            return self._read(rows, views, wanted, rng)
+
+        everything = np.arange(len(rows) * views)
+        if not in_memory:
+            return heads.Streamed(read, everything, width=self.width)
+        X = np.empty((len(everything), self.width), np.float32)
+        for places, codes in read(everything, None):
+            X[places] = codes
+        return heads.InMemory(X)
+
+    def _read(
+        self,
+        rows: NDArray[np.int64],
+        views: int,
+        wanted: NDArray[np.int64],
+        rng: np.random.Generator | None,
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        """Yield places in `wanted`, which counts views of rows, and their pooled codes."""
+        images, of_image = np.unique(wanted // views, return_inverse=True)
+        order = np.argsort(of_image, kind="stable")
+        bounds = np.searchsorted(of_image[order], np.arange(len(images) + 1))
+        several = self.opened.blocks(self.layer, rows[images], views=views > 1, rng=rng)
+        for positions, codes in several:
+            places = np.concatenate([order[bounds[p] : bounds[p + 1]] for p in positions])
+            which = np.repeat(np.arange(len(positions)), np.diff(bounds)[positions])
+            block = codes[which, wanted[places] % views] if views > 1 else codes
+            yield places, np.asarray(heads.pool(block, self.pool), np.float32)
+
+
+def examples(opened: store.Store, layer: str, pool: Pool | None) -> Examples:
+    """
+    Find what there is to learn from.
+
+    Raises
+    ------
+    HeadError
+        If fewer than two classes have training images.
+    """
+    train, val = store.rows_of(opened, Split.train), store.rows_of(opened, Split.val)
+    labels = np.unique(opened.labels[train])
+    if len(labels) < 2:
+        found = ", ".join(opened.classes[label] for label in labels) or "none"
+        raise HeadError(
+            f"expected training images of at least two classes in {opened.location}, found "
+            f"{len(labels)} ({found}); extract a source with a folder for each class"
+        )
+    val = val[np.isin(opened.labels[val], labels)]
+    return Examples(
+        opened=opened,
+        layer=layer,
+        pool=pool,
+        train=train,
+        val=val,
+        classes=tuple(opened.classes[label] for label in labels),
+        # Without validation images a head is judged by folds, which must not part the views of
+        # an image.
+        views=opened.views if len(val) else 1,
+    )
+
+
+def pooling(opened: store.Store, layer: str, pool: Pool | str | None) -> Pool | None:
+    """
+    Decide how maps become vectors: None where the codes are vectors already.
+
+    Raises
+    ------
+    HeadError
+        If a way is given where there is nothing to pool.
+    """
+    if len(opened.layers[layer]) == 1:
+        if pool is not None:
+            raise HeadError(
+                f"expected a layer of maps to pool, found {layer} with vectors; drop --pool"
+            )
+        return None
+    return Pool.avg if pool is None else choose(Pool, pool, what="pool")
