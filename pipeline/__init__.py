@@ -9,6 +9,7 @@ from pipeline._version import __version__
 from pipeline.choices import (
     Activation,
     Augment,
+    ClassWeight,
     Engine,
     HeadKind,
     Optimizer,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from pipeline.stages.extract import estimate, extract
     from pipeline.stages.fit_head import fit_head
     from pipeline.stages.info import info
+    from pipeline.stages.learning_curve import learning_curve
     from pipeline.stages.load_codes import load_codes
     from pipeline.stages.pack import pack
     from pipeline.stages.predict import predict
@@ -56,6 +58,7 @@ __all__ = [
     "Augment",
     "BackboneError",
     "ChoiceError",
+    "ClassWeight",
     "Engine",
     "HeadDamaged",
     "HeadError",
@@ -88,6 +91,7 @@ __all__ = [
     "extract",
     "fit_head",
     "info",
+    "learning_curve",
     "load_codes",
     "pack",
     "predict",
@@ -102,6 +106,7 @@ _STAGES = {
     "extract": "extract",
     "fit_head": "fit_head",
     "info": "info",
+    "learning_curve": "learning_curve",
     "load_codes": "load_codes",
     "pack": "pack",
     "predict": "predict",

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pipeline.stages.compare import Candidate, Comparison
     from pipeline.stages.extract import Estimate, Extraction
     from pipeline.stages.fit_head import Fit
+    from pipeline.stages.learning_curve import LearningCurve
     from pipeline.stages.predict import Prediction
 
 _TOO_MANY_REJECTED = 3
@@ -552,6 +553,8 @@ def evaluate(
         _print_json(plain | rows | result.report.to_json())
         return
     _say_report(result.report)
+    if result.report.calibration_error is not None:
+        typer.echo(_calibration(result.report))
     typer.echo(f"report in {result.out}")
     averaged = f", scores averaged over {result.views} views" if result.views > 1 else ""
     typer.echo(_accuracy(result.report, result.split + averaged))
@@ -911,6 +914,75 @@ def _candidate_table(candidates: Sequence[Candidate]) -> Table:
             score, size = f"{each.val_accuracy:.4f}", in_words(each.bytes or 0)
             cells = (f"{each.dimensions}-D", score, f"{each.seconds:.1f}", size)
             table.add_row(each.layer, each.pool or "", each.kind, *cells)
+    return table
+
+
+@command
+def learning_curve(
+    store: StoreArgument,
+    kind: Annotated[HeadKind, typer.Option(help="Which classifier.")] = HeadKind.svm,
+    layer: Annotated[
+        str | None, typer.Option(help="Which codes.", show_default="the store's first layer")
+    ] = None,
+    pool: Annotated[
+        Pool | None, typer.Option(help="How a map becomes a vector.", show_default="avg")
+    ] = None,
+    seed: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=0,
+            max=2**32 - 1,
+            help="Chooses images; repeat for several.",
+            show_default="0 to 4",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the report.",
+            show_default="artifacts/reports/<store>-<kind>-learning-curve",
+        ),
+    ] = None,
+    memory: MemoryOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Show how accuracy grows with the number of images, and whether more would help."""
+    from pipeline.stages.learning_curve import learning_curve as stage
+
+    with _Screen("heads", json_=json_) as screen:
+        result = stage(
+            store,
+            kind=kind,
+            layer=layer,
+            pool=pool,
+            seeds=seed or range(5),
+            out=out,
+            memory=memory,
+            tell=screen.tell,
+            progress=screen.progress,
+        )
+    if json_:
+        _print_json(asdict(result))
+        return
+    _print_table(_curve_table(result))
+    reading = result.reading
+    typer.echo(f"curve in {Path(result.out) / 'learning_curve.png'}; {result.seconds:.0f} s")
+    typer.echo(
+        f"training error {reading.train_error:.4f}  validation error {reading.val_error:.4f}"
+    )
+    typer.echo(reading.sentence)
+
+
+def _curve_table(result: LearningCurve) -> Table:
+    from rich.table import Table
+
+    table = Table("images per class", box=None, header_style="bold")
+    for name in ("images", "train accuracy", "validation accuracy", "deviation", "seeds"):
+        table.add_column(name, justify="right")
+    for point in result.points:
+        deviation = "" if point.val_deviation is None else f"{point.val_deviation:.4f}"
+        scores = (f"{point.train_accuracy:.4f}", f"{point.val_accuracy:.4f}", deviation)
+        table.add_row(str(point.images_per_class), str(point.images), *scores, str(point.seeds))
     return table
 
 

@@ -11,6 +11,8 @@ from pipeline.errors import ChoiceError
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 # Where a control group (a container, a batch job) caps its processes.
 _GROUP = Path("/sys/fs/cgroup")
+# Of what is free, what may be planned with: estimates err, and others live here too.
+_SHARE = 0.8
 
 
 def parse_bytes(text: str | int) -> int:
@@ -27,6 +29,11 @@ def parse_bytes(text: str | int) -> int:
         raise ChoiceError(f"expected a size such as 2GB for --memory, found {text!r}")
     power = " kmgt".index(found[2].lower() or " ")
     return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
+
+
+def memory_limit(asked: str | int | None) -> int:
+    """Return the bytes that were asked for; without a word, most of what is free."""
+    return int(_SHARE * available_bytes()) if asked is None else parse_bytes(asked)
 
 
 def available_bytes() -> int:

@@ -129,6 +129,9 @@ class KnnHead(CosineHead):
 
     kind = HeadKind.knn
     gives_logits = True
+    # Shares of votes are probabilities, and a class without votes has a logarithm that no slope can
+    # mend: on clothing photos calibration took the error from 0.05 to 0.16.
+    _calibrates = False
     _learned = "codes_"
     _TEMPERATURE = 0.07
     _DEFAULT = 5

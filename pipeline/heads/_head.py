@@ -47,6 +47,7 @@ class Head(ABC):
 
     kind: ClassVar[HeadKind]
     gives_logits: ClassVar[bool]
+    _calibrates: ClassVar[bool] = True
     _learned: ClassVar[str]  # an attribute that only a fitted head has
     seed: int
     n_features_: int
@@ -230,7 +231,8 @@ class Head(ABC):
             scores[positions] = self._decision(codes)
         accuracy = float((scores.argmax(axis=1) == val.y).mean())
         self.validation_ = {"accuracy": accuracy, "images": len(val), "how": how}
-        self.calibration_ = calibrate(self._logits(scores), val.y, how=how)
+        if self._calibrates:
+            self.calibration_ = calibrate(self._logits(scores), val.y, how=how)
 
     def _logits(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what the softmax is taken of; only independent sigmoids differ."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.report._curve import CurvePoint
 from pipeline.report._score import Report
 
 if TYPE_CHECKING:
@@ -112,6 +113,56 @@ def curves_png(history: Mapping[str, Sequence[float]]) -> bytes:
         axis.spines[["top", "right"]].set_visible(False)
         if axis.lines:
             axis.legend(frameon=False)
+    return _png(figure)
+
+
+@_plain_style()
+def learning_curve_png(points: Sequence[CurvePoint], *, title: str = "") -> bytes:
+    """
+    Draw training and validation accuracy against images per class.
+
+    Parameters
+    ----------
+    points : sequence of CurvePoint
+    title : str, optional
+        Which head on what.
+
+    Returns
+    -------
+    bytes
+        A PNG file. Bars are one deviation over the seeds to either side.
+    """
+    from matplotlib.ticker import NullFormatter
+
+    figure, axes = _figure(6.4, 4.2)
+    sizes = [point.images_per_class for point in points]
+    axes.plot(
+        sizes,
+        [point.train_accuracy for point in points],
+        color=_TRAIN,
+        marker="o",
+        markersize=3.5,
+        label="train",
+    )
+    axes.errorbar(
+        sizes,
+        [point.val_accuracy for point in points],
+        yerr=[point.val_deviation or 0.0 for point in points],
+        color=_VALIDATION,
+        marker="o",
+        markersize=3.5,
+        capsize=3,
+        label="validation",
+    )
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("training images per class, at the most")
+    axes.set_ylabel("accuracy")
+    axes.set_title(title, fontsize=11, parse_math=False)
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
     return _png(figure)
 
 

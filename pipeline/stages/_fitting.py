@@ -72,18 +72,23 @@ class Examples:
         train = self._codes(self.train, self.views, in_memory=in_memory)
         return train, self._codes(self.val, 1, in_memory=in_memory) if len(self.val) else None
 
-    def fewer(self, count: int, *, seed: int) -> Examples:
-        """Keep up to so many training images of each class, chosen by the seed."""
+    def choose(self, count: int, *, seed: int) -> NDArray[np.int64]:
+        """Choose up to so many training images of each class: places in `train`, in order."""
         rng, labels = np.random.default_rng(seed), self._labels(self.train)
-        kept = [
+        chosen = [
             rng.permutation(np.flatnonzero(labels == label))[:count]
             for label in range(len(self.classes))
         ]
-        return replace(self, train=self.train[np.sort(np.concatenate(kept))])
+        return np.sort(np.concatenate(chosen))
 
-    def smallest(self) -> int:
-        """Return how many training images the smallest class has."""
-        return int(np.bincount(self._labels(self.train)).min())
+    def fewer(self, count: int, *, seed: int) -> Examples:
+        """Keep up to so many training images of each class."""
+        return replace(self, train=self.train[self.choose(count, seed=seed)])
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many training images each class has."""
+        return np.bincount(self._labels(self.train), minlength=len(self.classes))
 
     def _labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         places = {name: place for place, name in enumerate(self.classes)}

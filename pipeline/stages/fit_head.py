@@ -14,11 +14,9 @@ from numpy.typing import NDArray
 from pipeline import heads, report, store
 from pipeline.choices import ClassWeight, HeadKind, Pool, Preset, choose
 from pipeline.errors import HeadError, counted
-from pipeline.memory import available_bytes, parse_bytes, resident_bytes
+from pipeline.memory import memory_limit, resident_bytes
 from pipeline.stages._fitting import Examples, examples, pooling
 
-# Of the memory that is free, what a fit may plan to take: estimates err, and others live here too.
-_SHARE = 0.8
 _REGULARISED = (HeadKind.svm, HeadKind.softmax, HeadKind.ridge)
 
 
@@ -174,7 +172,7 @@ def fit_head(
     kind = choose(HeadKind, kind, what="kind")
     seeds = _seeds(seed)
     parameters = _parameters(kind, C, k, class_weight, preset, mlp)
-    limit = parse_bytes(memory) if memory is not None else int(_SHARE * available_bytes())
+    limit = memory_limit(memory)
     opened = store.open_store(Path(store_path))
     layer = store.choose_layer(opened, layer)
     if pool is None and preset is not None and len(opened.layers[layer]) > 1:
@@ -264,7 +262,7 @@ def _few(
     """See that there is something to learn, and keep the validation images out of it."""
     if isinstance(fewshot, bool) or fewshot < 1:
         raise HeadError(f"expected --fewshot of 1 or more images of a class, found {fewshot}")
-    if (least := everything.smallest()) < fewshot:
+    if (least := int(everything.counts.min())) < fewshot:
         tell(f"note: the smallest class has {counted(least, 'training image')} only")
     return {"refit": False} if kind in _REGULARISED else {}
 

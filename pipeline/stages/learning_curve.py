@@ -1,0 +1,200 @@
+"""How accuracy grows with the number of images, and whether more of them would help."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import heads, report, store
+from pipeline.choices import HeadKind, Pool, choose
+from pipeline.errors import HeadError
+from pipeline.files import make_folder, write_durably, write_json
+from pipeline.memory import memory_limit, resident_bytes
+from pipeline.report import CurvePoint, CurveReading
+from pipeline.stages._fitting import Examples, examples, pooling
+
+_STEPS = (1, 2, 5)
+_REGULARISED = (HeadKind.svm, HeadKind.softmax, HeadKind.ridge)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningCurve:
+    """
+    What `learning_curve` found.
+
+    Attributes
+    ----------
+    store, kind, layer : str
+    pool : str or None
+    points : tuple of CurvePoint
+        Accuracies by images per class, few first.
+    reading : CurveReading
+        What they say.
+    out : str
+        Where ``learning_curve.json`` and ``learning_curve.png`` are.
+    seconds : float
+    """
+
+    store: str
+    kind: str
+    layer: str
+    pool: str | None
+    points: tuple[CurvePoint, ...]
+    reading: CurveReading
+    out: str
+    seconds: float
+
+
+def learning_curve(
+    store_path: str | Path,
+    *,
+    kind: HeadKind | str = HeadKind.svm,
+    layer: str | None = None,
+    pool: Pool | str | None = None,
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    out: str | Path | None = None,
+    memory: str | int | None = None,
+    tell: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> LearningCurve:
+    """
+    Fit heads on growing parts of the training split and score them on the validation split.
+
+    The test split is not looked at: the curve is there to decide what to do next.
+
+    Parameters
+    ----------
+    store_path : str or Path
+        A store or a packed file with train and val images.
+    kind : HeadKind or str, default HeadKind.svm
+        Which head.
+    layer : str, optional
+        Which codes; by default the first layer of the store.
+    pool : Pool or str, optional
+        How a map becomes a vector; by default its average.
+    seeds : sequence of int, default (0, 1, 2, 3, 4)
+        Each chooses other images.
+    out : str or Path, optional
+        Where to write; by default ``artifacts/reports/<store>-<kind>-learning-curve``.
+    memory : str or int, optional
+        What the process may take; see `fit_head`.
+    tell : callable, optional
+        Called with sentences for the user.
+    progress : callable, optional
+        Called with (heads fitted, heads in all).
+
+    Returns
+    -------
+    LearningCurve
+
+    Raises
+    ------
+    StoreError
+        If the store is unfinished, damaged or lacks the layer.
+    HeadError
+        If there are no validation images, or too few to learn from.
+    """
+    started = time.monotonic()
+    kind = choose(HeadKind, kind, what="kind")
+    opened = store.open_store(Path(store_path))
+    layer = store.choose_layer(opened, layer)
+    everything = examples(opened, layer, pooling(opened, layer, pool))
+    if not len(everything.val) or not seeds:
+        raise HeadError(
+            f"expected images in split 'val' of {opened.location} and a seed, found none; extract "
+            "with --val 0.2"
+        )
+    plan = heads.plan(kind, everything.size, limit=memory_limit(memory), resident=resident_bytes())
+    if tell is not None:
+        tell(str(plan))
+    points = tuple(_points(everything, kind, seeds, plan, progress or (lambda *_: None)))
+    reading = report.read_curve(points, val_images=len(everything.val))
+    folder = Path(out) if out is not None else _default_out(opened, kind)
+    about = {
+        "store": str(store_path),
+        "kind": kind.value,
+        "layer": layer,
+        "pool": everything.pool.value if everything.pool is not None else None,
+    }
+    title = f"{kind.value} on {layer} of {opened.location.name}"
+    make_folder(folder)
+    plain = about | {"points": [asdict(point) for point in points], "reading": asdict(reading)}
+    write_json(folder / "learning_curve.json", plain)
+    write_durably(folder / "learning_curve.png", report.learning_curve_png(points, title=title))
+    return LearningCurve(
+        store=str(store_path),
+        kind=kind.value,
+        layer=layer,
+        pool=about["pool"],
+        points=points,
+        reading=reading,
+        out=str(folder),
+        seconds=round(time.monotonic() - started, 1),
+    )
+
+
+def _points(
+    everything: Examples,
+    kind: HeadKind,
+    seeds: Sequence[int],
+    plan: heads.Plan,
+    progress: Callable[[int, int], None],
+) -> Iterator[CurvePoint]:
+    """Fit each size with each seed; all images are the same images for every seed."""
+    train, val = everything.codes(in_memory=plan.in_memory)
+    y, y_val, views = everything.y, everything.y_val, everything.views
+    most = int(everything.counts.max())
+    sizes = [*_sizes(most), most]
+    done, total = 0, len(seeds) * (len(sizes) - 1) + 1
+    for size in sizes:
+        scores = []
+        for seed in seeds if size < most else seeds[:1]:
+            chosen = everything.choose(size, seed=seed)
+            rows = (chosen[:, None] * views + np.arange(views)).ravel()
+            own = {"refit": False} if kind in _REGULARISED else {}
+            codes = train.take(rows)
+            head = heads.build(kind, seed=seed, room=plan.room, **own).fit(
+                codes, y[rows], X_val=val, y_val=y_val, n_classes=len(everything.classes)
+            )
+            assert val is not None  # noqa: S101 - without validation images nothing comes here
+            scores.append((_accuracy(head, codes, y[rows]), _accuracy(head, val, y_val)))
+            done += 1
+            progress(done, total)
+        learned, held_out = np.array(scores).T
+        yield CurvePoint(
+            images_per_class=size,
+            images=len(chosen),
+            seeds=len(scores),
+            train_accuracy=float(learned.mean()),
+            val_accuracy=float(held_out.mean()),
+            val_deviation=float(held_out.std(ddof=1)) if len(scores) > 1 else None,
+        )
+
+
+def _sizes(most: int) -> Iterator[int]:
+    """Yield 1, 2, 5, 10, 20, 50, ... up to four fifths of the largest class."""
+    power = 1
+    while True:
+        for step in _STEPS:
+            if step * power > 0.8 * most:
+                return
+            yield step * power
+        power *= 10
+
+
+def _accuracy(head: heads.Head, codes: heads.Codes, y: NDArray[np.int64]) -> float:
+    right = sum(
+        int((head.predict(block) == y[positions]).sum()) for positions, block in codes.blocks()
+    )
+    return right / len(y)
+
+
+def _default_out(opened: store.Store, kind: HeadKind) -> Path:
+    path = opened.location.absolute()
+    name = path.stem if path.is_file() else path.name
+    return Path("artifacts") / "reports" / f"{name}-{kind.value}-learning-curve"

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import pipeline
+from pipeline.errors import HeadError
+
+
+def test_accuracy_by_images_per_class(cached: Path, tmp_path: Path) -> None:
+    steps: list[tuple[int, int]] = []
+    result = pipeline.learning_curve(
+        cached, out=tmp_path / "c", progress=lambda *step: steps.append(step)
+    )
+    counts = [point.images_per_class for point in result.points]
+    assert counts[:3] == [1, 2, 5]
+    assert counts == sorted(counts)
+    assert result.points[0].images == 3  # one of each class
+    assert [point.seeds for point in result.points] == [5] * (len(counts) - 1) + [1]
+    assert result.points[-1].val_accuracy > 0.8
+    assert steps[-1][0] == steps[-1][1] == sum(point.seeds for point in result.points)
+
+
+def test_what_was_drawn_can_be_read(cached: Path, tmp_path: Path) -> None:
+    result = pipeline.learning_curve(cached, kind="centroid", seeds=[7], out=tmp_path / "c")
+    assert (tmp_path / "c" / "learning_curve.png").read_bytes().startswith(b"\x89PNG")
+    plain = json.loads((tmp_path / "c" / "learning_curve.json").read_text())
+    assert plain["kind"] == "centroid"
+    assert len(plain["points"]) == len(result.points)
+    assert plain["reading"]["sentence"] == result.reading.sentence
+
+
+def test_all_images_give_what_fit_head_gives(cached: Path, tmp_path: Path) -> None:
+    fit = pipeline.fit_head(cached, kind="centroid", out=tmp_path / "h")
+    result = pipeline.learning_curve(cached, kind="centroid", seeds=[0], out=tmp_path / "c")
+    assert result.points[-1].val_accuracy == fit.val_accuracy
+    assert result.points[-1].images == fit.train_images
+
+
+def test_without_validation_images(tiny: str, make_photos, tmp_path: Path) -> None:
+    pipeline.extract(make_photos(), out=tmp_path / "s", backbone=tiny, weights="random", val=0.0)
+    with pytest.raises(HeadError, match=r"split 'val' .*extract with --val 0\.2"):
+        pipeline.learning_curve(tmp_path / "s", out=tmp_path / "c")
