@@ -25,8 +25,6 @@ SWAPS = {
     r"extract (?!.*--layer fc)": "--weights random --size 32",
     r"fit-head .*--preset": "--epochs 1",
 }
-# Blocks that are not run yet: ```console views waits for `extract --views`.
-SKIPPED = "views"
 
 
 def _save(path: Path, *, label: int, number: int, mode: str = "RGB") -> None:
@@ -117,10 +115,9 @@ def _text(page: str) -> str:
     return (RECIPES / page).read_text()
 
 
-def _lines(page: str, tag: str = "") -> list[str]:
-    """Return the lines of the blocks ```console, or of those with a tag behind that word."""
-    fence = f"console {tag}".strip()
-    blocks = re.findall(rf"^```{fence}\n(.*?)^```", _text(page), re.MULTILINE | re.DOTALL)
+def _lines(page: str) -> list[str]:
+    """Return the lines of the blocks."""
+    blocks = re.findall(r"^```console\n(.*?)^```", _text(page), re.MULTILINE | re.DOTALL)
     return [line for block in blocks for line in block.splitlines()]
 
 
@@ -145,10 +142,6 @@ def test_a_recipe_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert Path(promised).exists(), f"{page} speaks of {promised}"
 
 
-def _without_skipped(page: str) -> str:
-    return re.sub(rf"^```console {SKIPPED}\n.*?^```", "", _text(page), flags=re.M | re.S)
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_a_recipe_uses_options_that_exist(page: str) -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -160,14 +153,14 @@ def test_a_recipe_uses_options_that_exist(page: str) -> None:
         name for command in commands.values() for option in command.params for name in option.opts
     }
     # In sentences too: `--resize squash`.
-    assert set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", _without_skipped(page))) <= everywhere
+    assert set(re.findall(r"(?<![\w-])--[a-zA-Z][\w-]*", _text(page))) <= everywhere
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_blocks_are_run_or_wait_under_their_tag(page: str) -> None:
+def test_every_block_is_run(page: str) -> None:
     fences = re.findall(r"^```(.+)$", _text(page), re.MULTILINE)
-    assert set(fences) <= {"console", f"console {SKIPPED}"}
-    for line in _lines(page) + _lines(page, SKIPPED):
+    assert set(fences) == {"console"}
+    for line in _lines(page):
         assert line.startswith("pipeline ")
 
 

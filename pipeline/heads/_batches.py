@@ -22,10 +22,10 @@ def in_order(rows: Rows, *, batch_size: int) -> Iterator[Part]:
     Yields
     ------
     codes : float32 array of shape (m, batch_size, d)
-        m batches; the last part may be one smaller batch (1, r, d).
+        m batches, free to be overwritten; the last part may be one smaller batch (1, r, d).
     y : int64 array of shape (m, batch_size)
     """
-    blocks = ((codes, rows.y[positions]) for positions, codes in rows.codes.blocks())
+    blocks = ((codes.copy(), rows.y[positions]) for positions, codes in rows.codes.blocks())
     return _stacked(blocks, batch_size)
 
 
@@ -33,10 +33,9 @@ def shuffled(rows: Rows, *, batch_size: int, room: int, rng: np.random.Generator
     """
     Yield the rows once, in random order.
 
-    From memory that is any order. From a store, shards come in random order, and each row that is
-    read takes the place of a random one that waits in a pool: rows of one class that lie side by
-    side in the store do not meet in a batch more often than others do, as long as the pool holds
-    some dozens of shards.
+    From memory that is any order. From a store, shards come in random order into a pool, from
+    which rows are drawn at random: rows of one class that lie side by side in the store do not meet
+    in a batch more often than others do, as long as the pool holds some dozens of shards.
 
     Parameters
     ----------
@@ -51,52 +50,84 @@ def shuffled(rows: Rows, *, batch_size: int, room: int, rng: np.random.Generator
     ------
     As `in_order`.
     """
+    step = max(1, _PART_BYTES // (4 * rows.codes.width) // batch_size) * batch_size
     if isinstance(rows.codes, InMemory):
-        return _stacked(_from_memory(rows, rows.codes, rng), batch_size)
-    return _stacked(_from_pool(rows, room, rng), batch_size)
+        return _stacked(_from_memory(rows, rows.codes, step, rng), batch_size)
+    return _stacked(_from_pool(rows, step, room, rng), batch_size)
 
 
-def _from_memory(rows: Rows, codes: InMemory, rng: np.random.Generator) -> Iterator[Part]:
+def _from_memory(
+    rows: Rows, codes: InMemory, step: int, rng: np.random.Generator
+) -> Iterator[Part]:
     order = rng.permutation(len(rows))
-    step = max(1, _PART_BYTES // (4 * codes.width))
     for start in range(0, len(order), step):
         part = order[start : start + step]
         yield codes.gather(part), rows.y[part]
 
 
-def _from_pool(rows: Rows, room: int, rng: np.random.Generator) -> Iterator[Part]:
-    """Swap each row read for a random one of those that wait."""
+def _from_pool(rows: Rows, step: int, room: int, rng: np.random.Generator) -> Iterator[Part]:
+    """Draw from a pool of rows that wait, into which others are read."""
     size = max(1, min(len(rows), room // (4 * rows.codes.width)))
-    pool = np.empty((size, rows.codes.width), np.float32)
-    labels = np.empty(size, np.int64)
-    filled = 0
+    pool = _Pool(size, rows.codes.width, rng)
     for positions, codes in rows.codes.blocks(rng):
-        fresh = min(size - filled, len(codes))
-        pool[filled : filled + fresh] = codes[:fresh]
-        labels[filled : filled + fresh] = rows.y[positions[:fresh]]
-        filled += fresh
-        for start in range(fresh, len(codes), size):
-            part = slice(start, min(start + size, len(codes)))
-            places = rng.choice(size, part.stop - part.start, replace=False)
-            yield pool[places], labels[places]
-            pool[places], labels[places] = codes[part], rows.y[positions[part]]
-    order = rng.permutation(filled)
-    step = max(1, _PART_BYTES // (4 * rows.codes.width))
-    for start in range(0, filled, step):
-        places = order[start : start + step]
-        yield pool[places], labels[places]
+        for start in range(0, len(codes), min(step, size)):
+            part = slice(start, min(start + min(step, size), len(codes)))
+            count = part.stop - start
+            # While it fills, half as many go out as come in, so that nobody waits until it is full.
+            go = max(pool.filled + count - size, count // 2 if 4 * pool.filled > size else 0)
+            if go:
+                yield pool.draw(go)
+            pool.add(codes[part], rows.y[positions[part]])
+    while pool.filled:
+        yield pool.draw(min(step, pool.filled))
+
+
+class _Pool:
+    """Rows that wait to be drawn at random."""
+
+    def __init__(self, size: int, width: int, rng: np.random.Generator) -> None:
+        self._codes, self._y = np.empty((size, width), np.float32), np.empty(size, np.int64)
+        self._rng = rng
+        self.filled = 0
+
+    def add(self, codes: NDArray[np.float32], y: NDArray[np.int64]) -> None:
+        places = slice(self.filled, self.filled + len(y))
+        self._codes[places], self._y[places] = codes, y
+        self.filled += len(y)
+
+    def draw(self, count: int) -> Part:
+        """Take out random rows; the last ones move into their places."""
+        places = self._rng.choice(self.filled, count, replace=False)
+        drawn = self._codes[places], self._y[places]
+        rest = self.filled - count
+        holes = places[places < rest]
+        stay = np.ones(count, bool)
+        stay[places[places >= rest] - rest] = False
+        movers = rest + np.flatnonzero(stay)
+        self._codes[holes], self._y[holes] = self._codes[movers], self._y[movers]
+        self.filled = rest
+        return drawn
 
 
 def _stacked(parts: Iterator[Part], batch_size: int) -> Iterator[Part]:
-    """Cut parts of any length into whole batches; what is left over goes before the next part."""
+    """Cut parts of any length into whole batches; what is left over waits for the next part."""
     left: Part | None = None
     for codes, y in parts:
         if left is not None and len(left[1]):
-            codes, y = np.concatenate([left[0], codes]), np.concatenate([left[1], y])
+            # One batch of what is left over and of the next rows; the others are not copied.
+            missing = min(batch_size - len(left[1]), len(y))
+            left = (
+                np.concatenate([left[0], codes[:missing]]),
+                np.concatenate([left[1], y[:missing]]),
+            )
+            codes, y = codes[missing:], y[missing:]
+            if len(left[1]) < batch_size:
+                continue
+            yield left[0][None], left[1][None]
         whole = len(y) // batch_size * batch_size
         if whole:
             shape = (-1, batch_size)
             yield codes[:whole].reshape(*shape, codes.shape[1]), y[:whole].reshape(shape)
-        left = codes[whole:], y[whole:]
+        left = codes[whole:].copy(), y[whole:]
     if left is not None and len(left[1]):
         yield left[0][None], left[1][None]

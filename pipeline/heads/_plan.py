@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from pipeline.choices import HeadKind
 from pipeline.errors import ResourceError
@@ -59,7 +60,10 @@ class Plan:
     Attributes
     ----------
     in_memory : bool
-        Whether the codes are loaded once, or read in every pass.
+        Whether the codes are loaded once, or those of the training rows read in every pass.
+    val_in_memory : bool
+        Whether those of the validation rows are loaded: they lie scattered over the store, so that
+        reading them alone is reading nearly everything.
     bytes : int
         What the process will take at its peak.
     codes : int
@@ -71,6 +75,7 @@ class Plan:
     """
 
     in_memory: bool
+    val_in_memory: bool
     bytes: int
     codes: int
     limit: int
@@ -85,7 +90,13 @@ class Plan:
 
 
 def plan(
-    kind: HeadKind, size: Size, *, limit: int, resident: int, config: MlpConfig | None = None
+    kind: HeadKind,
+    size: Size,
+    *,
+    limit: int,
+    resident: int,
+    values: int | None = None,
+    config: MlpConfig | None = None,
 ) -> Plan:
     """
     Decide whether the codes are loaded or read in every pass, and what a head may use.
@@ -98,6 +109,8 @@ def plan(
         Bytes that the process may take.
     resident : int
         Bytes that it has taken already.
+    values : int, optional
+        How many values of C are tried; by default the whole grid of the kind.
     config : MlpConfig, optional
         Of an MLP.
 
@@ -110,15 +123,32 @@ def plan(
     ResourceError
         If the head cannot be fitted within the limit.
     """
-    base = resident + _LIBRARIES + _READING
-    loaded, room = _needs(kind, size, config, limit - base - size.codes, in_memory=True)
-    total = base + size.codes + loaded
+    base = resident + _LIBRARIES
+    asked = _Asked(kind, size, values, config or MlpConfig())
+    loaded, room = _needs(asked, limit - base - size.codes, in_memory=True)
+    total = base + size.codes + max(loaded, _READING)
     if total <= limit:
-        return Plan(in_memory=True, bytes=total, codes=size.codes, limit=limit, room=room)
-    streamed, room = _needs(kind, size, config, limit - base, in_memory=False)
-    total = base + streamed
-    if total <= limit:
-        return Plan(in_memory=False, bytes=total, codes=size.codes, limit=limit, room=room)
+        return Plan(
+            in_memory=True,
+            val_in_memory=True,
+            bytes=total,
+            codes=size.codes,
+            limit=limit,
+            room=room,
+        )
+    base += _READING
+    for of_val in (4 * size.val * size.width, 0):
+        streamed, room = _needs(asked, limit - base - of_val, in_memory=False)
+        total = base + of_val + streamed
+        if total <= limit:
+            return Plan(
+                in_memory=False,
+                val_in_memory=of_val > 0,
+                bytes=total,
+                codes=size.codes,
+                limit=limit,
+                room=room,
+            )
     raise ResourceError(
         f"expected to fit the {kind.value} head within {in_words(limit)}, found that it takes "
         f"{in_words(total)} for {size.train + size.val} x {size.width} codes; allow more with "
@@ -126,19 +156,27 @@ def plan(
     )
 
 
-def _needs(
-    kind: HeadKind, size: Size, config: MlpConfig | None, free: int, *, in_memory: bool
-) -> tuple[int, int]:
+class _Asked(NamedTuple):
+    """What is to be fitted."""
+
+    kind: HeadKind
+    size: Size
+    values: int | None
+    config: MlpConfig
+
+
+def _needs(asked: _Asked, free: int, *, in_memory: bool) -> tuple[int, int]:
     """Return what a head takes beside codes in memory, and what of it is its room."""
+    kind, size = asked.kind, asked.size
     if kind is HeadKind.mlp:
-        return _mlp(size, config or MlpConfig(), free, in_memory=in_memory)
+        return _mlp(size, asked.config, free, in_memory=in_memory)
     if kind is HeadKind.knn:
         # Its own copy of the codes, and three of that while it is saved and compared.
         return 4 * (4 * size.train * size.width), 0
     if kind is HeadKind.centroid:
         return 32 * size.classes * size.width, 0
     closed = _closed(kind, size, in_memory=in_memory)
-    return (closed, 0) if closed is not None else _descent(kind, size, free)
+    return (closed, 0) if closed is not None else _descent(asked, free)
 
 
 def _closed(kind: HeadKind, size: Size, *, in_memory: bool) -> int | None:
@@ -152,11 +190,11 @@ def _closed(kind: HeadKind, size: Size, *, in_memory: bool) -> int | None:
     return (parts + 6) * 8 * edge**2 + blocks
 
 
-def _descent(kind: HeadKind, size: Size, free: int) -> tuple[int, int]:
+def _descent(asked: _Asked, free: int) -> tuple[int, int]:
     """Return what all models at once take, or as many as there is room for."""
-    head = KINDS[kind]
+    size, head = asked.size, KINDS[asked.kind]
     assert issubclass(head, LinearHead)  # noqa: S101 - the other kinds do not descend
-    models = len(head.C_GRID) * (1 if size.val else FOLDS)
+    models = (asked.values or len(head.C_GRID)) * (1 if size.val else FOLDS)
     weights = size.classes * (size.width + 1)
     # In every thread: a gradient, and of a block scores, losses, slopes and signs.
     one = threads() * (4 * weights + 24 * BLOCK_ROWS * size.classes)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Validation rows that the network sees at a time.
 _VALIDATION_BATCH = 1024
+# Steps that TensorFlow takes without coming back to Python, which is busy reading.
+_STEPS = 32
 
 _LOSSES = {
     Output.softmax: "sparse_categorical_crossentropy",
@@ -82,6 +84,7 @@ def build_model(config: MlpConfig, n_features: int, n_classes: int, seed: int) -
         optimizer=_optimizer(config),
         loss=_LOSSES[config.output],
         metrics=[_accuracy(config.output)],
+        steps_per_execution=_STEPS,
     )
     return model
 
@@ -207,26 +210,31 @@ def _run(
 
     rows, val = examples.train, examples.val
 
-    def epochs() -> Iterator[Part]:
-        for epoch in range(config.epochs):
-            rng = np.random.default_rng([seed, epoch])
-            yield from shuffled(rows, batch_size=config.batch_size, room=examples.room, rng=rng)
+    epochs = iter(range(config.epochs))
+
+    def epoch() -> Iterator[Part]:
+        rng = np.random.default_rng([seed, next(epochs, config.epochs)])
+        return shuffled(rows, batch_size=config.batch_size, room=examples.room, rng=rng)
 
     def validation() -> Iterator[Part]:
         assert val is not None  # noqa: S101 - asked for where there are validation rows only
         return in_order(val, batch_size=_VALIDATION_BATCH)
 
     failures: list[BaseException] = []
+
+    def data(
+        parts: Callable[[], Iterator[Part]], count: int, batch_size: int, *, weighted: bool
+    ) -> tf.data.Dataset:
+        made = _dataset(parts, config.output, examples, failures, weighted=weighted)
+        return made.apply(tf.data.experimental.assert_cardinality(-(-count // batch_size)))
+
     try:
         history: dict[str, list[float]] = model.fit(
-            _dataset(epochs, config.output, examples, failures, weighted=True),
+            data(epoch, len(rows), config.batch_size, weighted=True),
             epochs=config.epochs,
-            steps_per_epoch=-(-len(rows) // config.batch_size),
             validation_data=None
             if val is None
-            else _dataset(validation, config.output, examples, failures, weighted=False).apply(
-                tf.data.experimental.assert_cardinality(-(-len(val) // _VALIDATION_BATCH))
-            ),
+            else data(validation, len(val), _VALIDATION_BATCH, weighted=False),
             shuffle=False,  # the batches are in a new order each epoch already
             callbacks=_callbacks(config, progress, watch=val is not None),
             verbose=0,
@@ -256,7 +264,7 @@ def _dataset(
     def tensors() -> Iterator[tuple[NDArray[Any], ...]]:
         try:
             for codes, y in parts():
-                part = (np.divide(codes, divisor, dtype=np.float32), _targets(y, output, k))
+                part = (np.divide(codes, divisor, out=codes), _targets(y, output, k))
                 yield part if plain else (*part, examples.class_weights[y].astype(np.float32))
         except Exception as error:
             failures.append(error)

@@ -67,10 +67,11 @@ class Examples:
         """Labels of the validation images."""
         return self._labels(self.val)
 
-    def codes(self, *, in_memory: bool) -> tuple[heads.Codes, heads.Codes | None]:
+    def codes(self, plan: heads.Plan) -> tuple[heads.Codes, heads.Codes | None]:
         """Return the codes of the training rows and of the validation images, if there are any."""
-        train = self._codes(self.train, self.views, in_memory=in_memory)
-        return train, self._codes(self.val, 1, in_memory=in_memory) if len(self.val) else None
+        train = self._codes(self.train, self.views, in_memory=plan.in_memory)
+        val = self._codes(self.val, 1, in_memory=plan.val_in_memory) if len(self.val) else None
+        return train, val
 
     def choose(self, count: int, *, seed: int) -> NDArray[np.int64]:
         """Choose up to so many training images of each class: places in `train`, in order."""

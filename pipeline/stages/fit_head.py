@@ -191,6 +191,7 @@ def fit_head(
         everything.size if fewshot is None else everything.fewer(fewshot, seed=0).size,
         limit=limit,
         resident=resident_bytes(),
+        values=None if C == "auto" else 1,
         config=parameters.get("config"),
     )
     tell(str(plan))
@@ -237,7 +238,7 @@ def _fit(
 ) -> tuple[heads.Head, Examples]:
     """Fit one head; return it with what it was fitted on."""
     used = everything if fewshot is None else everything.fewer(fewshot, seed=seed)
-    train, val = used.codes(in_memory=plan.in_memory)
+    train, val = used.codes(plan)
     head = heads.build(kind, seed=seed, room=plan.room, **parameters).fit(
         train,
         used.y,

@@ -146,7 +146,7 @@ def _points(
     progress: Callable[[int, int], None],
 ) -> Iterator[CurvePoint]:
     """Fit each size with each seed; all images are the same images for every seed."""
-    train, val = everything.codes(in_memory=plan.in_memory)
+    train, val = everything.codes(plan)
     y, y_val, views = everything.y, everything.y_val, everything.views
     most = int(everything.counts.max())
     sizes = [*_sizes(most), most]

@@ -25,7 +25,7 @@ def test_codes_that_are_read_in_every_pass_give_the_same_head(
     def without_room(*args, **kwargs):  # type: ignore[no-untyped-def]
         from dataclasses import replace
 
-        return replace(real(*args, **kwargs), in_memory=False)
+        return replace(real(*args, **kwargs), in_memory=False, val_in_memory=False)
 
     monkeypatch.setattr(heads, "plan", without_room)
     read = pipeline.fit_head(cached, kind=kind, layer="top", pool="flat", out=tmp_path / "b")
