@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all check torture bench clean
+.PHONY: help demo test test-all check torture bench bench-heads clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -37,6 +37,9 @@ torture: $(VENV)/installed-test ## kill extract again and again and compare what
 
 bench: $(VENV)/installed-test ## measure stage one against the articles' loop (half an hour)
 	$(BIN)/python -m benchmarks.bench
+
+bench-heads: $(VENV)/installed-test ## measure stage two against scikit-learn (ten minutes)
+	$(BIN)/python -m benchmarks.heads
 
 clean: ## remove the virtual environment
 	rm -rf $(VENV)

@@ -92,9 +92,12 @@ def evaluate(
     count = opened.views if views else 1
     rows = store.rows_of(opened, split)
     if not len(rows):
+        counts = {other.value: len(store.rows_of(opened, other)) for other in Split}
+        there = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
         raise HeadError(
-            f"expected labelled images in split '{split.value}' of {opened.location}, found none; "
-            f"choose another with --split, or extract with --{split.value} 0.2"
+            f"expected labelled images in split '{split.value}' of {opened.location}, found "
+            f"{there or 'none at all'}; choose one of these with --split, or extract a source that "
+            f"has a '{split.value}' folder, or no splits of its own"
         )
     tell = tell or _quiet
     if warning := _already_seen(saved, opened, rows):

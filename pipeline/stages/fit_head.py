@@ -204,6 +204,11 @@ def fit_head(
     scores = [(each.validation_ or {}).get("accuracy") for each, _ in fitted]
     known = [score for score in scores if score is not None]
     several = len(known) > 1
+    if known and len(used.val) and known[0] <= (chance := _largest_share(used.y_val)):
+        tell(
+            f"warning: always answering with the largest class would get {chance:.4f} of the "
+            "validation images right, this head no more; try another --kind or --layer"
+        )
     return Fit(
         head=str(folder),
         kind=kind.value,
@@ -248,6 +253,10 @@ def _fit(
         progress=progress,
     )
     return head, used
+
+
+def _largest_share(y: NDArray[np.int64]) -> float:
+    return float(np.bincount(y).max() / len(y))
 
 
 def _seeds(seed: int | Sequence[int]) -> list[int]:
