@@ -21,7 +21,7 @@ TEXT = """# Performance of heads
 Generated codes as a convnet's ReLU gives them: 28,600 x 4,096, of which 20,000 for training, ten
 classes. Made by `make bench-heads` on {processors} processors (rounds: {rounds}, load {load} at the
 end); medians, ratios taken round by round. *seconds* of the first table are of fitting alone for
-LinearSVC, and with reading and scaling for `pipeline fit-head`, which also fits on a part, to choose
+LinearSVC, and with reading and scaling for `pipeline fit-head`, which fits on parts too, to choose
 C and to calibrate.
 
 | what | seconds | of LinearSVC | accuracy on test | peak MB | planned MB |

@@ -486,7 +486,8 @@ def _say_fit(result: Fit) -> None:
     if "C_chosen_by" in chosen:
         typer.echo(f"C {chosen['C_used']:g}: the smallest {chosen['C_chosen_by']}")
         curve = ", ".join(f"{C:g} {loss:.3g}" for C, loss in chosen["C_losses"])
-        typer.echo(f"loss by C: {curve}")
+        early = ", ".join(f"{C:g}" for C in chosen["C_given_up"])
+        typer.echo(f"loss by C: {curve}" + (f" (given up early: {early})" if early else ""))
     if "k_used" in chosen:
         typer.echo(
             f"k {chosen['k_used']}" + (": best on validation" if "k_curve" in chosen else "")

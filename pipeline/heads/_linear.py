@@ -164,6 +164,8 @@ class LinearHead(Head):
         return chosen.take(np.arange(1)), {
             "C_curve": [[C, float(v)] for C, v in zip(grid, right / images, strict=True)],
             "C_losses": [[C, float(v)] for C, v in zip(grid, losses / images, strict=True)],
+            # Behind a C that had converged, when these had not: their losses are of the moment.
+            "C_given_up": [C for C in grid if not tried.converged[tried.C == C].all()],
             "C_chosen_by": f"{self._loss_name} on {how}",
         }
 

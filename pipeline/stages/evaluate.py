@@ -96,8 +96,8 @@ def evaluate(
         there = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
         raise HeadError(
             f"expected labelled images in split '{split.value}' of {opened.location}, found "
-            f"{there or 'none at all'}; choose one of these with --split, or extract a source that "
-            f"has a '{split.value}' folder, or no splits of its own"
+            f"{there or 'none at all'}; choose one of these with --split, or extract with "
+            f"--{split.value} 0.2 (where the source has splits of its own: with images in that one)"
         )
     tell = tell or _quiet
     if warning := _already_seen(saved, opened, rows):

@@ -118,7 +118,7 @@ def test_nothing_to_score(
     tiny: str, svm: Path, make_photos: Callable[..., Path], tmp_path: Path
 ) -> None:
     pipeline.extract(make_photos("o"), out=tmp_path / "s", backbone=tiny, weights="random", test=0)
-    with pytest.raises(HeadError, match=r"split 'test' of .*, found none"):
+    with pytest.raises(HeadError, match=r"split 'test' of .*, found train \d+, val \d+"):
         pipeline.evaluate(svm, tmp_path / "s", out=tmp_path / "r")
 
 
