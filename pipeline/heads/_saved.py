@@ -9,6 +9,7 @@ DIRECTORY/
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -206,7 +207,7 @@ def _read(directory: Path, description: Mapping[str, Any]) -> SavedHead:
         head_class = KINDS[HeadKind(description["kind"])]
         head = head_class.from_arrays(description["parameters"], arrays)
         head.history_, head.validation_ = description["history"], description["validation"]
-        head.calibration_ = description.get("calibration")
+        head.calibration_ = _calibration(description.get("calibration"))
         card = Card.from_json(description, probe, seen)
     except HeadDamaged:
         raise
@@ -227,6 +228,16 @@ def _arrays(
         probe = _numbers(file["probe"]) if "probe" in file else None
         seen = file["seen"][...].astype(np.uint64) if "seen" in file else None
         return arrays, probe, seen
+
+
+def _calibration(plain: Any) -> dict[str, Any] | None:
+    """Take a calibration only with a slope that keeps the order of the classes."""
+    if plain is None:
+        return None
+    slope = plain["slope"]
+    if not isinstance(slope, float) or not 0 < slope < math.inf:
+        raise ValueError(f"expected a slope above 0, found {slope!r}")
+    return dict(plain)
 
 
 def _check_size(file: h5py.File, path: Path) -> None:

@@ -235,6 +235,10 @@ class TestDamaged:
             {"payload": "../../etc/passwd"},
             {"payload": None},
             {"payload_sha256": None},
+            {"calibration": {"slope": -1.0}},
+            {"calibration": {"slope": "steep"}},
+            {"calibration": {}},
+            {"calibration": 3},
         ],
     )
     def test_nonsense_with_a_right_checksum(self, saved, changes):
