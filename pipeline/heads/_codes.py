@@ -123,7 +123,7 @@ class Streamed(Codes):
     def blocks(self, rng: np.random.Generator | None = None) -> Iterator[Block]:
         """Read every row once."""
         for positions, codes in _ahead(lambda: self._read(self._rows, rng)):
-            _check_finite(codes, self._rows[positions])
+            check_finite(codes, self._rows[positions])
             for start in range(0, len(positions), BLOCK_ROWS):
                 part = slice(start, start + BLOCK_ROWS)
                 yield positions[part], codes[part]
@@ -218,7 +218,8 @@ def moments(codes: Codes) -> Moments:
     return Moments(mean=mean, deviation=np.sqrt(squares / max(count, 1)))
 
 
-def _check_finite(codes: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
+def check_finite(codes: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
+    """Raise HeadError for NaN or infinity, naming the first row."""
     bad = ~np.isfinite(codes).all(axis=1)
     if bad.any():
         raise HeadError(

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from pipeline.choices import HeadKind
 from pipeline.errors import HeadError
 from pipeline.heads._calibration import calibrate
-from pipeline.heads._codes import Codes, InMemory, Rows
+from pipeline.heads._codes import Codes, InMemory, Rows, check_finite
 
 Progress = Callable[[int, int], None]
 
@@ -260,6 +260,9 @@ def _blocks(rows: int) -> Iterator[slice]:
 
 def _checked_rows(X: ArrayLike | Codes, y: ArrayLike, n_classes: int, what: str) -> Rows:
     codes = X if isinstance(X, Codes) else InMemory(_checked_codes(X, what))
+    if isinstance(X, InMemory):  # what is read is checked as it comes
+        for positions, block in X.blocks():
+            check_finite(block, positions)
     labels = np.asarray(y)
     if labels.shape != (len(codes),):
         raise HeadError(

@@ -149,10 +149,11 @@ def plan(
                 limit=limit,
                 room=room,
             )
+    least = min(total, base - _READING + size.codes + max(loaded, _READING))
     raise ResourceError(
         f"expected to fit the {kind.value} head within {in_words(limit)}, found that it takes "
-        f"{in_words(total)} for {size.train + size.val} x {size.width} codes; allow more with "
-        "--memory, pool maps with --pool avg, or choose another --kind"
+        f"{in_words(least)} for {size.train + size.val} x {size.width} codes; allow more with "
+        "--memory, or choose --kind centroid, or --pool avg for maps"
     )
 
 
@@ -199,8 +200,9 @@ def _descent(asked: _Asked, free: int) -> tuple[int, int]:
     # In every thread: a gradient, and of a block scores, losses, slopes and signs.
     one = threads() * (4 * weights + 24 * BLOCK_ROWS * size.classes)
     kept = 3 * 8 * models * weights
-    room = max(1, min(models, _MODELS_AT_ONCE // (weights * BYTES_PER_WEIGHT)))
-    while room > 1 and room * (weights * BYTES_PER_WEIGHT + one) + kept > free:
+    trials = 1 if size.val else FOLDS
+    room = max(trials, min(models, _MODELS_AT_ONCE // (weights * BYTES_PER_WEIGHT)))
+    while room > trials and room * (weights * BYTES_PER_WEIGHT + one) + kept > free:
         room -= 1
     of_models = weights * BYTES_PER_WEIGHT
     return room * (of_models + one) + kept, room * of_models

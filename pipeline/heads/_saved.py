@@ -155,6 +155,8 @@ def load(directory: Path) -> SavedHead:
     except (ValueError, RecursionError) as error:
         raise _damaged(directory, f"{_JSON} is not JSON: {error}") from error
     checksum = description.pop("checksum", None)
+    if not _finite(description):
+        raise _damaged(directory, f"a number in {_JSON} is none")
     if checksum != _checksum(description):
         if isinstance(description.get("format"), int) and description["format"] > FORMAT:
             raise _unknown_format(directory, description)
@@ -182,6 +184,15 @@ def _describe(head: Head, card: Card, digest: str) -> dict[str, Any]:
 
 def _checksum(description: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(description)).hexdigest()
+
+
+def _finite(plain: Any) -> bool:
+    """Whether there is no NaN and no infinity, which Python's JSON reads and nobody writes."""
+    if isinstance(plain, Mapping):
+        return all(map(_finite, plain.values()))
+    if isinstance(plain, list):
+        return all(map(_finite, plain))
+    return not isinstance(plain, float) or math.isfinite(plain)
 
 
 def _fill(file: h5py.File, head: Head, card: Card) -> None:

@@ -22,9 +22,11 @@ T = TypeVar("T")
 # gradients, directions and their copies in 64 bits (14 at the peak, measured), and the pairs in 32.
 _PAIRS = 8
 BYTES_PER_WEIGHT = 14 * 8 + 2 * 4 * _PAIRS
-_PASSES = 1000
-# Passes after which values of C that are behind one that has converged are given up.
+_PASSES = 500
+# Passes after which a C that is behind one that has converged is given up, unless it has come
+# closer by this share in the last passes.
 _TRIED = 40
+_LATELY, _CLOSER = 10, 0.1
 # A change of the objective that drowns in rounding to 32 bits.
 _ROUNDING = 1e-6
 # Sufficient decrease, and the bounds of a step cut by interpolation: J. Nocedal and S. J. Wright,
@@ -96,11 +98,11 @@ class Models:
 
     @classmethod
     def zero(cls, grid: Sequence[float], *, trials: int, width: int, classes: int) -> Models:
-        """Return models of each C in each trial that have learned nothing."""
+        """Return models of each C in each trial, those of a C together, that know nothing yet."""
         count = len(grid) * trials
         return cls(
-            C=np.tile(np.asarray(grid, np.float64), trials),
-            trial=np.repeat(np.arange(trials), len(grid)),
+            C=np.repeat(np.asarray(grid, np.float64), trials),
+            trial=np.tile(np.arange(trials), len(grid)),
             weights=np.zeros((width + 1, count, classes)),
             converged=np.zeros(count, bool),
             loss=np.zeros(count),
@@ -189,16 +191,18 @@ def solve(
     from threadpoolctl import threadpool_limits
 
     size = models.weights[:, 0].size * BYTES_PER_WEIGHT
-    at_once, done = max(1, room // size), 0
-    fitted = models.take(np.arange(len(models)))
+    trials = len(np.unique(models.trial))  # of one C: they are compared with other values together
+    at_once, done = max(1, room // size // trials) * trials, 0
+    fitted, best = models.take(np.arange(len(models))), np.inf
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads()) as pool:
         for start in range(0, len(models), at_once):
             part = np.arange(start, min(start + at_once, len(models)))
             objective = _Objective(task, pool)
-            descent = _Descent(objective, models.take(part), accuracy=accuracy)
+            descent = _Descent(objective, models.take(part), accuracy=accuracy, best=best)
             for finished in descent.passes():
                 progress(done + finished)
             fitted.put(part, descent.models)
+            best = descent.best
             done += len(part)
             progress(done)
     return fitted
@@ -308,29 +312,43 @@ class _Pair:
 class _Descent:
     """L-BFGS of many models side by side."""
 
-    def __init__(self, objective: _Objective, models: Models, *, accuracy: float) -> None:
+    def __init__(
+        self, objective: _Objective, models: Models, *, accuracy: float, best: float
+    ) -> None:
         self.models = models.take(np.arange(len(models)))
         self._objective, self._accuracy = objective, accuracy
         self._joint = objective.task.loss.joint
         self._choosing = objective.task.held_out is not None
+        # Smallest held-out loss of a C that has converged, here or before.
+        self.best = best
         # Of the models that are not done:
         self._which = np.arange(len(models))
         self._now = objective(self.models)
         self._weights = self.models.weights.copy()
         self._pairs: list[_Pair] = []
+        self._losses: deque[F64] = deque(maxlen=_LATELY)
+        self._given_up = np.zeros(len(models), bool)
+        # Where C is small the weights are stiff and the bias is not.
+        stiff = objective.task.loss.penalty(models.weights.shape[2]) / (
+            models.C * len(objective.task.rows)
+        )
+        self._metric = np.ones((len(models.weights), len(models), 1))
+        self._metric[:-1] = 1 / (1 + stiff)[:, None]
         self._gamma = np.ones_like(self._now.objective)
-        self._move = -self._now.slope
+        self._move = -self._metric * self._now.slope
         # Where the objective would be 0 if it went on falling as it does here, but not further
         # than is right for columns of variance 1.
-        steepness = np.maximum(self._dot(self._move, self._move), np.finfo(np.float64).tiny)
+        steepness = np.maximum(-self._dot(self._move, self._now.slope), np.finfo(np.float64).tiny)
         self._step = np.minimum(2 * self._now.objective / steepness, 1.0)
 
     def passes(self) -> Iterator[int]:
         """Go on until every model is done; yield after each pass how many are."""
         for number in range(_PASSES):
+            if self._choosing:
+                self._compare(late=number >= _TRIED)
             self._settle()
-            yield int(self.models.converged.sum())
-            if not len(self._which) or (number >= _TRIED and self._decided()):
+            yield len(self.models) - len(self._which)
+            if not len(self._which):
                 return
             self._advance()
 
@@ -344,9 +362,9 @@ class _Descent:
         open_ = self._dot(now.slope, now.slope) > self._accuracy**2 * now.pull
         open_ &= promise > self._accuracy * _ROUNDING * now.objective
         self.models.weights[:, self._which] = self._weights
-        self.models.loss[self._which], self.models.right[self._which] = now.loss, now.right
-        keep: NDArray[np.bool_] = np.asarray(open_.any(axis=1))
-        self.models.converged[self._which[~keep]] = True
+        going = np.asarray(open_.any(axis=1))
+        self.models.converged[self._which[~going]] = True
+        keep: NDArray[np.bool_] = going & ~self._given_up[self._which]
         if keep.all():
             return
         self._which, self._weights = self._which[keep], self._weights[:, keep]
@@ -355,17 +373,21 @@ class _Descent:
         )
         self._pairs = [pair.take(keep) for pair in self._pairs]
         self._gamma, self._step = self._gamma[keep], self._step[keep]
-        self._move = self._move[:, keep]
+        self._move, self._metric = self._move[:, keep], self._metric[:, keep]
 
-    def _decided(self) -> bool:
-        """Whether a C that has converged is ahead of all that have not."""
-        if not self._choosing:
-            return False
-        models = self.models
-        grid = np.unique(models.C)
-        losses = np.array([models.loss[models.C == C].sum() for C in grid])
-        done = np.array([models.converged[models.C == C].all() for C in grid])
-        return bool(done.any()) and losses[done].min() < losses[~done].min()
+    def _compare(self, *, late: bool) -> None:
+        """Give up each C that is behind one that has converged and does not catch up."""
+        models, now = self.models, self._now
+        models.loss[self._which], models.right[self._which] = now.loss, now.right
+        of_model = np.unique(models.C, return_inverse=True)[1]
+        losses = np.bincount(of_model, weights=models.loss).astype(np.float64)
+        done = np.bincount(of_model, weights=~models.converged) == 0
+        self.best = min(self.best, losses[done].min(initial=np.inf))
+        self._losses.append(losses)
+        if late and np.isfinite(self.best):
+            behind, was = losses - self.best, self._losses[0] - self.best
+            lost = ~done & (behind > 0) & (behind > (1 - _CLOSER) * was)
+            self._given_up |= lost[of_model]
 
     def _advance(self) -> None:
         """Try the next step of every model: take it, or cut it."""
@@ -391,7 +413,8 @@ class _Descent:
 
     def _remember(self, step: F64, change: F64, good: NDArray[np.bool_]) -> None:
         """Keep a pair where a step was taken along which the objective is convex."""
-        product, square = self._dot(step, change), self._dot(change, change)
+        product = self._dot(step, change)
+        square = self._dot(change, self._metric * change)
         usable = good & (product > np.finfo(np.float32).eps * square) & (product > _VANISHED)
         rho = np.where(usable, 1 / np.where(usable, product, 1), 0.0)
         self._gamma = np.where(usable, product / np.where(usable, square, 1), self._gamma)
@@ -405,7 +428,7 @@ class _Descent:
         for pair in reversed(self._pairs):
             alphas.append(pair.rho * self._dot(pair.step, q))
             q -= alphas[-1] * pair.change
-        q *= self._gamma
+        q *= self._gamma * self._metric
         for pair, alpha in zip(self._pairs, reversed(alphas), strict=True):
             q += (alpha - pair.rho * self._dot(pair.change, q)) * pair.step
         return -q

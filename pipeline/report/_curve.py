@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 # What counts as a gain: half a point at least, and more than chance makes of so many images.
 _LEAST_GAIN = 0.005
+# So few wrong images say nothing of why.
+_FEW_WRONG = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +52,8 @@ class CurveReading:
         By which validation accuracy rose with the last doubling of the images.
     more_images_would_help : bool
     verdict : str
-        ``"bias"`` where most of the validation error is there in training too, else
-        ``"variance"``.
+        ``"bias"`` where most of the validation error is there in training too, ``"variance"``
+        where it is not, ``"none"`` where hardly an image is wrong.
     sentence : str
         The same in words.
     """
@@ -92,7 +94,10 @@ def read_curve(points: Sequence[CurvePoint], *, val_images: int) -> CurveReading
     chance = math.sqrt(last.val_accuracy * (1 - last.val_accuracy) / val_images) / 2
     helps = gain > max(_LEAST_GAIN, chance)
     train_error, val_error = 1 - last.train_accuracy, 1 - last.val_accuracy
-    verdict = "bias" if train_error > val_error - train_error else "variance"
+    if val_error * val_images < _FEW_WRONG:
+        verdict = "none"
+    else:
+        verdict = "bias" if train_error > val_error - train_error else "variance"
     return CurveReading(
         train_error=train_error,
         val_error=val_error,
@@ -105,7 +110,9 @@ def read_curve(points: Sequence[CurvePoint], *, val_images: int) -> CurveReading
 
 def _sentence(verdict: str, helps: bool, gain: float) -> str:
     rises = f"the last doubling of the images brought {100 * gain:+.1f} points"
-    if verdict == "bias":
+    if verdict == "none":
+        fit = "hardly an image of the validation split is wrong, too few to say why"
+    elif verdict == "bias":
         fit = (
             "mostly bias: the head does not fit its own training images; try another layer or "
             "backbone, an mlp, or a larger C"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import heads, report, store
-from pipeline.choices import ClassWeight, HeadKind, Pool, Preset, choose
+from pipeline.choices import ClassWeight, HeadKind, Pool, Preset, Split, choose
 from pipeline.errors import HeadError, counted
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.stages._fitting import Examples, examples, pooling
@@ -184,6 +184,11 @@ def fit_head(
         tell(f"layer {layer}, of {', '.join(opened.layers)}")
     if opened.views > everything.views:
         tell("note: without validation images the head is fitted on the first views alone")
+    left_out = len(store.rows_of(opened, Split.val)) - len(everything.val)
+    if left_out:
+        tell(f"note: {counted(left_out, 'validation image')} of classes without training images")
+    if len(seeds) > 1 and fewshot is None and kind is not HeadKind.mlp and len(everything.val):
+        tell(f"note: nothing about this {kind.value} head depends on the seed")
     if fewshot is not None:
         parameters |= _few(kind, fewshot, everything, tell)
     plan = heads.plan(

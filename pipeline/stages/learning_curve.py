@@ -104,11 +104,12 @@ def learning_curve(
     opened = store.open_store(Path(store_path))
     layer = store.choose_layer(opened, layer)
     everything = examples(opened, layer, pooling(opened, layer, pool))
-    if not len(everything.val) or not seeds:
+    if not len(everything.val):
         raise HeadError(
-            f"expected images in split 'val' of {opened.location} and a seed, found none; extract "
-            "with --val 0.2"
+            f"expected images in split 'val' of {opened.location}, found none; extract with "
+            "--val 0.2"
         )
+    seeds = list(dict.fromkeys(seeds)) or [0]
     plan = heads.plan(kind, everything.size, limit=memory_limit(memory), resident=resident_bytes())
     if tell is not None:
         tell(str(plan))

@@ -11,10 +11,16 @@ from sklearn.svm import LinearSVC
 
 from pipeline.choices import ClassWeight, HeadKind
 from pipeline.errors import HeadError
-from pipeline.heads import build
+from pipeline.heads import InMemory, build
 from tests.heads.helpers import streamed
 
 LINEAR = [HeadKind.svm, HeadKind.softmax]
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch):
+    """Go on until the solution can be compared with scikit-learn's digit by digit."""
+    monkeypatch.setattr("pipeline.heads._linear._ACCURACY", 1e-3)
 
 
 def pareto(X):
@@ -122,7 +128,7 @@ class TestChoiceOfC:
 
     @pytest.mark.parametrize("C", [0, -1, float("nan"), float("inf"), "big", True])
     def test_bad_values(self, kind, C):
-        with pytest.raises(HeadError, match="expected --C auto or a number above 0"):
+        with pytest.raises(HeadError, match="expected --C auto or a number from 1e-12 to 1e"):
             build(kind, C=C)
 
 
@@ -174,3 +180,47 @@ def test_no_convergence_is_recorded(three_classes, monkeypatch):
     monkeypatch.setattr("pipeline.heads._solver._PASSES", 1)
     head = build(HeadKind.softmax, C=10.0).fit(three_classes.X, three_classes.y, n_classes=3)
     assert head.parameters["converged"] is False
+
+
+@pytest.mark.parametrize("C", [1e-12, 1e-9])
+def test_where_regularisation_is_all_the_bias_still_converges(C, three_classes):
+    few = np.concatenate([np.flatnonzero(three_classes.y == 0), [1, 2, 4, 5]])
+    X, y = three_classes.X[few], three_classes.y[few]
+    head = build(HeadKind.softmax, C=C).fit(X, y, n_classes=3)
+    assert head.parameters["converged"]
+    shares = np.bincount(y) / len(y)  # nothing else is known
+    plain = head.probabilities(head.decision(three_classes.X_test), calibrated=False)
+    assert_allclose(plain, np.broadcast_to(shares, plain.shape), atol=1e-2)
+
+
+@pytest.mark.parametrize("size", [1e-38, 1e35])
+def test_codes_beyond_32_bits_are_named(size, three_classes):
+    X = (three_classes.X.astype(np.float64) * size).astype(np.float32)
+    with pytest.raises(HeadError, match="codes of ordinary size"):
+        build(HeadKind.svm).fit(X, three_classes.y, n_classes=3)
+
+
+@pytest.mark.parametrize("kind", [HeadKind.svm, HeadKind.ridge, HeadKind.knn])
+def test_a_row_that_is_no_number_is_named_wherever_it_comes_from(kind, three_classes):
+    X = three_classes.X.copy()
+    X[17, 3] = np.nan
+    with pytest.raises(HeadError, match="NaN or infinity in row 17"):
+        build(kind).fit(InMemory(X), three_classes.y, n_classes=3)
+
+
+@pytest.mark.parametrize("kind", LINEAR)
+def test_a_c_that_is_given_up_is_named_and_not_chosen(kind, monkeypatch):
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 2
+    # One column in sixty tells the classes apart: large values of C learn noise, and take long.
+    X = rng.normal(size=(200, 60)).astype(np.float32)
+    X[:, 0] += 1.5 * y
+    monkeypatch.setattr("pipeline.heads._solver._TRIED", 5)
+    monkeypatch.setattr("pipeline.heads._solver._CLOSER", 0.9)
+    head = build(kind).fit(X[:100], y[:100], X_val=X[100:], y_val=y[100:], n_classes=2)
+    given_up = head.parameters["C_given_up"]
+    assert given_up
+    assert head.parameters["C_used"] < min(given_up)
+    monkeypatch.undo()
+    patient = build(kind).fit(X[:100], y[:100], X_val=X[100:], y_val=y[100:], n_classes=2)
+    assert patient.parameters["C_used"] == head.parameters["C_used"]

@@ -246,6 +246,12 @@ class TestDamaged:
         with pytest.raises(HeadDamaged):
             load(saved)
 
+    def test_a_number_that_is_none(self, saved):
+        text = (saved / "head.json").read_text()
+        (saved / "head.json").write_text(text.replace('"batch_size": 8', '"batch_size": NaN'))
+        with pytest.raises(HeadDamaged, match="is none"):
+            load(saved)
+
     @pytest.mark.parametrize("which", ["head.json", "weights-*.h5"])
     def test_flipped_bits(self, saved, heads, card, which, three_classes):
         rng = np.random.default_rng(0)

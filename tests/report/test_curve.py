@@ -47,6 +47,12 @@ def test_a_rise_within_chance_is_none():
     assert not read_curve(points, val_images=100).more_images_would_help
 
 
+def test_too_few_wrong_images_to_say_why():
+    reading = read_curve(curve((100, 1.0, 0.97), (200, 1.0, 0.99)), val_images=100)
+    assert reading.verdict == "none"
+    assert "too few" in reading.sentence
+
+
 def test_a_single_point_rises_by_nothing():
     assert read_curve(curve((100, 1.0, 0.8)), val_images=100).gain_per_doubling == 0
 
