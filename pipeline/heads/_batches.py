@@ -29,7 +29,9 @@ def in_order(rows: Rows, *, batch_size: int) -> Iterator[Part]:
     return _stacked(blocks, batch_size)
 
 
-def shuffled(rows: Rows, *, batch_size: int, room: int, rng: np.random.Generator) -> Iterator[Part]:
+def shuffled(
+    rows: Rows, *, batch_size: int, pool: Pool | None, rng: np.random.Generator
+) -> Iterator[Part]:
     """
     Yield the rows once, in random order.
 
@@ -41,8 +43,8 @@ def shuffled(rows: Rows, *, batch_size: int, room: int, rng: np.random.Generator
     ----------
     rows : Rows
     batch_size : int
-    room : int
-        Bytes for the pool.
+    pool : Pool or None
+        For rows that are not in memory; see `pool_for`.
     rng : Generator
         Decides the order.
 
@@ -53,7 +55,16 @@ def shuffled(rows: Rows, *, batch_size: int, room: int, rng: np.random.Generator
     step = max(1, _PART_BYTES // (4 * rows.codes.width) // batch_size) * batch_size
     if isinstance(rows.codes, InMemory):
         return _stacked(_from_memory(rows, rows.codes, step, rng), batch_size)
-    return _stacked(_from_pool(rows, step, room, rng), batch_size)
+    assert pool is not None  # noqa: S101 - `pool_for` makes one for all other codes
+    return _stacked(_from_pool(rows, step, pool, rng), batch_size)
+
+
+def pool_for(rows: Rows, *, room: int) -> Pool | None:
+    """Make a pool of up to `room` bytes, to be used in every epoch; none for rows in memory."""
+    if isinstance(rows.codes, InMemory):
+        return None
+    size = max(1, min(len(rows), room // (4 * rows.codes.width)))
+    return Pool(size, rows.codes.width)
 
 
 def _from_memory(
@@ -65,10 +76,9 @@ def _from_memory(
         yield codes.gather(part), rows.y[part]
 
 
-def _from_pool(rows: Rows, step: int, room: int, rng: np.random.Generator) -> Iterator[Part]:
+def _from_pool(rows: Rows, step: int, pool: Pool, rng: np.random.Generator) -> Iterator[Part]:
     """Draw from a pool of rows that wait, into which others are read."""
-    size = max(1, min(len(rows), room // (4 * rows.codes.width)))
-    pool = _Pool(size, rows.codes.width, rng)
+    size, pool.filled = pool.size, 0
     for positions, codes in rows.codes.blocks(rng):
         for start in range(0, len(codes), min(step, size)):
             part = slice(start, min(start + min(step, size), len(codes)))
@@ -76,28 +86,29 @@ def _from_pool(rows: Rows, step: int, room: int, rng: np.random.Generator) -> It
             # While it fills, half as many go out as come in, so that nobody waits until it is full.
             go = max(pool.filled + count - size, count // 2 if 4 * pool.filled > size else 0)
             if go:
-                yield pool.draw(go)
+                yield pool.draw(go, rng)
             pool.add(codes[part], rows.y[positions[part]])
     while pool.filled:
-        yield pool.draw(min(step, pool.filled))
+        yield pool.draw(min(step, pool.filled), rng)
 
 
-class _Pool:
+class Pool:
     """Rows that wait to be drawn at random."""
 
-    def __init__(self, size: int, width: int, rng: np.random.Generator) -> None:
+    def __init__(self, size: int, width: int) -> None:
+        self.size = size
         self._codes, self._y = np.empty((size, width), np.float32), np.empty(size, np.int64)
-        self._rng = rng
         self.filled = 0
 
     def add(self, codes: NDArray[np.float32], y: NDArray[np.int64]) -> None:
+        """Take more rows."""
         places = slice(self.filled, self.filled + len(y))
         self._codes[places], self._y[places] = codes, y
         self.filled += len(y)
 
-    def draw(self, count: int) -> Part:
+    def draw(self, count: int, rng: np.random.Generator) -> Part:
         """Take out random rows; the last ones move into their places."""
-        places = self._rng.choice(self.filled, count, replace=False)
+        places = rng.choice(self.filled, count, replace=False)
         drawn = self._codes[places], self._y[places]
         rest = self.filled - count
         holes = places[places < rest]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.choices import Optimizer
 from pipeline.errors import HeadError
-from pipeline.heads._batches import Part, in_order, shuffled
+from pipeline.heads._batches import Part, in_order, pool_for, shuffled
 from pipeline.heads._codes import Rows
 from pipeline.heads._config import Initializer, MlpConfig, Output
 from pipeline.heads._head import Progress
@@ -211,10 +211,11 @@ def _run(
     rows, val = examples.train, examples.val
 
     epochs = iter(range(config.epochs))
+    pool = pool_for(rows, room=examples.room)
 
     def epoch() -> Iterator[Part]:
         rng = np.random.default_rng([seed, next(epochs, config.epochs)])
-        return shuffled(rows, batch_size=config.batch_size, room=examples.room, rng=rng)
+        return shuffled(rows, batch_size=config.batch_size, pool=pool, rng=rng)
 
     def validation() -> Iterator[Part]:
         assert val is not None  # noqa: S101 - asked for where there are validation rows only

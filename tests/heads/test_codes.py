@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from pipeline.heads import InMemory
-from pipeline.heads._batches import in_order, shuffled
+from pipeline.heads._batches import in_order, pool_for, shuffled
 from pipeline.heads._codes import Chained, Rows, moments
 from tests.heads.helpers import streamed
 
@@ -61,7 +61,7 @@ def test_batches_have_every_row_once_with_its_label(make, rows, batch, room, see
     examples = Rows(codes=make(codes), y=np.arange(rows))
     rng = np.random.default_rng(seed)
     for parts in (
-        shuffled(examples, batch_size=batch, room=room, rng=rng),
+        shuffled(examples, batch_size=batch, pool=pool_for(examples, room=room), rng=rng),
         in_order(examples, batch_size=batch),
     ):
         found = [
@@ -77,7 +77,8 @@ def test_batches_have_every_row_once_with_its_label(make, rows, batch, room, see
 def test_rows_sorted_by_class_are_mixed(make):
     y = np.repeat(np.arange(10), 200)
     rows = Rows(codes=make(np.zeros((2000, 2), np.float32)), y=y)
-    batches = shuffled(rows, batch_size=50, room=8 * 500, rng=np.random.default_rng(0))
+    pool = pool_for(rows, room=8 * 500)
+    batches = shuffled(rows, batch_size=50, pool=pool, rng=np.random.default_rng(0))
     classes = [len(set(labels)) for _, stack in batches for labels in stack]
     assert len(classes) == 40
     assert np.mean(classes) > 8  # of 10; 1 without mixing
