@@ -218,13 +218,15 @@ def moments(codes: Codes) -> Moments:
     return Moments(mean=mean, deviation=np.sqrt(squares / max(count, 1)))
 
 
-def check_finite(codes: NDArray[np.float32], rows: NDArray[np.int64]) -> None:
+def check_finite(
+    codes: NDArray[np.float32], rows: NDArray[np.int64], *, what: str = "codes"
+) -> None:
     """Raise HeadError for NaN or infinity, naming the first row."""
     bad = ~np.isfinite(codes).all(axis=1)
     if bad.any():
         raise HeadError(
-            f"expected finite numbers, found NaN or infinity in row {rows[bad.argmax()]} of "
-            "the codes; extract again"
+            f"expected finite numbers, found NaN or infinity in row {rows[bad.argmax()]} of the "
+            f"{what}; extract again"
         )
 
 

@@ -128,7 +128,8 @@ class Head(ABC):
             If the head is not fitted, the codes have another size, or one is NaN or infinite.
         """
         self.check_fitted()
-        codes = _checked_codes(X, "given")
+        codes = _as_codes(X, "given")
+        _check_finite(InMemory(codes), "given")
         _check_width(codes.shape[1], self.n_features_)
         scores = np.empty((len(codes), self.n_classes_))
         for rows in _blocks(len(codes)):
@@ -259,10 +260,9 @@ def _blocks(rows: int) -> Iterator[slice]:
 
 
 def _checked_rows(X: ArrayLike | Codes, y: ArrayLike, n_classes: int, what: str) -> Rows:
-    codes = X if isinstance(X, Codes) else InMemory(_checked_codes(X, what))
-    if isinstance(X, InMemory):  # what is read is checked as it comes
-        for positions, block in X.blocks():
-            check_finite(block, positions)
+    codes = X if isinstance(X, Codes) else InMemory(_as_codes(X, what))
+    if isinstance(codes, InMemory):  # what is read is checked as it comes
+        _check_finite(codes, what)
     labels = np.asarray(y)
     if labels.shape != (len(codes),):
         raise HeadError(
@@ -279,20 +279,18 @@ def _checked_rows(X: ArrayLike | Codes, y: ArrayLike, n_classes: int, what: str)
     return Rows(codes=codes, y=labels.astype(np.int64))
 
 
-def _checked_codes(X: ArrayLike, what: str) -> NDArray[np.float32]:
+def _as_codes(X: ArrayLike, what: str) -> NDArray[np.float32]:
     codes = np.asarray(X, dtype=np.float32)
     if codes.ndim != 2:
         raise HeadError(
             f"expected {what} codes of shape (n, d), found {codes.shape}; pool maps of codes first"
         )
-    for rows in _blocks(len(codes)):
-        bad = ~np.isfinite(codes[rows]).all(axis=1)
-        if bad.any():
-            raise HeadError(
-                f"expected finite numbers, found NaN or infinity in row "
-                f"{rows.start + int(bad.argmax())} of the {what} codes; extract again"
-            )
     return codes
+
+
+def _check_finite(codes: InMemory, what: str) -> None:
+    for positions, block in codes.blocks():
+        check_finite(block, positions, what=f"{what} codes")
 
 
 def _check_width(found: int, width: int) -> None:

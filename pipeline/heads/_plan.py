@@ -125,35 +125,25 @@ def plan(
     """
     base = resident + _LIBRARIES
     asked = _Asked(kind, size, values, config or MlpConfig())
-    loaded, room = _needs(asked, limit - base - size.codes, in_memory=True)
-    total = base + size.codes + max(loaded, _READING)
-    if total <= limit:
-        return Plan(
-            in_memory=True,
-            val_in_memory=True,
-            bytes=total,
-            codes=size.codes,
-            limit=limit,
-            room=room,
-        )
-    base += _READING
-    for of_val in (4 * size.val * size.width, 0):
-        streamed, room = _needs(asked, limit - base - of_val, in_memory=False)
-        total = base + of_val + streamed
-        if total <= limit:
+    totals = []
+    for in_memory, loaded in ((True, size.codes), (False, 4 * size.val * size.width), (False, 0)):
+        # Codes in memory have been read when fitting begins.
+        reading = 0 if in_memory else _READING
+        needs, room = _needs(asked, limit - base - reading - loaded, in_memory=in_memory)
+        totals.append(base + loaded + (max(needs, _READING) if in_memory else reading + needs))
+        if totals[-1] <= limit:
             return Plan(
-                in_memory=False,
-                val_in_memory=of_val > 0,
-                bytes=total,
+                in_memory=in_memory,
+                val_in_memory=loaded > 0,
+                bytes=totals[-1],
                 codes=size.codes,
                 limit=limit,
                 room=room,
             )
-    least = min(total, base - _READING + size.codes + max(loaded, _READING))
     raise ResourceError(
         f"expected to fit the {kind.value} head within {in_words(limit)}, found that it takes "
-        f"{in_words(least)} for {size.train + size.val} x {size.width} codes; allow more with "
-        "--memory, or choose --kind centroid, or --pool avg for maps"
+        f"{in_words(min(totals))} for {size.train + size.val} x {size.width} codes; allow more "
+        "with --memory, or choose --kind centroid, or --pool avg for maps"
     )
 
 

@@ -61,7 +61,7 @@ class RidgeHead(LinearHead):
         wide = codes.width > len(codes)
         if min(codes.width, len(codes)) > LARGEST or (wide and not codes.in_memory):
             return super()._solve(task, models, accuracy=accuracy, progress=progress)
-        solved = models.take(np.arange(len(models)))
+        solved = models.copy()
         form = _Wide(task) if wide else _Tall(task)
         for trial in np.unique(models.trial):
             of_trial = np.flatnonzero(models.trial == trial)

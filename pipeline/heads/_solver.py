@@ -32,9 +32,9 @@ _ROUNDING = 1e-6
 # Sufficient decrease, and the bounds of a step cut by interpolation: J. Nocedal and S. J. Wright,
 # Numerical Optimization, 2006, section 3.1 and 3.5.
 _SUFFICIENT = 1e-4
+_CUT = (0.1, 0.5)
 # Curvature of a model that has nothing left to learn, whose reciprocal would overflow.
 _VANISHED = 1e-100
-_CUT = (0.1, 0.5)
 
 
 class Loss(Protocol):
@@ -111,6 +111,10 @@ class Models:
 
     def __len__(self) -> int:
         return len(self.C)
+
+    def copy(self) -> Models:
+        """Return them all anew."""
+        return self.take(np.arange(len(self)))
 
     def take(self, models: NDArray[np.int64]) -> Models:
         """Return some of them."""
@@ -193,7 +197,7 @@ def solve(
     size = models.weights[:, 0].size * BYTES_PER_WEIGHT
     trials = len(np.unique(models.trial))  # of one C: they are compared with other values together
     at_once, done = max(1, room // size // trials) * trials, 0
-    fitted, best = models.take(np.arange(len(models))), np.inf
+    fitted, best = models.copy(), np.inf
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads()) as pool:
         for start in range(0, len(models), at_once):
             part = np.arange(start, min(start + at_once, len(models)))
@@ -259,8 +263,7 @@ class _Objective:
             slope[-1] += rest
         slope[:-1] /= self._scale[:, None]
         slope[:-1] -= self._mean[:, None] * slope[-1]
-        n = len(self.task.rows)
-        ridge = self.task.loss.penalty(classes) / (models.C * n)
+        n, ridge = len(self.task.rows), self.ridge(models)
         slope /= n
         slope[:-1] += flat[:-1] * np.repeat(ridge, classes)
         squares = _dot(models.weights[:-1], models.weights[:-1], joint=self.task.loss.joint)
@@ -271,6 +274,11 @@ class _Objective:
             loss,
             right,
         )
+
+    def ridge(self, models: Models) -> F64:
+        """Return what half the sum of squares is multiplied by, where losses are averaged: (p,)."""
+        penalty = self.task.loss.penalty(models.weights.shape[2])
+        return np.asarray(penalty / (models.C * len(self.task.rows)))
 
     def _block(
         self, block: Block, inner: F32, offset: F32, trial: NDArray[np.int64]
@@ -315,7 +323,7 @@ class _Descent:
     def __init__(
         self, objective: _Objective, models: Models, *, accuracy: float, best: float
     ) -> None:
-        self.models = models.take(np.arange(len(models)))
+        self.models = models.copy()
         self._objective, self._accuracy = objective, accuracy
         self._joint = objective.task.loss.joint
         self._choosing = objective.task.held_out is not None
@@ -329,11 +337,8 @@ class _Descent:
         self._losses: deque[F64] = deque(maxlen=_LATELY)
         self._given_up = np.zeros(len(models), bool)
         # Where C is small the weights are stiff and the bias is not.
-        stiff = objective.task.loss.penalty(models.weights.shape[2]) / (
-            models.C * len(objective.task.rows)
-        )
         self._metric = np.ones((len(models.weights), len(models), 1))
-        self._metric[:-1] = 1 / (1 + stiff)[:, None]
+        self._metric[:-1] = 1 / (1 + objective.ridge(models))[:, None]
         self._gamma = np.ones_like(self._now.objective)
         self._move = -self._metric * self._now.slope
         # Where the objective would be 0 if it went on falling as it does here, but not further
