@@ -67,6 +67,12 @@ app = typer.Typer(
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 StoreArgument = Annotated[Path, typer.Argument(help="A store, or a packed file.")]
+LayerOption = Annotated[
+    str | None, typer.Option(help="Which codes.", show_default="the store's first layer")
+]
+PoolOption = Annotated[
+    Pool | None, typer.Option(help="How a map becomes a vector.", show_default="avg")
+]
 MemoryOption = Annotated[
     str | None,
     typer.Option(
@@ -360,12 +366,8 @@ def fit_head(
         Path | None,
         typer.Option(help="The head.", show_default="artifacts/heads/<store>-<kind>"),
     ] = None,
-    layer: Annotated[
-        str | None, typer.Option(help="Which codes.", show_default="the store's first layer")
-    ] = None,
-    pool: Annotated[
-        Pool | None, typer.Option(help="How a map becomes a vector.", show_default="avg")
-    ] = None,
+    layer: LayerOption = None,
+    pool: PoolOption = None,
     C: Annotated[
         str,
         typer.Option(
@@ -922,12 +924,8 @@ def _candidate_table(candidates: Sequence[Candidate]) -> Table:
 def learning_curve(
     store: StoreArgument,
     kind: Annotated[HeadKind, typer.Option(help="Which classifier.")] = HeadKind.svm,
-    layer: Annotated[
-        str | None, typer.Option(help="Which codes.", show_default="the store's first layer")
-    ] = None,
-    pool: Annotated[
-        Pool | None, typer.Option(help="How a map becomes a vector.", show_default="avg")
-    ] = None,
+    layer: LayerOption = None,
+    pool: PoolOption = None,
     seed: Annotated[
         list[int] | None,
         typer.Option(

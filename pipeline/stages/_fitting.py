@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import heads, store
-from pipeline.choices import Pool, Split, choose
+from pipeline.choices import HeadKind, Pool, Split, choose
 from pipeline.errors import HeadError
+
+# The kinds with a C, which learn the validation rows too in the end unless told otherwise.
+REGULARISED = (HeadKind.svm, HeadKind.softmax, HeadKind.ridge)
 
 
 @dataclass(frozen=True, kw_only=True)

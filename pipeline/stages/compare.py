@@ -218,6 +218,4 @@ def _check_splits(opened: store.Store) -> None:
 
 
 def _default_out(opened: store.Store) -> Path:
-    path = opened.location.absolute()
-    name = path.stem if path.is_file() else path.name
-    return Path("artifacts") / "heads" / f"{name}-best"
+    return Path("artifacts") / "heads" / f"{store.name_of(opened)}-best"

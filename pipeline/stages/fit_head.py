@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,7 @@ from pipeline import heads, report, store
 from pipeline.choices import ClassWeight, HeadKind, Pool, Preset, Split, choose
 from pipeline.errors import HeadError, counted
 from pipeline.memory import memory_limit, resident_bytes
-from pipeline.stages._fitting import Examples, examples, pooling
-
-_REGULARISED = (HeadKind.svm, HeadKind.softmax, HeadKind.ridge)
+from pipeline.stages._fitting import REGULARISED, Examples, examples, pooling
 
 
 @dataclass(frozen=True)
@@ -200,7 +198,7 @@ def fit_head(
         config=parameters.get("config"),
     )
     tell(str(plan))
-    fitted = [_fit(everything, kind, each, fewshot, plan, parameters, progress) for each in seeds]
+    fitted = list(_fits(everything, kind, seeds, fewshot, plan, parameters, progress))
     head, used = fitted[0]
     seen = opened.hashes(np.concatenate([used.train, used.val]))
     card = _card(used, head, seen)
@@ -237,27 +235,30 @@ def fit_head(
     )
 
 
-def _fit(
+def _fits(
     everything: Examples,
     kind: HeadKind,
-    seed: int,
+    seeds: Sequence[int],
     fewshot: int | None,
     plan: heads.Plan,
     parameters: dict[str, Any],
     progress: Callable[[int, int], None] | None,
-) -> tuple[heads.Head, Examples]:
-    """Fit one head; return it with what it was fitted on."""
-    used = everything if fewshot is None else everything.fewer(fewshot, seed=seed)
-    train, val = used.codes(plan)
-    head = heads.build(kind, seed=seed, room=plan.room, **parameters).fit(
-        train,
-        used.y,
-        X_val=val,
-        y_val=used.y_val if val is not None else None,
-        n_classes=len(used.classes),
-        progress=progress,
-    )
-    return head, used
+) -> Iterator[tuple[heads.Head, Examples]]:
+    """Fit a head for each seed; yield it with what it was fitted on."""
+    used, loaded = everything, None
+    for seed in seeds:
+        if fewshot is not None:  # other images for each seed
+            used, loaded = everything.fewer(fewshot, seed=seed), None
+        train, val = loaded = loaded or used.codes(plan)
+        head = heads.build(kind, seed=seed, room=plan.room, **parameters).fit(
+            train,
+            used.y,
+            X_val=val,
+            y_val=used.y_val if val is not None else None,
+            n_classes=len(used.classes),
+            progress=progress,
+        )
+        yield head, used
 
 
 def _largest_share(y: NDArray[np.int64]) -> float:
@@ -279,7 +280,7 @@ def _few(
         raise HeadError(f"expected --fewshot of 1 or more images of a class, found {fewshot}")
     if (least := int(everything.counts.min())) < fewshot:
         tell(f"note: the smallest class has {counted(least, 'training image')} only")
-    return {"refit": False} if kind in _REGULARISED else {}
+    return {"refit": False} if kind in REGULARISED else {}
 
 
 def _parameters(
@@ -292,14 +293,14 @@ def _parameters(
 ) -> dict[str, Any]:
     """Sort out which settings belong to which kind, before anything is read."""
     weight = choose(ClassWeight, class_weight, what="class_weight")
-    if C != "auto" and kind not in _REGULARISED:
+    if C != "auto" and kind not in REGULARISED:
         other = "; try l2" if kind is HeadKind.mlp else ""
         raise HeadError(
             f"expected C with kind svm, softmax or ridge, found kind {kind.value} and C {C}{other}"
         )
     if k != "auto" and kind is not HeadKind.knn:
         raise HeadError(f"expected k with kind knn only, found kind {kind.value} and k {k}")
-    if weight is not ClassWeight.none and kind not in (*_REGULARISED, HeadKind.mlp):
+    if weight is not ClassWeight.none and kind not in (*REGULARISED, HeadKind.mlp):
         raise HeadError(
             f"expected class weights with kind svm, softmax, ridge or mlp, found {kind.value}"
         )
@@ -311,7 +312,7 @@ def _parameters(
             f"expected {', '.join(given)} with kind mlp only, found kind {kind.value}; "
             "choose --kind mlp"
         )
-    if kind in _REGULARISED:
+    if kind in REGULARISED:
         return {"C": C, "class_weight": weight}
     return {"k": k} if kind is HeadKind.knn else {}
 
@@ -346,8 +347,7 @@ def _attachments(head: heads.Head) -> dict[str, bytes]:
 
 
 def _default_out(opened: store.Store, layer: str, kind: HeadKind) -> Path:
-    path = opened.location.absolute()
-    parts = [path.stem if path.is_file() else path.name, kind.value]
+    parts = [store.name_of(opened), kind.value]
     if len(opened.layers) > 1:
         parts.insert(1, layer.replace(":", "-"))
     return Path("artifacts") / "heads" / "-".join(parts)

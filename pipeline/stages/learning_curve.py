@@ -16,10 +16,9 @@ from pipeline.errors import HeadError
 from pipeline.files import make_folder, write_durably, write_json
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.report import CurvePoint, CurveReading
-from pipeline.stages._fitting import Examples, examples, pooling
+from pipeline.stages._fitting import REGULARISED, Examples, examples, pooling
 
 _STEPS = (1, 2, 5)
-_REGULARISED = (HeadKind.svm, HeadKind.softmax, HeadKind.ridge)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +156,7 @@ def _points(
         for seed in seeds if size < most else seeds[:1]:
             chosen = everything.choose(size, seed=seed)
             rows = (chosen[:, None] * views + np.arange(views)).ravel()
-            own = {"refit": False} if kind in _REGULARISED else {}
+            own = {"refit": False} if kind in REGULARISED else {}
             codes = train.take(rows)
             head = heads.build(kind, seed=seed, room=plan.room, **own).fit(
                 codes, y[rows], X_val=val, y_val=y_val, n_classes=len(everything.classes)
@@ -196,6 +195,5 @@ def _accuracy(head: heads.Head, codes: heads.Codes, y: NDArray[np.int64]) -> flo
 
 
 def _default_out(opened: store.Store, kind: HeadKind) -> Path:
-    path = opened.location.absolute()
-    name = path.stem if path.is_file() else path.name
-    return Path("artifacts") / "reports" / f"{name}-{kind.value}-learning-curve"
+    name = f"{store.name_of(opened)}-{kind.value}-learning-curve"
+    return Path("artifacts") / "reports" / name

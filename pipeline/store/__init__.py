@@ -28,6 +28,7 @@ from pipeline.store._reader import (
     Store,
     choose_layer,
     contents,
+    name_of,
     read_rows,
     rows_of,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "contents",
     "free_bytes",
     "lasting",
+    "name_of",
     "open_store",
     "pack",
     "read_rows",

@@ -95,6 +95,12 @@ def first_bytes(sha256: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return np.ascontiguousarray(sha256[:, :8]).view(">u8").ravel().astype(np.uint64)
 
 
+def name_of(store: Store) -> str:
+    """Return what heads and reports made from a store are named after."""
+    path = store.location.absolute()
+    return path.stem if path.is_file() else path.name
+
+
 def rows_of(store: Store, split: Split) -> Rows:
     """Return the labelled rows of a split that have codes, in order."""
     chosen = store.usable & (store.labels >= 0) & (store.splits == SPLITS[split])
