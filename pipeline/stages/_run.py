@@ -116,7 +116,7 @@ class Run:
     def profile(self) -> dict[str, float]:
         """Where the time went so far, in seconds, see `Extraction`."""
         spent = self._spent | {"write": self.writer.seconds}
-        return {name: round(seconds, 3) for name, seconds in spent.items()}
+        return {name: round(seconds, 6) for name, seconds in spent.items()}
 
     def check_header(self) -> None:
         """Compare an old store with what is asked for, as far as that needs no network."""
