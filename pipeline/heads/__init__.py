@@ -3,6 +3,7 @@
 from pipeline.heads._card import Card
 from pipeline.heads._codes import Codes, InMemory, Streamed
 from pipeline.heads._config import PRESET_POOLS, PRESETS, Initializer, MlpConfig, Monitor, Output
+from pipeline.heads._folded import Dense, Neighbours, Step, Unit
 from pipeline.heads._head import Head
 from pipeline.heads._kinds import build
 from pipeline.heads._plan import Plan, Size, plan
@@ -14,16 +15,20 @@ __all__ = [
     "PRESET_POOLS",
     "Card",
     "Codes",
+    "Dense",
     "Head",
     "InMemory",
     "Initializer",
     "MlpConfig",
     "Monitor",
+    "Neighbours",
     "Output",
     "Plan",
     "SavedHead",
     "Size",
+    "Step",
     "Streamed",
+    "Unit",
     "build",
     "check_target",
     "load",

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.choices import HeadKind
 from pipeline.errors import HeadError
 from pipeline.heads._codes import Rows, moments
+from pipeline.heads._folded import Neighbours, Step, Unit, dense
 from pipeline.heads._head import Head, Progress
 
 # Similarities computed at once: 64 MB of float32.
@@ -65,6 +66,7 @@ class CentroidHead(CosineHead):
     kind = HeadKind.centroid
     gives_logits = False
     _learned = "centres_"
+    _ABSENT = -2.0  # the score of a class without training images, below any cosine
 
     def __init__(self, *, seed: int = 0) -> None:
         self.seed = seed
@@ -103,9 +105,14 @@ class CentroidHead(CosineHead):
         self._measure(val, "validation images")
         progress(1, 1)
 
+    def _folded(self, slope: float) -> tuple[Step, ...]:
+        absent = np.where(self.centres_.any(axis=1), 0.0, self._ABSENT)
+        unit = Unit(scale=self.scale_.astype(np.float32))
+        return unit, dense(slope * self.centres_.T, slope * absent)
+
     def _decision(self, codes: NDArray[np.float32]) -> NDArray[np.float64]:
         cosines = self._unit(codes).astype(np.float64) @ self.centres_.T.astype(np.float64)
-        cosines[:, ~self.centres_.any(axis=1)] = -2.0  # below any cosine
+        cosines[:, ~self.centres_.any(axis=1)] = self._ABSENT
         return cosines
 
 
@@ -202,6 +209,16 @@ class KnnHead(CosineHead):
                 votes = self._votes(labels[:, :k], cosines[:, :k])
                 right[i] += (votes.argmax(axis=1) == val.y[positions]).sum()
         return [float(count / len(val)) for count in right]
+
+    def _folded(self, slope: float) -> tuple[Step, ...]:
+        votes = Neighbours(
+            codes=self.codes_,
+            labels=self.labels_,
+            k=self._k,
+            n_classes=self.n_classes_,
+            temperature=self._TEMPERATURE,
+        )
+        return Unit(scale=self.scale_.astype(np.float32)), votes
 
     def _decision(self, codes: NDArray[np.float32]) -> NDArray[np.float64]:
         """Score by the logarithm of the summed votes, whose softmax is the share of each class."""

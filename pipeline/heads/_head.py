@@ -13,6 +13,7 @@ from pipeline.choices import HeadKind
 from pipeline.errors import HeadError
 from pipeline.heads._calibration import calibrate
 from pipeline.heads._codes import Codes, InMemory, Rows, check_finite
+from pipeline.heads._folded import Step
 
 Progress = Callable[[int, int], None]
 
@@ -160,10 +161,7 @@ class Head(ABC):
         """
         if self.score_kind == "margin":
             self.check_fitted()
-            raise HeadError(
-                f"expected an {self.kind.value} head that was calibrated on held-out images, found "
-                "one that had too few for it; use --kind softmax for probabilities"
-            )
+            raise self._no_probabilities()
         return self.scores(X)
 
     def probabilities(
@@ -188,6 +186,25 @@ class Head(ABC):
         if self.score_kind == "margin":
             return decision
         return self.probabilities(decision, calibrated=True)
+
+    def folded(self) -> tuple[Step, ...]:
+        """
+        Return the head as steps whose result's softmax is what `predict_proba` gives.
+
+        Returns
+        -------
+        tuple of Unit, Dense or Neighbours
+            In order; the last gives one number for each class.
+
+        Raises
+        ------
+        HeadError
+            If the head is not fitted, or has no probabilities.
+        """
+        self.check_fitted()
+        if self.score_kind == "margin":
+            raise self._no_probabilities()
+        return self._folded(self.calibration_["slope"] if self.calibration_ is not None else 1.0)
 
     @property
     @abstractmethod
@@ -218,6 +235,17 @@ class Head(ABC):
     @abstractmethod
     def check_parameters(self) -> None:
         """Raise HeadError where a parameter of the constructor cannot be used."""
+
+    def _no_probabilities(self) -> HeadError:
+        return HeadError(
+            f"expected a head of kind {self.kind.value} that was calibrated on held-out images, "
+            "found one that had none; extract with --val 0.2, or use --kind softmax for "
+            "probabilities"
+        )
+
+    @abstractmethod
+    def _folded(self, slope: float) -> tuple[Step, ...]:
+        """Return the steps of a fitted head; what comes out of them is multiplied by `slope`."""
 
     @abstractmethod
     def _fit(self, train: Rows, val: Rows | None, progress: Progress) -> None:

@@ -13,6 +13,7 @@ from pipeline.errors import HeadError
 from pipeline.heads import _solver
 from pipeline.heads._calibration import calibrate
 from pipeline.heads._codes import Moments, Rows, moments
+from pipeline.heads._folded import Step, dense
 from pipeline.heads._head import Head, Progress
 from pipeline.heads._solver import F32, Loss, Models, Task
 
@@ -227,11 +228,15 @@ class LinearHead(Head):
         self, coef: NDArray[np.float64], bias: NDArray[np.float64], scale: NDArray[np.float64]
     ) -> None:
         self.coef_, self.bias_, self.scale_ = coef, bias, scale
-        self._folded = (coef / scale).T
+        self._weights = (coef / scale).T
         self.n_classes_, self.n_features_ = coef.shape
 
+    def _folded(self, slope: float) -> tuple[Step, ...]:
+        bias = np.maximum(slope * self.bias_, NEVER / 2)  # which no step can make infinite
+        return (dense(slope * self._weights, bias),)
+
     def _decision(self, codes: NDArray[np.float32]) -> NDArray[np.float64]:
-        return np.asarray(codes.astype(np.float64) @ self._folded + self.bias_)
+        return np.asarray(codes.astype(np.float64) @ self._weights + self.bias_)
 
 
 class _SquaredHinge:

@@ -13,6 +13,7 @@ from pipeline.choices import Activation, ClassWeight, HeadKind
 from pipeline.errors import HeadError
 from pipeline.heads._codes import Rows, moments
 from pipeline.heads._config import MlpConfig, Output
+from pipeline.heads._folded import Step, dense
 from pipeline.heads._head import Head, Progress
 from pipeline.heads._linear import class_weights
 
@@ -124,6 +125,22 @@ class MlpHead(Head):
             "fitted_on": "train",
         }
         self._measure(val, how)
+
+    def _folded(self, slope: float) -> tuple[Step, ...]:
+        config = self.config or MlpConfig()
+        (first, own), *others = self.layers_
+        scaled = np.asarray(first / self.scale_[:, None], np.float32)
+        *hidden, (kernel, bias) = [(scaled, own), *others]
+        activations = (activation.value for activation in config.activation)
+        steps = [dense(*each, activation=next(activations)) for each in hidden]
+        if config.output is Output.sigmoid:
+            logs = dense(kernel, bias, activation="log_sigmoid")
+            slopes = np.diag(np.full(self.n_classes_, slope))
+            return (*steps, logs, dense(slopes, np.zeros(self.n_classes_)))
+        if config.output is Output.binary:  # as in `_decision`
+            both = np.array([-slope / 2, slope / 2])
+            return (*steps, dense(kernel * both, bias * both))
+        return (*steps, dense(slope * kernel, slope * bias))
 
     def _decision(self, codes: NDArray[np.float32]) -> NDArray[np.float64]:
         config = self.config or MlpConfig()
