@@ -11,17 +11,20 @@ from pipeline.choices import (
     Augment,
     ClassWeight,
     Engine,
+    ExportFormat,
     HeadKind,
     Optimizer,
     Pool,
     Precision,
     Preset,
+    Quantize,
     Resize,
     Split,
 )
 from pipeline.errors import (
     BackboneError,
     ChoiceError,
+    ExportError,
     HeadDamaged,
     HeadError,
     HeadNotFound,
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
     from pipeline.stages.compare import compare
     from pipeline.stages.demo import demo
     from pipeline.stages.evaluate import evaluate
+    from pipeline.stages.export import export
     from pipeline.stages.extract import estimate, extract
     from pipeline.stages.fit_head import fit_head
     from pipeline.stages.info import info
@@ -60,6 +64,8 @@ __all__ = [
     "ChoiceError",
     "ClassWeight",
     "Engine",
+    "ExportError",
+    "ExportFormat",
     "HeadDamaged",
     "HeadError",
     "HeadKind",
@@ -71,6 +77,7 @@ __all__ = [
     "Pool",
     "Precision",
     "Preset",
+    "Quantize",
     "Resize",
     "ResourceError",
     "SourceError",
@@ -88,6 +95,7 @@ __all__ = [
     "demo",
     "estimate",
     "evaluate",
+    "export",
     "extract",
     "fit_head",
     "info",
@@ -103,6 +111,7 @@ _STAGES = {
     "demo": "demo",
     "estimate": "extract",
     "evaluate": "evaluate",
+    "export": "export",
     "extract": "extract",
     "fit_head": "fit_head",
     "info": "info",

@@ -105,6 +105,25 @@ class Optimizer(str, Enum):
     sgd = "sgd"
 
 
+class ExportFormat(str, Enum):
+    """The files in which a head can leave the house, see `pipeline.exports`."""
+
+    keras = "keras"
+    saved_model = "saved-model"
+    tflite = "tflite"
+    onnx = "onnx"
+    openvino = "openvino"
+    joblib = "joblib"
+
+
+class Quantize(str, Enum):
+    """What a TFLite file computes with: 32 bits, 8 bits for weights, or 8 bits throughout."""
+
+    none = "none"
+    dynamic = "dynamic"
+    int8 = "int8"
+
+
 def choose(choices: type[E], value: object, *, what: str) -> E:
     """
     Take a choice as an enum member or as the text that a user would type.

@@ -13,6 +13,7 @@ PipelineError                     1
 ├── HeadError                     1   (also ValueError)
 │   ├── HeadNotFound              1   (also FileNotFoundError)
 │   └── HeadDamaged               5
+├── ExportError                   1   (also ValueError)
 ├── SpaceMismatch                 1   (also ValueError)
 ├── ChoiceError                   1   (also ValueError)
 ├── OutputError                   1   (also ValueError)
@@ -95,6 +96,10 @@ class HeadDamaged(HeadError):
     """The bytes of a saved head are not those that were written."""
 
     exit_code = 5
+
+
+class ExportError(PipelineError, ValueError):
+    """A head cannot become such a file, or the file does not say what the head says."""
 
 
 class SpaceMismatch(PipelineError, ValueError):

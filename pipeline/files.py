@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -130,22 +131,70 @@ def replacing(path: Path) -> Iterator[io.BufferedRandom]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise ResourceError(
-            f"cannot write {path} ({error.strerror}; "
-            f"{in_words(shutil.disk_usage(path.parent).free)} free); nothing that was there is "
-            "lost: make room and run the same command again"
-        ) from error
+        raise _no_room(path, error.strerror) from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def building(path: Path) -> Iterator[Path]:
+    """
+    Give a temporary folder beside a place that something is made for, and take it away again.
+
+    What other programs' writers leave in it can be looked at, then moved to its place by
+    `put_in_place`.
+
+    Parameters
+    ----------
+    path : Path
+        The final name; its folder must exist.
+
+    Raises
+    ------
+    ResourceError
+        If the disk is full, by whatever name a library says so.
+    """
+    try:
+        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=".building-"))
+    except OSError as error:
+        raise _no_place(path, error) from error
+    try:
+        yield aside
+    except Exception as error:
+        full = isinstance(error, OSError) and error.errno in FULL
+        if full or os.strerror(errno.ENOSPC) in str(error):
+            raise _no_room(path, os.strerror(errno.ENOSPC)) from error
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def put_in_place(made: Path, path: Path) -> None:
+    """Give a finished file or folder its final name, durably; nothing may stand there."""
+    for file in made.rglob("*") if made.is_dir() else (made,):
+        if file.is_file():
+            with file.open("r+b") as open_file:
+                os.fsync(open_file.fileno())
+    os.rename(made, path)
+    sync_directory(path.parent)
 
 
 def _begin(aside: Path, path: Path) -> io.BufferedRandom:
     try:
         return open(aside, "x+b")
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
-        raise OutputError(
-            f"cannot write {path} ({error.strerror}); choose another place"
-        ) from error
+        raise _no_place(path, error) from error
+
+
+def _no_place(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write {path} ({error.strerror}); choose another place")
+
+
+def _no_room(path: Path, why: str | None) -> ResourceError:
+    return ResourceError(
+        f"cannot write {path} ({why}; {in_words(shutil.disk_usage(path.parent).free)} free); "
+        "nothing that was there is lost: make room and run the same command again"
+    )
 
 
 def make_folder(path: Path) -> None:

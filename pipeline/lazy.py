@@ -1,4 +1,4 @@
-"""Keras on TensorFlow, imported late and quietly: every room that needs it asks here."""
+"""Keras on TensorFlow, and OpenVINO, imported late and quietly: rooms that need them ask here."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from pipeline.errors import BackboneError
 
@@ -34,6 +35,19 @@ def import_keras() -> None:
             f"expected Keras with tensorflow, channels_last and float32, found {', '.join(found)}; "
             "unset KERAS_BACKEND and look into ~/.keras/keras.json"
         )
+
+
+def import_openvino() -> Any:
+    """
+    Import OpenVINO without its telemetry.
+
+    Its converter reports its use to the makers, from a child process that would also hold the
+    lock of a store; without the package for that it goes on in silence.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino
 
 
 @contextmanager

@@ -6,7 +6,7 @@ Pretrained networks without their heads: a table of rows, and rows loaded as pix
 
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._layers import parse_layer
-from pipeline.backbones._network import Network, load
+from pipeline.backbones._network import Network, codes_model, load
 from pipeline.backbones._openvino import installed as openvino_installed
 from pipeline.backbones._overlap import compute
 from pipeline.backbones._preprocessing import Preprocessing
@@ -19,6 +19,7 @@ __all__ = [
     "Network",
     "Preprocessing",
     "Weights",
+    "codes_model",
     "compute",
     "find",
     "load",

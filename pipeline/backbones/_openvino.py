@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.backbones._preprocessing import Preprocessing, preprocess_symbolically
+from pipeline.backbones._preprocessing import Preprocessing, from_pixels
 from pipeline.choices import Precision
+from pipeline.lazy import import_openvino
 
 BATCH_SIZE = 4
 """Images in one batch where the user leaves it to us."""
@@ -33,22 +33,9 @@ def installed() -> bool:
     return find_spec("openvino") is not None
 
 
-def _import() -> Any:
-    """
-    Import OpenVINO without its telemetry.
-
-    Its converter reports its use to the makers, from a child process that would also hold the
-    lock of a store; without the package for that it goes on in silence.
-    """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
-    return openvino
-
-
 def computes_bfloat16() -> bool:
     """Whether the processor multiplies in bfloat16 by itself; elsewhere it would be slower."""
-    openvino = _import()
+    openvino = import_openvino()
     capabilities: list[str] = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "BF16" in capabilities
 
@@ -76,11 +63,8 @@ def export(model: Any, preprocessing: Preprocessing, path: Path, *, size: int) -
     size : int
         Edge of the input in pixels.
     """
-    import keras
-
-    _import()
-    pixels = keras.Input((size, size, 3), dtype="uint8")
-    whole = keras.Model(pixels, model(preprocess_symbolically(pixels, preprocessing)))
+    import_openvino()
+    whole = from_pixels(model, preprocessing, size=size)
     whole.export(str(path), format="openvino", verbose=False)
 
 
@@ -102,7 +86,7 @@ def compile_forward(path: Path, *, batch_size: int, size: int, precision: Precis
     Compiled
         Its function maps uint8 (batch_size, size, size, 3) to one float32 array for each output.
     """
-    openvino = _import()
+    openvino = import_openvino()
     core = openvino.Core()
     model = core.read_model(path)
     model.reshape([batch_size, size, size, 3])

@@ -81,3 +81,27 @@ def preprocess_symbolically(pixels: Any, preprocessing: Preprocessing) -> Any:
     if preprocessing is Preprocessing.lite:
         return (x - 127.0) / 128.0
     return x
+
+
+def from_pixels(model: Any, preprocessing: Preprocessing, *, size: int) -> Any:
+    """
+    Put the preprocessing in front of a network.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From preprocessed pixels, to one tensor or a list of them.
+    preprocessing : Preprocessing
+        What it expects to be done to the pixels.
+    size : int
+        Edge of the input in pixels.
+
+    Returns
+    -------
+    keras.Model
+        From uint8 ``pixels`` (None, size, size, 3), with built-in layers and operations only.
+    """
+    import keras
+
+    pixels = keras.Input((size, size, 3), dtype="uint8", name="pixels")
+    return keras.Model(pixels, model(preprocess_symbolically(pixels, preprocessing)))

@@ -11,7 +11,7 @@ from ._decode import POLICY, Rejected, decode
 from ._find import find
 from ._listed import files
 from ._probe import probe, probe_pixels
-from ._source import Given, Limit, Source, parse_limit
+from ._source import Given, Limit, Read, Source, Unreadable, parse_limit
 from ._split import split
 from ._stream import Loaded, stream
 from ._text import printable
@@ -22,8 +22,10 @@ __all__ = [
     "Given",
     "Limit",
     "Loaded",
+    "Read",
     "Rejected",
     "Source",
+    "Unreadable",
     "Views",
     "decode",
     "decode_views",

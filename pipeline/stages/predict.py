@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, heads, images
-from pipeline.choices import Engine, Pool, Precision, Resize
-from pipeline.errors import HeadError, Interrupted, OutputError, SpaceMismatch
+from pipeline.choices import Pool, Resize
+from pipeline.errors import HeadError, Interrupted, OutputError
 from pipeline.files import csv_text, replacing
-from pipeline.space import check_probe
+from pipeline.stages._recognise import recognise
 from pipeline.stages._run import WORKERS, Codes, computed
 
 _CHUNK = 32  # images that the head scores at a time
@@ -129,7 +129,7 @@ def predict(
         raise HeadError(f"expected --top of 1 or more, found {top}")
     copies = _views(saved) if views else images.ONE_VIEW
     found = images.files(paths)
-    network = _recognise(saved, weights)
+    network = recognise(saved, weights)
     predictions = []
     try:
         for prediction in _answers(saved, network, found, top=top, views=copies):
@@ -159,41 +159,6 @@ def _check_table(path: Path) -> None:
         raise OutputError(f"expected a folder for the table, found none at {path.parent}")
     if path.exists() and not (path.is_file() and path.suffix.lower() == ".csv"):
         raise OutputError(f"expected a new file or a .csv to replace, found {path}; name another")
-
-
-def _recognise(saved: heads.SavedHead, weights: str | None) -> backbones.Network:
-    """Load the head's backbone and see that it is still the same."""
-    card = saved.card
-    if card.space is None:
-        raise HeadError(
-            f"expected a head that knows its backbone, found {saved.directory}, fitted on codes of "
-            "another program; extract the photos with this program and fit again"
-        )
-    resize = Resize(card.space.resize)
-    pixels = images.probe_pixels(size=card.space.size, resize=resize)
-    # The same engine gives the same scores as the store; another one differs in last digits.
-    engine = Engine(card.engine)
-    same = engine is Engine.tensorflow or backbones.openvino_installed()
-    network = backbones.load(
-        backbones.find(card.space.backbone),
-        weights=weights or card.weights["source"],
-        layers=[card.layer],
-        size=card.space.size,
-        batch_size=card.batch_size if same else None,
-        engine=engine if same else Engine.tensorflow,
-        precision=Precision(card.precision) if same else Precision.float32,
-        probe=pixels,
-    )
-    space = network.space({"resize": resize.value, **images.POLICY})
-    if differences := card.space.of_layer(card.layer).differences(space):
-        raise SpaceMismatch(
-            f"expected the backbone that head {saved.directory} was fitted on, found another "
-            f"({'; '.join(differences)}); name the right weights with --weights"
-        )
-    if card.probe is not None:
-        exact = network.precision == Precision.float32.value
-        check_probe(card.probe, network.probed[card.layer], layer=card.layer, exact=exact)
-    return network
 
 
 def _views(saved: heads.SavedHead) -> images.Views:

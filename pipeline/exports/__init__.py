@@ -1,0 +1,32 @@
+"""Files that other programs run: one model from pixels to the probabilities of the classes.
+
+`joined` puts a head's steps behind a Keras model of codes; `TABLE` has one row for each format,
+with what writes a file and what runs it. A format is one private module.
+"""
+
+from pipeline.exports._card import Facts, card_text, squared
+from pipeline.exports._compare import Comparison, compare, latency
+from pipeline.exports._content import Content
+from pipeline.exports._format import Format, Run, Tolerance
+from pipeline.exports._joined import joined, pooled
+from pipeline.exports._labels import labels_text
+from pipeline.exports._steps import Step
+from pipeline.exports._table import TABLE
+
+__all__ = [
+    "TABLE",
+    "Comparison",
+    "Content",
+    "Facts",
+    "Format",
+    "Run",
+    "Step",
+    "Tolerance",
+    "card_text",
+    "compare",
+    "joined",
+    "labels_text",
+    "latency",
+    "pooled",
+    "squared",
+]

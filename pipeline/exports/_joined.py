@@ -1,0 +1,112 @@
+"""A model of codes and a head's steps, joined into one model of built-in layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.choices import Pool
+from pipeline.exports._steps import Dense, Neighbours, Step, Unit
+
+# Below the vote of an opposite code, exp(-2 / 0.07) = 4e-13, and still an ordinary float32.
+_NO_VOTE = 1e-30
+
+
+def pooled(model: Any, how: Pool | None) -> Any:
+    """
+    Turn a model's maps of codes into the vectors that a head takes.
+
+    Parameters
+    ----------
+    model : keras.Model
+        With one output.
+    how : Pool or None
+        None where the codes are vectors already.
+
+    Returns
+    -------
+    keras.Model
+    """
+    import keras
+    from keras import layers
+
+    if how is None:
+        return model
+    pool = {
+        Pool.avg: layers.GlobalAveragePooling2D,
+        Pool.max: layers.GlobalMaxPooling2D,
+        Pool.flat: layers.Flatten,
+    }[how]
+    return keras.Model(model.inputs[0], pool(name="codes")(model.outputs[0]))
+
+
+def joined(model: Any, steps: Sequence[Step]) -> Any:
+    """
+    Put a head behind a model of codes.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From pixels to vectors of codes.
+    steps : sequence of Step
+        The softmax of what the last gives are the probabilities.
+
+    Returns
+    -------
+    keras.Model
+        From the same pixels to ``probabilities``; any process with Keras can load it.
+    """
+    import keras
+    from keras import layers
+
+    x = model.outputs[0]
+    for number, step in enumerate(steps, start=1):
+        x = _apply(step, x, f"head_{number}")
+    probabilities = layers.Softmax(name="probabilities")(x)
+    return keras.Model(model.inputs[0], probabilities, name="classifier")
+
+
+def _apply(step: Step, x: Any, name: str) -> Any:
+    if isinstance(step, Dense):
+        return _dense(step, x, name)
+    if isinstance(step, Unit):
+        return _unit(step, x, name)
+    return _neighbours(step, x, name)
+
+
+def _unit(step: Unit, x: Any, name: str) -> Any:
+    from keras import layers
+
+    inverse = (1 / step.scale.astype(np.float64)).tolist()
+    x = layers.Rescaling(inverse, name=f"{name}_scale")(x)
+    return layers.UnitNormalization(name=f"{name}_unit")(x)
+
+
+def _dense(step: Dense, x: Any, name: str) -> Any:
+    from keras import layers, ops
+
+    log_sigmoid = step.activation == "log_sigmoid"  # Keras's own is nothing that TFLite knows
+    activation = "linear" if log_sigmoid else step.activation
+    layer = layers.Dense(len(step.bias), activation=activation, name=name)
+    x = layer(x)
+    layer.set_weights([step.kernel, step.bias])
+    if log_sigmoid:
+        return ops.minimum(x, 0.0) - ops.log(1.0 + ops.exp(-ops.abs(x)))
+    return x
+
+
+def _neighbours(step: Neighbours, x: Any, name: str) -> Any:
+    """All products are one layer, and so is the table of who votes for what."""
+    from keras import layers, ops
+
+    products = layers.Dense(len(step.codes), use_bias=False, name=f"{name}_products")
+    nearest, rows = ops.top_k(products(x), step.k)
+    products.set_weights([step.codes.T])
+    classes = layers.Embedding(len(step.codes), step.n_classes, name=f"{name}_classes")
+    own = classes(rows)
+    classes.set_weights([np.eye(step.n_classes, dtype=np.float32)[step.labels]])
+    weights = ops.exp((nearest - 1.0) / step.temperature)
+    votes = ops.sum(ops.expand_dims(weights, -1) * own, axis=1)
+    return ops.log(ops.maximum(votes, _NO_VOTE))

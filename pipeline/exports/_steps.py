@@ -1,0 +1,66 @@
+"""What a head must say of itself to be exported; see `pipeline.heads.Head.folded`."""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@runtime_checkable
+class Unit(Protocol):
+    """Divide codes by `scale` (d,), then each row by its length, unless that is 0."""
+
+    @property
+    def scale(self) -> NDArray[np.float32]:
+        """Return float32 (d,)."""
+
+
+@runtime_checkable
+class Dense(Protocol):
+    """``activation(x @ kernel + bias)``; activations by Keras's names."""
+
+    @property
+    def kernel(self) -> NDArray[np.float32]:
+        """Return float32 (d, m)."""
+
+    @property
+    def bias(self) -> NDArray[np.float32]:
+        """Return float32 (m,)."""
+
+    @property
+    def activation(self) -> str:
+        """Return ``"linear"``, ``"relu"``, ``"tanh"``, ... ."""
+
+
+@runtime_checkable
+class Neighbours(Protocol):
+    """
+    Logarithm of the votes of the `k` rows of `codes` with the largest dot products.
+
+    Each votes with ``exp((product - 1) / temperature)`` for its class.
+    """
+
+    @property
+    def codes(self) -> NDArray[np.float32]:
+        """Return float32 (n, d), rows of length 1."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Return int64 (n,)."""
+
+    @property
+    def k(self) -> int:
+        """Return how many vote."""
+
+    @property
+    def n_classes(self) -> int:
+        """Return how many classes there are."""
+
+    @property
+    def temperature(self) -> float:
+        """Return what differences are divided by."""
+
+
+Step: TypeAlias = Unit | Dense | Neighbours
