@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all check torture bench bench-heads clean
+.PHONY: help demo test test-all check torture bench bench-heads bench-exports clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -40,6 +40,10 @@ bench: $(VENV)/installed-test ## measure stage one against the articles' loop (h
 
 bench-heads: $(VENV)/installed-test ## measure stage two against scikit-learn (ten minutes)
 	$(BIN)/python -m benchmarks.heads
+
+PHOTOS ?= ../shared/data/clothing
+bench-exports: $(VENV)/installed-test ## every export format against its head (half an hour)
+	$(BIN)/python -m benchmarks.exports $(PHOTOS) $(if $(VGG16),--vgg16 $(VGG16))
 
 clean: ## remove the virtual environment
 	rm -rf $(VENV)

@@ -58,6 +58,7 @@ def test_help_imports_nothing_heavy() -> None:
         ["fit-head", "nowhere", "--kind", "mlp"],
         ["evaluate", "nowhere", "nowhere"],
         ["predict", "nowhere", "x.jpg"],
+        ["export", "nowhere", "--format", "onnx"],
         ["info", "nowhere"],
         ["verify", "nowhere"],
         ["pack", "nowhere", "x.h5"],
@@ -111,6 +112,10 @@ def test_version(run: Run) -> None:
         (["predict", "nowhere", "photos"], "fit-head"),
         (["fit-head", "photos", "--kind", "svm"], "pipeline extract photos"),
         (["fit-head", "nowhere", "--kind", "mlp", "--C", "1"], "try l2"),
+        (["export", "nowhere", "--format", "onnx"], "fit-head"),
+        (["export", "nowhere", "--format", "onnx", "--out", "photos"], "--out photos.onnx"),
+        (["export", "nowhere", "--format", "openvino", "--out", "photos"], "delete it"),
+        (["export", "nowhere", "--format", "keras", "--quantize", "int8"], "--format tflite"),
         (["info", "nowhere"], "nowhere"),
         (["verify", "photos"], "store.json"),
         (["verify", "photos/class_0/000.png"], "HDF5"),
@@ -190,6 +195,14 @@ def test_the_main_job(run: Run, make_photos: Callable[..., Path], tmp_path: Path
     done = run("predict", "artifacts/heads/photos-svm", "photos/class_0/broken.jpg")
     assert done.returncode == 3
     assert "broken.jpg" in done.stderr
+
+    done = run("export", "artifacts/heads/photos-svm", "--format", "tflite")
+    assert done.returncode == 0, done.stderr
+    assert "32 photos of the head's store: largest difference" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("artifacts/exports/photos-svm.tflite.md")
+    assert done.stderr == ""
+    done = run("export", "artifacts/heads/photos-svm", "--format", "joblib", "--json")
+    assert json.loads(done.stdout)["top1_agreement"] == 1
 
     assert run("verify", "artifacts/features/photos").stdout.startswith("sound: ")
     assert run("info", "artifacts/features/photos").returncode == 0

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline import files
+from pipeline.errors import OutputError
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -117,3 +118,31 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
 )
 def test_bytes_in_words(count: float, words: str) -> None:
     assert files.in_words(count) == words
+
+
+def test_what_others_write_is_moved_to_its_place_whole(tmp_path: Path) -> None:
+    for name in ("file", "folder"):
+        with files.building(tmp_path / name) as aside:
+            (aside / "folder").mkdir()
+            (aside / "folder" / "part").write_bytes(b"1")
+            (aside / "file").write_bytes(b"2")
+            files.put_in_place(aside / name, tmp_path / name)
+    assert (tmp_path / "folder" / "part").read_bytes() == b"1"
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt("stop"), ValueError("stop")])
+def test_what_ends_early_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    def fail() -> None:
+        with files.building(tmp_path / "x") as aside:
+            (aside / "x").write_bytes(b"half")
+            raise error
+
+    with pytest.raises(type(error), match="stop"):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot write"), files.building(tmp_path / "no" / "x"):
+        pass

@@ -355,6 +355,7 @@ def _card(
     title = f"{saved.directory.absolute().name}: {saved.head.kind.value} as {form.name.value}"
     parity = {
         "compared with": result.compared_with,
+        "predict itself, by the head's store": f"{card.engine} in {card.precision}",
         "images": f"{result.images}, {result.compared_on}",
         "largest difference of a probability": result.max_difference,
         "allowed": result.tolerance,
