@@ -36,6 +36,8 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # What an operating system says when a disk, a quota or a file is at its limit, or fails.
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
+_FULL = 64 * 1024  # bytes free on a disk that somebody has just filled
+
 
 class HostileFile(ValueError):
     """An HDF5 file reaches outside itself, needs a plugin, or claims more than it can hold."""
@@ -161,12 +163,18 @@ def building(path: Path) -> Iterator[Path]:
     try:
         yield aside
     except Exception as error:
-        full = isinstance(error, OSError) and error.errno in FULL
-        if full or os.strerror(errno.ENOSPC) in str(error):
+        if _is_full(aside, error):
             raise _no_room(path, os.strerror(errno.ENOSPC)) from error
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_full(folder: Path, error: Exception) -> bool:
+    """Whether a library gave up for want of room; not every one says so."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return True
+    return os.strerror(errno.ENOSPC) in str(error) or shutil.disk_usage(folder).free < _FULL
 
 
 def put_in_place(made: Path, path: Path) -> None:

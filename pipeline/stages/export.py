@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, exports, heads, store
-from pipeline._version import __version__
 from pipeline.choices import ExportFormat, Pool, Quantize, Resize, choose
 from pipeline.errors import ExportError, OutputError, PipelineError
 from pipeline.files import building, make_folder, put_in_place
 from pipeline.stages import _photos as photos
+from pipeline.stages._facts import facts_of
 from pipeline.stages._recognise import recognise, space_of
 
 _COMPARED = 32  # images
@@ -127,7 +125,7 @@ def export(
     saved = heads.load(Path(head))
     steps = saved.head.folded()
     if form.takes_codes:
-        made = _of_codes(saved, steps, tell or _quiet)
+        made = _of_codes(saved, steps)
     else:
         made = _of_pixels(saved, steps, weights, quantize, tell or _quiet)
     make_folder(target.parent)
@@ -136,7 +134,7 @@ def export(
         _write(form, made.content, fresh)
         result = _compare(form, made, fresh, target)
         page = aside / _CARD if fresh.is_file() else fresh / _CARD
-        page.write_text(_card(saved, form, made, result, weights), encoding="utf-8")
+        page.write_text(_text(saved, form, made, result, weights), encoding="utf-8")
         if fresh.is_file():
             put_in_place(page, Path(result.model_card))
         put_in_place(fresh, target)
@@ -176,6 +174,7 @@ def _of_pixels(
         compared_on = "the bundled probe images (the photos of the head's store are gone)"
         tell(f"comparing on {compared_on}")
         found = photos.probe(space)
+    expected = _probabilities(saved, found.pixels, weights)  # first: it knows wrong weights
     return _Made(
         content=exports.Content(
             classes=saved.card.classes,
@@ -186,7 +185,7 @@ def _of_pixels(
             samples=samples,
         ),
         inputs=found.pixels,
-        expected=_probabilities(saved, found.pixels, weights),
+        expected=expected,
         compared_on=compared_on,
         compared_with="predict, computed by TensorFlow in float32",
         size=space.size,
@@ -229,9 +228,7 @@ def _samples(saved: heads.SavedHead, found: photos.Photos | None) -> NDArray[np.
     return found.pixels
 
 
-def _of_codes(
-    saved: heads.SavedHead, steps: Sequence[heads.Step], tell: Callable[[str], None]
-) -> _Made:
+def _of_codes(saved: heads.SavedHead, steps: Sequence[heads.Step]) -> _Made:
     """Take the head alone, and ask what it says of some codes."""
     codes, compared_on = _some_codes(saved)
     return _Made(
@@ -289,8 +286,6 @@ def _write(form: exports.Format, content: exports.Content, path: Path) -> None:
         raise
     except Exception as error:
         said = " ".join(str(error).split())[:200]
-        if os.strerror(errno.ENOSPC) in said:
-            raise
         raise ExportError(
             f"expected a head that {form.name.value} can express, found one that its converter "
             f"refuses ({type(error).__name__}: {said}); choose another --format, such as "
@@ -342,20 +337,12 @@ def _bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _card(
-    saved: heads.SavedHead,
-    form: exports.Format,
-    made: _Made,
-    result: Export,
-    weights: str | None,
+def _text(
+    saved: heads.SavedHead, form: exports.Format, made: _Made, result: Export, weights: str | None
 ) -> str:
     """Write the model card."""
-    card = saved.card
-    validation = card.scores.get("validation") or {}
-    title = f"{saved.directory.absolute().name}: {saved.head.kind.value} as {form.name.value}"
     parity = {
         "compared with": result.compared_with,
-        "predict itself, by the head's store": f"{card.engine} in {card.precision}",
         "images": f"{result.images}, {result.compared_on}",
         "largest difference of a probability": result.max_difference,
         "allowed": result.tolerance,
@@ -365,58 +352,19 @@ def _card(
         "bytes": result.bytes,
         "quantized": result.quantize if result.quantize != Quantize.none.value else None,
     }
-    facts = exports.Facts(
-        title=title,
-        fills={
-            "path": Path(result.path).name,
-            "squared": exports.squared(made.size, made.content.resize),
-            "store": str(card.trained_on.get("store", "STORE")),
-            "layer": card.layer,
-            "pool": repr(card.pool),
-        },
-        size=made.size,
-        made_of={
-            "store": card.trained_on.get("store"),
-            "images that took part in fitting": len(card.seen) if card.seen is not None else None,
-            "classes": len(card.classes),
-        },
-        space=_space(card),
-        scores={
-            "validation accuracy": validation.get("accuracy"),
-            "validation images": validation.get("images"),
-            "measured on": validation.get("how"),
-        },
+    options = {"--format": result.format, "--out": result.path}
+    options |= {"--quantize": result.quantize} if parity["quantized"] else {}
+    options |= {"--weights": weights} if weights is not None else {}
+    words = [word for option in options.items() for word in option]
+    facts = facts_of(
+        saved,
+        form,
+        path=Path(result.path),
+        squared=exports.squared(made.size, made.content.resize),
         parity=parity,
-        classes=card.classes,
-        commands=(_command(saved, result, weights),),
+        command=shlex.join(["pipeline", "export", str(saved.directory), *words]),
     )
     return exports.card_text(facts, form)
-
-
-def _space(card: heads.Card) -> dict[str, object]:
-    """Say what goes into the head."""
-    about: dict[str, object] = {"layer": card.layer, "pool": card.pool}
-    if card.space is None:
-        return {"backbone": "unknown: the codes are of another program", **about}
-    space = card.space
-    return {
-        "backbone": space.backbone,
-        "weights": card.weights.get("source"),
-        "weights, SHA-256": space.weights_sha256[card.layer],
-        **about,
-        "image size": space.size,
-        "resize": f"{space.resize}; {space.kernel}",
-        "colour": f"{space.colour}, transparency {space.alpha}, EXIF {space.exif}",
-        "preprocessing": f"{space.preprocessing}, inside the file",
-        "pipeline": __version__,
-    }
-
-
-def _command(saved: heads.SavedHead, result: Export, weights: str | None) -> str:
-    words = ["pipeline", "export", str(saved.directory), "--format", result.format]
-    words += ["--out", result.path]
-    words += ["--quantize", result.quantize] if result.quantize != Quantize.none.value else []
-    return shlex.join([*words, *(["--weights", weights] if weights is not None else [])])
 
 
 def _quiet(sentence: str) -> None:

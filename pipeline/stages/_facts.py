@@ -1,0 +1,88 @@
+"""What a model card says of a head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline import exports, heads
+from pipeline._version import __version__
+
+
+def facts_of(
+    saved: heads.SavedHead,
+    form: exports.Format,
+    *,
+    path: Path,
+    squared: str,
+    parity: Mapping[str, object],
+    command: str,
+) -> exports.Facts:
+    """
+    Gather what is known of a head and the file that was made of it.
+
+    Parameters
+    ----------
+    saved : SavedHead
+    form : Format
+    path : Path
+        Of the file.
+    squared : str
+        The Python that makes a photo the square.
+    parity : mapping of str to object
+        How far the file is from the head.
+    command : str
+        What makes the file again.
+
+    Returns
+    -------
+    Facts
+    """
+    card = saved.card
+    validation = card.scores.get("validation") or {}
+    store = card.trained_on.get("store")
+    return exports.Facts(
+        title=f"{saved.directory.absolute().name}: {saved.head.kind.value} as {form.name.value}",
+        fills={
+            "path": path.name,
+            "squared": squared,
+            "store": str(store or "STORE"),
+            "layer": card.layer,
+            "pool": repr(card.pool),
+        },
+        size=card.space.size if card.space is not None else 0,
+        made_of={
+            "store": store,
+            "images that took part in fitting": len(card.seen) if card.seen is not None else None,
+            "classes": len(card.classes),
+        },
+        space=_space(card),
+        scores={
+            "validation accuracy": validation.get("accuracy"),
+            "validation images": validation.get("images"),
+            "measured on": validation.get("how"),
+        },
+        parity=parity,
+        classes=card.classes,
+        commands=(command,),
+    )
+
+
+def _space(card: heads.Card) -> dict[str, object]:
+    """Say what goes into the head."""
+    about: dict[str, object] = {"layer": card.layer, "pool": card.pool}
+    if card.space is None:
+        return {"backbone": "unknown: the codes are of another program", **about}
+    space = card.space
+    return {
+        "backbone": space.backbone,
+        "weights": card.weights.get("source"),
+        "weights, SHA-256": space.weights_sha256[card.layer],
+        **about,
+        "image size": space.size,
+        "resize": f"{space.resize}; {space.kernel}",
+        "colour": f"{space.colour}, transparency {space.alpha}, EXIF {space.exif}",
+        "preprocessing": f"{space.preprocessing}, inside the file",
+        "computed for the store by": f"{card.engine} in {card.precision}, as predict does",
+        "pipeline": __version__,
+    }
