@@ -40,9 +40,11 @@ processors (load {load} at the end); milliseconds are of one image in the format
 
 {tables}
 
-`saved-model` also takes the bytes of image files; the second of its differences is of that entry,
-whose decoder is TensorFlow's. Heads of kind softmax and ridge are one linear step like svm,
-centroid a scaled one: where only svm, knn and mlp are listed, the others are the same operations.
+Eight bits throughout (`int8`) cannot tell nearest neighbours apart, and neither way of 8 bits suits
+weights that were not trained to classify, as in the second and third table. `saved-model` also
+takes the bytes of image files; the second of its differences is of that entry, whose decoder is
+TensorFlow's. Heads of kind softmax and ridge are one linear step like svm, centroid a scaled one:
+where only svm, knn and mlp are listed, the others are the same operations.
 """
 HEADER = """## {name}
 
