@@ -55,11 +55,18 @@ class Engine(str, Enum):
 
 
 class Precision(str, Enum):
-    """What the forward pass computes with; codes are stored in 32 bits whatever it is."""
+    """What the forward pass computes with; how codes are stored is for `Dtype` to say."""
 
     auto = "auto"
     float32 = "float32"
     bfloat16 = "bfloat16"
+
+
+class Dtype(str, Enum):
+    """How wide a number is in a store; whoever reads codes gets 32 bits of either."""
+
+    float32 = "float32"
+    float16 = "float16"
 
 
 class HeadKind(str, Enum):

@@ -25,6 +25,7 @@ from pipeline.choices import (
     Activation,
     Augment,
     ClassWeight,
+    Dtype,
     Engine,
     ExportFormat,
     HeadKind,
@@ -235,6 +236,9 @@ def extract(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides the views.")] = 0,
+    dtype: Annotated[
+        Dtype, typer.Option(help="Width of stored numbers; float16 takes half the disk.")
+    ] = Dtype.float32,
     max_rejected: Annotated[
         str, typer.Option(help="Unusable images to accept with exit code 0.")
     ] = "1%",
@@ -269,6 +273,7 @@ def extract(
             "views": views,
             "augment": _augmentations(augment),
             "seed": seed,
+            "dtype": dtype,
             "limit": limit,
             "tell": screen.tell,
         }

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, images, store
-from pipeline.choices import Augment, Engine, Precision, Resize, choose
+from pipeline.choices import Augment, Dtype, Engine, Precision, Resize, choose
 from pipeline.errors import Interrupted, ResourceError, SpaceMismatch
 from pipeline.files import in_words, sha256_file
 from pipeline.space import Space, check_probe
@@ -42,6 +42,7 @@ class Request:
     engine: Engine
     precision: Precision
     views: images.Views
+    dtype: Dtype
 
     def load(self, tell: Callable[[str], None]) -> backbones.Network:
         if self.weights == "imagenet" and self.backbone.builder.startswith("keras."):
@@ -72,6 +73,7 @@ def request_of(
     views: int,
     augment: str | Sequence[Augment | str] | None,
     seed: int,
+    dtype: Dtype | str = Dtype.float32,
     **rest: Any,
 ) -> Request:
     """Fill in what the backbone decides where the user does not."""
@@ -86,6 +88,7 @@ def request_of(
         engine=choose(Engine, engine, what="engine"),
         precision=choose(Precision, precision, what="precision"),
         views=images.parse_views(views, augment=augment, seed=seed),
+        dtype=choose(Dtype, dtype, what="dtype"),
         **rest,
     )
 
@@ -124,7 +127,10 @@ class Run:
         if header is None:
             return
         asked = _asked(self.request)
-        kept = header.space.to_json() | {"layers": ", ".join(sorted(header.space.layers))}
+        kept = header.space.to_json() | {
+            "layers": ", ".join(sorted(header.space.layers)),
+            "dtype": header.dtype.value,
+        }
         differences = [
             f"{name}: {kept.get(name, 'none')} there, {value} asked for"
             for name, value in asked.items()
@@ -152,14 +158,14 @@ class Run:
         """Make a new store, or see that the disk has room for the rest of an old one."""
         if self.writer.header is None:
             network = self._load()
-            header = _header(network, self._space(network))
+            header = _header(network, self._space(network), dtype=self.request.dtype)
             self.writer.create(header, network.reference)
         needed, free = self.bytes_for(count), store.free_bytes(self.writer.folder)
         if needed > free:
             raise ResourceError(
                 f"{count} images need up to {in_words(needed)} in {self.writer.folder}, which "
                 f"has {in_words(free)} free; make room, choose another place with --out, or "
-                "cache pooled codes (--layer NAME:avg)"
+                "cache pooled codes (--layer NAME:avg) or half as wide ones (--dtype float16)"
             )
 
     def bytes_for(self, count: int) -> int:
@@ -167,7 +173,8 @@ class Run:
         header = self.writer.header
         shapes = header.space.layers if header is not None else self._load().shapes
         numbers = sum(math.prod(shape) for shape in shapes.values())
-        return count * self.request.views.count * 4 * numbers
+        width = np.dtype(self.request.dtype.value).itemsize
+        return count * self.request.views.count * width * numbers
 
     def try_out(self, todo: Sequence[int]) -> float:
         """Read and compute a few images from all over the source, and keep nothing of them."""
@@ -346,7 +353,7 @@ def bottleneck(profile: Mapping[str, float]) -> str:
     return max(("read", "decode", "write"), key=lambda name: profile[name])
 
 
-def _header(network: backbones.Network, space: Space) -> store.Header:
+def _header(network: backbones.Network, space: Space, *, dtype: Dtype) -> store.Header:
     return store.Header(
         space=space,
         weights=network.weights.to_json(),
@@ -354,11 +361,12 @@ def _header(network: backbones.Network, space: Space) -> store.Header:
         engine=network.engine,
         precision=network.precision,
         versions=network.versions,
+        dtype=dtype,
     )
 
 
 def _asked(request: Request) -> dict[str, Any]:
-    """Return the fields of the space that are known before the network is loaded."""
+    """Return what must be as it was, as far as it is known before the network is loaded."""
     return {
         "backbone": request.backbone.name,
         "layers": ", ".join(sorted(request.layers)),
@@ -366,6 +374,7 @@ def _asked(request: Request) -> dict[str, Any]:
         "resize": request.resize.value,
         **images.POLICY,
         **request.views.policy,
+        "dtype": request.dtype.value,
     }
 
 

@@ -7,8 +7,10 @@ A store is a folder:
   A shard MUST be built in memory, written aside, synced, renamed, and its folder synced; it MUST
   NOT be opened for writing again. Its name ends in the SHA-256 of its bytes. Numbers are chunked
   by rows, each chunk with a fletcher32 checksum. ``codes/<layer>`` are those of the images, and
-  ``views/<layer>`` of their augmented copies, if there are any.
-- ``store.json``: the space, its id, and beside it the engine, the precision and the versions.
+  ``views/<layer>`` of their augmented copies, if there are any. They have 32 bits, or 16 where
+  that was asked for and every value fits; readers hand out float32 of either.
+- ``store.json``: the space, its id, and beside it the engine, the precision, the width of the
+  stored numbers and the versions.
 - ``probe.h5``: the codes of the bundled probe images.
 - ``table.h5``: for each scanned image its label, split, status and place in the shards. It is
   replaced atomically and can always be rebuilt from the source and the shards.

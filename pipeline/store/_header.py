@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.choices import Dtype
 from pipeline.errors import StoreDamaged, StoreError, StoreNotFound
 from pipeline.files import (
     HostileFile,
@@ -50,6 +51,8 @@ class Header:
         What computed the codes.
     versions : mapping of str to str
         Of the libraries at the time.
+    dtype : Dtype
+        How wide the stored numbers are; stores from before there was a choice have 32 bits.
     """
 
     space: Space
@@ -58,6 +61,7 @@ class Header:
     engine: str
     precision: str
     versions: Mapping[str, str]
+    dtype: Dtype = Dtype.float32
 
     def to_json(self) -> dict[str, Any]:
         """Return the header as plain JSON values, `space_id` included."""
@@ -69,6 +73,7 @@ class Header:
             "batch_size": self.batch_size,
             "engine": self.engine,
             "precision": self.precision,
+            "dtype": self.dtype.value,
             "versions": dict(self.versions),
         }
 
@@ -80,7 +85,7 @@ class Header:
         Raises
         ------
         ValueError
-            If fields are missing, or the space is not the one that `space_id` names.
+            If fields are missing or impossible, or the space is not the one that `space_id` names.
         """
         space = Space.from_json(plain["space"])
         if space.space_id != plain["space_id"]:
@@ -92,6 +97,7 @@ class Header:
             engine=str(plain["engine"]),
             precision=str(plain["precision"]),
             versions=dict(plain["versions"]),
+            dtype=Dtype(plain.get("dtype", Dtype.float32)),
         )
         if header.batch_size < 1 or not isinstance(header.weights["source"], str):
             raise ValueError("its batch size or its weights are impossible")

@@ -17,6 +17,7 @@ from pipeline.choices import Split
 from pipeline.errors import OutputError, ResourceError, StoreDamaged, StoreError, StoreNotFound
 from pipeline.files import FULL, HostileFile, in_words, open_hdf5, replacing
 from pipeline.store._columns import create_array, write_array
+from pipeline.store._dtype import widened
 from pipeline.store._header import Header
 from pipeline.store._reader import Codes, FolderStore, Rows, first_bytes
 from pipeline.store._shard import VIEWS, joined
@@ -38,7 +39,7 @@ def pack(store: FolderStore, path: Path) -> int:
     ``splits`` (n,) and ``sha256`` (n, 32); rows are the images that have codes, in the order of
     the source. The attribute ``header`` holds the space as JSON, ``probe/<layer>`` the codes of
     the probe. Of several views ``codes/<layer>`` has the images' own, ``views/<layer>``
-    (n, views - 1, ...) the others.
+    (n, views - 1, ...) the others. Numbers are as wide as in the store.
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def pack(store: FolderStore, path: Path) -> int:
         raise OutputError(f"expected a new file, found {path}; delete it or choose another name")
     rows = np.flatnonzero(store.usable)
     numbers = sum(int(np.prod(shape)) for shape in store.layers.values())
-    needed = 4 * numbers * store.views * len(rows)
+    needed = _dtype(store).itemsize * numbers * store.views * len(rows)
     if needed > (free := free_bytes(path.parent)):
         raise ResourceError(
             f"packing needs {in_words(needed)}, {path.parent} has {in_words(free)} free; "
@@ -161,6 +162,10 @@ class _Careful(io.RawIOBase):
             raise self._failure
 
 
+def _dtype(store: FolderStore) -> np.dtype[Any]:
+    return np.dtype(store.header.dtype.value if store.header is not None else np.float32)
+
+
 def _fill(file: h5py.File, store: FolderStore, rows: Rows, check: Callable[[], None]) -> None:
     if store.header is not None:
         file.attrs["header"] = np.bytes_(json.dumps(store.header.to_json(), sort_keys=True))
@@ -173,13 +178,15 @@ def _fill(file: h5py.File, store: FolderStore, rows: Rows, check: Callable[[], N
     write_array(file, "sha256", store.table.sha256[rows])
     write_array(file, "splits", np.array(splits, "S5"))
     codes, probe = file.create_group("codes"), file.create_group("probe")
+    dtype = _dtype(store)
     for layer, shape in store.layers.items():
-        dataset = create_array(codes, layer, (len(rows), *shape), np.dtype(np.float32))
+        dataset = create_array(codes, layer, (len(rows), *shape), dtype)
         others = None
         if store.views > 1:
             wide = (len(rows), store.views - 1, *shape)
-            others = create_array(file.require_group(VIEWS), layer, wide, np.dtype(np.float32))
+            others = create_array(file.require_group(VIEWS), layer, wide, dtype)
         for positions, block in store.blocks(layer, rows, views=True):
+            block = block.astype(dtype, copy=False)
             _write_rows(dataset, positions, block[:, 0])
             if others is not None:
                 _write_rows(others, positions, block[:, 1:])
@@ -201,7 +208,7 @@ def _write_text(file: h5py.File, name: str, values: Sequence[bytes]) -> None:
     write_array(file, name, np.array(values, dtype).reshape(len(values)))
 
 
-def _write_rows(dataset: h5py.Dataset, positions: Rows, block: Codes) -> None:
+def _write_rows(dataset: h5py.Dataset, positions: Rows, block: NDArray[Any]) -> None:
     """Write rows in runs of neighbours, as they mostly are."""
     for run in np.split(np.arange(len(positions)), np.flatnonzero(np.diff(positions) != 1) + 1):
         dataset[positions[run[0]] : positions[run[-1]] + 1] = block[run]
@@ -402,7 +409,7 @@ def _pieces(dataset: h5py.Dataset, others: h5py.Dataset | None = None) -> list[t
 def _read(dataset: h5py.Dataset, others: h5py.Dataset | None, piece: tuple[int, int]) -> Codes:
     """Read a piece, joined with the further views of its rows if given."""
     part = slice(*map(int, piece))
-    block: Codes = dataset[part].astype(np.float32, copy=False)
+    block = widened(dataset[part])
     if others is not None:
-        block = joined(block, others[part].astype(np.float32, copy=False))
+        block = joined(block, widened(others[part]))
     return block

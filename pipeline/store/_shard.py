@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import h5py
 import numpy as np
@@ -15,13 +16,18 @@ from numpy.typing import NDArray
 from pipeline.errors import StoreDamaged, StoreError
 from pipeline.files import HostileFile, hdf5_bytes, open_hdf5, write_durably
 from pipeline.store._columns import read_strings, write_array, write_rows, write_strings
+from pipeline.store._dtype import widened
+
+F = TypeVar("F", bound=np.floating)
 
 # What a kill can cost at the most, and what a shard may weigh: while it is written it is in memory
-# twice, as rows and as the bytes of the file.
+# twice, as rows and as the bytes of the file. Numbers of 16 bits count as the 32 that a reader has
+# of them: what reading a shard takes in memory is the same for both.
 SECONDS = 60.0
 BYTES = 16 << 20
 
 _DIGITS_IN_NAME = 32
+_WIDTH = np.dtype(np.float32).itemsize
 
 VIEWS = "views"
 """The group beside ``codes`` with the codes of all views but the first."""
@@ -40,9 +46,9 @@ class Row:
         Hash of the image's bytes.
     stat : tuple of int
         Size, modification and change time in nanoseconds when it was read; zeros if unknown.
-    codes : mapping of str to float32 array, or None
-        For each layer, the codes; None for a rejected image. Of several views all, the image's own
-        first.
+    codes : mapping of str to float array, or None
+        For each layer, the codes, as wide as they are to be stored; None for a rejected image. Of
+        several views all, the image's own first.
     reason : str
         Why the image was rejected; empty for a good one.
     """
@@ -50,7 +56,7 @@ class Row:
     path: bytes
     sha256: bytes
     stat: tuple[int, int, int]
-    codes: Mapping[str, NDArray[np.float32]] | None
+    codes: Mapping[str, NDArray[np.floating]] | None
     reason: str = ""
 
 
@@ -95,7 +101,7 @@ class Buffer:
         self.rows.append(row)
         if row.codes is not None:
             self.good += 1
-            self._bytes += sum(codes.nbytes for codes in row.codes.values())
+            self._bytes += sum(_WIDTH * codes.size for codes in row.codes.values())
 
     @property
     def full(self) -> bool:
@@ -241,15 +247,15 @@ def read_codes(
             raise OSError("its SHA-256 is not the one in its name")
         with open_hdf5(path) as file:
             # A shard is at most some 16 MB: one sequential read beats many selected ones.
-            codes: NDArray[np.float32] = file["codes"][layer][...]
+            codes: NDArray[np.floating] = file["codes"][layer][...]
             if views:
                 codes = joined(codes, file[VIEWS][layer][...])
-        return codes[rows]
+        return widened(codes[rows])
     except (OSError, KeyError, RuntimeError, HostileFile, IndexError, ValueError) as error:
         raise damaged(path, error) from error
 
 
-def joined(first: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+def joined(first: NDArray[F], others: NDArray[F]) -> NDArray[F]:
     """Join the codes of first views (n, ...) and of the others (n, views - 1, ...)."""
     return np.concatenate([first[:, None], others], axis=1)
 

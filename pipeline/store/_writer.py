@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import OutputError, ResourceError, StoreLocked, StoreNotFound
 from pipeline.space import Space
+from pipeline.store._dtype import narrowed
 from pipeline.store._header import FILE, PROBE, Codes, Header, read_header, read_probe, write_header
 from pipeline.store._shard import Buffer, Index, Row, lookup, read_index, shard_names, write_shard
 from pipeline.store._table import Status, Table, read_table, write_table
@@ -171,7 +172,21 @@ class Writer:
         return self.header.space
 
     def create(self, header: Header, probe: Codes) -> None:
-        """Make the folder a store of this space; `probe` are the codes of the probe images."""
+        """
+        Make the folder a store of this space.
+
+        Parameters
+        ----------
+        header : Header
+        probe : mapping of str to float32 array
+            The codes of the probe images; they are kept in 32 bits.
+
+        Raises
+        ------
+        StoreError
+            If the store is to keep 16 bits and these codes already do not fit.
+        """
+        narrowed(probe, header.dtype)
         with _explained(self.folder):
             write_header(self.folder, header, probe)
         self.header = header
@@ -211,9 +226,16 @@ class Writer:
         -------
         bool
             False for content that is known, which is passed over.
+
+        Raises
+        ------
+        StoreError
+            If the store keeps 16 bits and a code does not fit; shards that are written stay.
         """
         if self.known(row.sha256):
             return False
+        if row.codes is not None and self.header is not None:
+            row = replace(row, codes=narrowed(row.codes, self.header.dtype))
         self._buffer.add(row)
         self._buffered.add(row.sha256)
         if self._buffer.full:

@@ -20,6 +20,7 @@ from pipeline.errors import (
     ResourceError,
     SourceError,
     SpaceMismatch,
+    StoreError,
     StoreIncomplete,
 )
 
@@ -186,6 +187,7 @@ def test_an_interrupted_run_ends_in_the_very_bytes_of_one_that_was_not(
         ({"layers": ["top"]}, "layers: avg there, top asked for"),
         ({"resize": pipeline.Resize.pad}, "resize: crop there, pad asked for"),
         ({"backbone": "mobilenetv2"}, "backbone: tiny there, mobilenetv2 asked for"),
+        ({"dtype": "float16"}, "dtype: float32 there, float16 asked for"),
     ],
 )
 def test_a_store_never_mixes_spaces(
@@ -438,3 +440,71 @@ def test_an_estimate_refuses_what_extract_would(
     pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random")
     with pytest.raises(SpaceMismatch, match="layers: avg there, top asked for"):
         pipeline.estimate(photos, out=tmp_path / "s", backbone=tiny, weights="random", layers="top")
+
+
+# Codes of 16 bits
+
+
+def test_16_bits_are_those_of_32_rounded(tiny: str, make_photos: Photos, tmp_path: Path) -> None:
+    photos, options = make_photos(), {"backbone": tiny, "weights": "random", "layers": "top"}
+    for dtype in pipeline.Dtype:
+        pipeline.extract(photos, out=tmp_path / dtype.value, dtype=dtype, **options)
+    whole, half = (store.open_store(tmp_path / dtype.value) for dtype in pipeline.Dtype)
+    codes = store.read_rows(whole, "top", np.arange(24))
+    expected = codes.astype(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(store.read_rows(half, "top", np.arange(24)), expected)
+    assert half.header is not None
+    assert whole.header is not None
+    assert half.header.space == whole.header.space
+
+
+def test_heads_and_stores_meet_whatever_their_width(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    photos, options = make_photos(each=20), {"backbone": tiny, "weights": "random"}
+    for dtype in ("float32", "float16"):
+        pipeline.extract(photos, out=tmp_path / dtype, dtype=dtype, **options)
+    for fitted, scored in (("float16", "float32"), ("float32", "float16")):
+        fit = pipeline.fit_head(tmp_path / fitted, kind="softmax", C=1, out=tmp_path / "h")
+        report = pipeline.evaluate(fit.head, tmp_path / scored, out=tmp_path / "r").report
+        assert report.accuracy > 0.9
+    assert pipeline.predict(tmp_path / "h", photos).ok == 60
+
+
+def test_an_estimate_knows_that_16_bits_take_half(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    options = {"out": tmp_path / "s", "backbone": tiny, "weights": "random", "layers": "top"}
+    result = pipeline.estimate(make_photos(), dtype="float16", **options)
+    assert result.bytes == 24 * 8 * 8 * 8 * 2
+
+
+@pytest.mark.parametrize(("good", "kept"), [(0, 0), (5, 12)])
+def test_codes_too_large_for_16_bits_stop_the_run_and_cost_nothing_else(
+    tiny: str,
+    make_photos: Photos,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    good: int,
+    kept: int,
+) -> None:
+    """Where the probe images (two batches of 4) tell already, there is not even a store."""
+    calls = itertools.count()
+    real = backbones.Network._batch
+
+    def huge(self, pixels):  # type: ignore[no-untyped-def]
+        codes = {name: block.copy() for name, block in real(self, pixels).items()}
+        if next(calls) >= good:
+            codes["avg"][2, 0] = 70000
+        return codes
+
+    photos, out = make_photos(), tmp_path / "s"
+    options = {"backbone": tiny, "weights": "random", "batch_size": 4, "engine": "tensorflow"}
+    with monkeypatch.context() as patch:
+        patch.setattr(backbones.Network, "_batch", huge)
+        patch.setattr("pipeline.store._shard.BYTES", 4 * 8 * 4)
+        with pytest.raises(StoreError, match="found 70000 in layer avg; use --dtype float32"):
+            pipeline.extract(photos, out=out, dtype="float16", **options)
+    assert out.exists() == (kept > 0)
+    again = pipeline.extract(photos, out=out, dtype="float16", **options)
+    assert (again.ok, again.reused) == (24, kept)

@@ -74,11 +74,11 @@ def scan(numbers: list[int], *, classes: tuple[str, ...] = ("a", "b"), **more: A
     )
 
 
-def make(folder: Path, numbers: list[int], *, shards: int = 1) -> Table:
+def make(folder: Path, numbers: list[int], *, shards: int = 1, header: Header = HEADER) -> Table:
     """Write a finished store with these images."""
     with Writer(folder) as writer:
         if writer.header is None:
-            writer.create(HEADER, PROBE)
+            writer.create(header, PROBE)
         for part in np.array_split(numbers, shards):
             for i in part.tolist():
                 writer.append(row(i))
