@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.store._by_content import ByContent
 from pipeline.store._header import Header
 from pipeline.store._packed import PackedStore, pack
 from pipeline.store._reader import (
@@ -41,6 +42,7 @@ from pipeline.store._writer import Scan, Writer, free_bytes, lasting
 
 __all__ = [
     "SPLITS",
+    "ByContent",
     "FolderStore",
     "Header",
     "PackedStore",

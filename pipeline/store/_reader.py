@@ -196,10 +196,15 @@ class FolderStore:
 
     def probe(self, layer: str) -> Codes | None:
         """Return the codes of the probe images."""
-        probe = read_probe(self.location)
-        if layer not in probe:
-            raise StoreDamaged(f"the probe of {self.location} lacks layer '{layer}'")
-        return probe[layer]
+        return probe_of(self.location, layer)
+
+
+def probe_of(folder: Path, layer: str) -> Codes:
+    """Return the codes that the probe images have in one layer of a store."""
+    probe = read_probe(folder)
+    if layer not in probe:
+        raise StoreDamaged(f"the probe of {folder} lacks layer '{layer}'")
+    return probe[layer]
 
 
 def _complete(folder: Path, table: Table | None) -> Table:

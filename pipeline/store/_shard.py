@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -281,12 +281,3 @@ def damaged(path: Path, error: object) -> StoreError:
         f"shard {path} is damaged ({said}); delete this file and run the same extract command "
         "again: only its rows are computed anew"
     )
-
-
-def lookup(indexes: Iterable[Index]) -> dict[bytes, tuple[int, int]]:
-    """Map each content hash to (number of the shard, row in it)."""
-    return {
-        digest.tobytes(): (number, row)
-        for number, index in enumerate(indexes)
-        for row, digest in enumerate(index.sha256)
-    }

@@ -21,7 +21,8 @@ from pipeline.errors import OutputError, ResourceError, StoreLocked, StoreNotFou
 from pipeline.space import Space
 from pipeline.store._dtype import narrowed
 from pipeline.store._header import FILE, PROBE, Codes, Header, read_header, read_probe, write_header
-from pipeline.store._shard import Buffer, Index, Row, lookup, read_index, shard_names, write_shard
+from pipeline.store._lookup import Lookup
+from pipeline.store._shard import Buffer, Index, Row, write_shard
 from pipeline.store._table import Status, Table, read_table, write_table
 
 SHARDS = "shards"
@@ -94,9 +95,7 @@ class Writer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.header: Header | None = None
-        self._indexes: list[Index] = []
-        self._where: dict[bytes, tuple[int, int]] = {}
-        self._hints: dict[bytes, tuple[tuple[int, ...], bytes]] = {}
+        self._lookup = Lookup()
         self._buffer = Buffer()
         self._buffered: set[bytes] = set()
         self._writing: Future[Index] | None = None
@@ -133,24 +132,11 @@ class Writer:
         shards = self.folder / SHARDS
         for leftover in (*shards.glob(".*.tmp"), *self.folder.glob(".*.tmp")):
             leftover.unlink(missing_ok=True)
-        space_id = self.header.space.space_id
-        self._indexes = [
-            read_index(shards / name, space_id=space_id) for name in shard_names(shards)
-        ]
-        self._where = lookup(self._indexes)
+        self._lookup = Lookup.of(shards, space_id=self.header.space.space_id)
         read_probe(self.folder)  # what a later run needs must not be missed only then
         self.table = table = read_table(self.folder)
-        for index in self._indexes:
-            self._remember(index.paths, index.stat, index.sha256)
         if table is not None:
-            self._remember(table.paths, table.stat, table.sha256)
-
-    def _remember(
-        self, paths: list[bytes], stats: NDArray[np.int64], sha256: NDArray[np.uint8]
-    ) -> None:
-        for path, stat, digest in zip(paths, stats.tolist(), sha256, strict=True):
-            if any(stat):
-                self._hints[path] = (tuple(stat), digest.tobytes())
+            self._lookup.remember(table.paths, table.stat, table.sha256)
 
     def _leave(self) -> None:
         if self._writing is not None:
@@ -197,26 +183,11 @@ class Writer:
 
     def known(self, sha256: bytes) -> bool:
         """Whether the content has its codes, or the reason why not, in this store."""
-        return sha256 in self._where or sha256 in self._buffered
+        return self._lookup.place(sha256) is not None or sha256 in self._buffered
 
     def hint(self, path: bytes, stat: tuple[int, int, int] | None) -> bytes | None:
-        """
-        Recall a file's content hash without reading it.
-
-        Parameters
-        ----------
-        path : bytes
-            Relative to the source.
-        stat : tuple of int or None
-            The file's size, modification and change time now.
-
-        Returns
-        -------
-        bytes or None
-            The hash, if the file was read before and none of the three has changed.
-        """
-        found = self._hints.get(path)
-        return found[1] if found is not None and found[0] == stat else None
+        """Recall a file's content hash without reading it; see `Lookup.hint`."""
+        return self._lookup.hint(path, stat)
 
     def append(self, row: Row) -> bool:
         """
@@ -256,7 +227,8 @@ class Writer:
         if not rows or self.header is None:
             return
         # A shard that was deleted by hand leaves a gap: go on behind the last name.
-        number = int(self._indexes[-1].name.partition("-")[0]) + 1 if self._indexes else 0
+        indexes = self._lookup.indexes
+        number = int(indexes[-1].name.partition("-")[0]) + 1 if indexes else 0
         self._in_flight, self._buffer = [row.sha256 for row in rows], Buffer()
         self._writing = self._pool.submit(self._write, number, rows, self.space)
 
@@ -275,12 +247,21 @@ class Writer:
         if self._writing is None:
             return
         writing, self._writing = self._writing, None
-        index = writing.result()
-        for position, digest in enumerate(self._in_flight):
-            self._where[digest] = (len(self._indexes), position)
-            self._buffered.discard(digest)
-        self._indexes.append(index)
+        self._lookup.add(writing.result())
+        self._buffered.difference_update(self._in_flight)
         self._in_flight = []
+
+    def commit(self) -> None:
+        """
+        Commit what waits in memory, and leave the table as it is.
+
+        Raises
+        ------
+        ResourceError
+            If the disk is full or fails; earlier shards are not touched.
+        """
+        self.flush()
+        self._settle()
 
     def finish(self, scan: Scan) -> Table:
         """
@@ -296,8 +277,7 @@ class Writer:
         Table
             As written. Rows that are neither in a shard nor rejected are pending.
         """
-        self.flush()
-        self._settle()
+        self.commit()
         table = self._place(scan)
         with _explained(self.folder):
             write_table(self.folder, table)
@@ -307,16 +287,16 @@ class Writer:
         n = len(scan.paths)
         status = np.full(n, Status.pending, np.uint8)
         shard, row = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
-        reasons = dict(scan.pending)
+        reasons, indexes = dict(scan.pending), self._lookup.indexes
         for i, digest in enumerate(scan.sha256):
-            place = self._where.get(digest.tobytes())
+            place = self._lookup.place(digest.tobytes())
             if i in scan.rejected:
                 status[i], reasons[i] = Status.rejected, scan.rejected[i]
             elif place is None or i in scan.pending:
                 reasons.setdefault(i, "not processed yet")
-            elif (code_row := self._indexes[place[0]].code_row[place[1]]) < 0:
+            elif (code_row := indexes[place[0]].code_row[place[1]]) < 0:
                 status[i] = Status.rejected
-                reasons[i] = self._indexes[place[0]].reasons[place[1]]
+                reasons[i] = indexes[place[0]].reasons[place[1]]
             else:
                 status[i], shard[i], row[i] = Status.ok, place[0], code_row
         return Table(
@@ -327,7 +307,7 @@ class Writer:
             sha256=scan.sha256,
             stat=scan.stat,
             status=status,
-            shards=tuple(index.name for index in self._indexes),
+            shards=tuple(index.name for index in indexes),
             shard=shard,
             row=row,
             reasons=reasons,

@@ -42,7 +42,9 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     wanted=st.lists(st.integers(0, 11), max_size=20),
     shards=st.integers(1, 12),
 )
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_rows_come_in_the_order_asked_for_wherever_they_lie(
     tmp_path_factory: pytest.TempPathFactory, order: list[int], wanted: list[int], shards: int
 ) -> None:
@@ -258,7 +260,7 @@ def test_a_shard_of_another_store_does_not_slip_in(tmp_path: Path) -> None:
 
 
 @given(names=st.lists(st.binary(min_size=1, max_size=30), max_size=8, unique=True))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_names_on_disk_are_bytes_and_come_back_as_they_were(
     tmp_path_factory: pytest.TempPathFactory, names: list[bytes]
 ) -> None:
