@@ -9,6 +9,7 @@ module with a ``read``; `decode` is the only way from bytes to pixels, `decode_v
 from ._augment import ONE_VIEW, Views, decode_views, parse_views
 from ._decode import POLICY, Rejected, decode
 from ._find import find
+from ._held import held, listed
 from ._listed import files
 from ._probe import probe, probe_pixels
 from ._source import Given, Limit, Read, Source, Unreadable, parse_limit
@@ -31,6 +32,8 @@ __all__ = [
     "decode_views",
     "files",
     "find",
+    "held",
+    "listed",
     "parse_limit",
     "parse_views",
     "printable",
