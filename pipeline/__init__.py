@@ -45,6 +45,7 @@ from pipeline.errors import (
 )
 
 if TYPE_CHECKING:
+    from pipeline.stages.cnn_codes import CNNCodes
     from pipeline.stages.compare import compare
     from pipeline.stages.demo import demo
     from pipeline.stages.evaluate import evaluate
@@ -62,6 +63,7 @@ __all__ = [
     "Activation",
     "Augment",
     "BackboneError",
+    "CNNCodes",
     "ChoiceError",
     "ClassWeight",
     "Dtype",
@@ -109,6 +111,7 @@ __all__ = [
 ]
 
 _STAGES = {
+    "CNNCodes": "cnn_codes",
     "compare": "compare",
     "demo": "demo",
     "estimate": "extract",

@@ -93,6 +93,14 @@ def read_json(path: Path) -> Any:
     return value
 
 
+def cache_directory() -> Path:
+    """Return the user's folder of what can be made again; ``PIPELINE_CACHE`` names another."""
+    if own := os.environ.get("PIPELINE_CACHE"):
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "bottleneck-pipeline"
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable (a rename is not, before this)."""
     if os.name == "nt":  # Windows cannot open a directory; its renames are journalled

@@ -11,6 +11,7 @@ import pytest
 
 from pipeline import files
 from pipeline.errors import OutputError
+from pipeline.backbones import _exported
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -146,3 +147,16 @@ def test_what_ends_early_leaves_nothing(tmp_path: Path, error: BaseException) ->
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot write"), files.building(tmp_path / "no" / "x"):
         pass
+
+
+def test_all_that_is_cached_lies_in_one_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for own, base, expected in (
+        (str(tmp_path / "own"), "", tmp_path / "own"),
+        ("", str(tmp_path / "base"), tmp_path / "base" / "bottleneck-pipeline"),
+        ("", "", Path.home() / ".cache" / "bottleneck-pipeline"),
+    ):
+        monkeypatch.setenv("PIPELINE_CACHE", own)
+        monkeypatch.setenv("XDG_CACHE_HOME", base)
+        assert files.cache_directory() == _exported.cache_directory() == expected

@@ -103,8 +103,10 @@ class Run:
         writer: store.Writer,
         request: Request,
         tell: Callable[[str], None],
+        load: Callable[[Request], backbones.Network] | None = None,
     ) -> None:
-        self.found, self.writer, self.request, self.tell = found, writer, request, tell
+        self.found, self.writer, self.request = found, writer, request
+        self._load_network = load or (lambda request: request.load(tell))
         self.computed = 0
         self.seconds = 0.0
         self._spent = dict.fromkeys(("forward", "waiting", "read", "decode"), 0.0)
@@ -126,19 +128,9 @@ class Run:
         header = self.writer.header
         if header is None:
             return
-        asked = _asked(self.request)
-        kept = header.space.to_json() | {
-            "layers": ", ".join(sorted(header.space.layers)),
-            "dtype": header.dtype.value,
-        }
-        differences = [
-            f"{name}: {kept.get(name, 'none')} there, {value} asked for"
-            for name, value in asked.items()
-            if kept.get(name) != value
-        ]
-        if differences:
+        if differences := differences_of(header, self.request):
             raise _mismatch(self.writer.folder, differences)
-        if not _same_weights(header.weights, self.request.weights):
+        if not same_weights(header.weights, self.request.weights):
             self._load()
 
     def recall(self) -> list[int]:
@@ -191,6 +183,17 @@ class Run:
         """Read the rest of the images and add their codes to the store."""
         # From now on the store says that it is unfinished, so that nobody fits a head on a part.
         self.writer.finish(self.scan(val=val, test=test))
+        try:
+            self.fill(todo, progress=progress)
+        except KeyboardInterrupt:
+            table = self.writer.finish(self.scan(val=val, test=test))
+            raise Interrupted(
+                f"interrupted: {table.count(store.Status.ok)} of {len(table)} images have their "
+                "codes; run the same command again to go on"
+            ) from None
+
+    def fill(self, todo: list[int], *, progress: Callable[[int, int], None]) -> None:
+        """Add the codes of some images to the shards, and leave the table as it is."""
         total, done = len(self.found), len(self.found) - len(todo)
         started, loading = time.monotonic(), self._loading
         try:
@@ -198,12 +201,6 @@ class Run:
                 self._note(loaded, codes)
                 done += 1
                 progress(done, total)
-        except KeyboardInterrupt:
-            table = self.writer.finish(self.scan(val=val, test=test))
-            raise Interrupted(
-                f"interrupted: {table.count(store.Status.ok)} of {len(table)} images have their "
-                "codes; run the same command again to go on"
-            ) from None
         finally:
             # A store that goes on loads its network only now.
             self._measure(time.monotonic() - started - (self._loading - loading))
@@ -285,7 +282,7 @@ class Run:
         if self._network is not None:
             return self._network
         started = time.monotonic()
-        network = self.request.load(self.tell)
+        network = self._load_network(self.request)
         if (header := self.writer.header) is not None:
             if differences := header.space.differences(self._space(network)):
                 raise _mismatch(self.writer.folder, differences)
@@ -365,7 +362,20 @@ def _header(network: backbones.Network, space: Space, *, dtype: Dtype) -> store.
     )
 
 
-def _asked(request: Request) -> dict[str, Any]:
+def differences_of(header: store.Header, request: Request) -> list[str]:
+    """Compare a store with what is asked for, as far as that needs no network."""
+    kept = header.space.to_json() | {
+        "layers": ", ".join(sorted(header.space.layers)),
+        "dtype": header.dtype.value,
+    }
+    return [
+        f"{name}: {kept.get(name, 'none')} there, {value} asked for"
+        for name, value in asked(request).items()
+        if kept.get(name) != value
+    ]
+
+
+def asked(request: Request) -> dict[str, Any]:
     """Return what must be as it was, as far as it is known before the network is loaded."""
     return {
         "backbone": request.backbone.name,
@@ -378,7 +388,7 @@ def _asked(request: Request) -> dict[str, Any]:
     }
 
 
-def _same_weights(kept: Mapping[str, Any], asked: str) -> bool:
+def same_weights(kept: Mapping[str, Any], asked: str) -> bool:
     """Whether the weights asked for are those that the store was made with."""
     if asked in ("imagenet", "random"):
         return bool(kept["source"] == asked)
