@@ -210,7 +210,8 @@ def crop_box(
     largest = min(width, height * aspect)
     side = largest * math.sqrt(_between(_SMALLEST_CROP, 1, share))
     w, h = side, side / aspect
-    left, top = (width - w) * x, (height - h) * y
+    # Rounding can make a side longer than the image by its last bit.
+    left, top = max(0.0, width - w) * x, max(0.0, height - h) * y
     return left, top, min(left + w, width), min(top + h, height)
 
 

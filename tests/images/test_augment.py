@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
@@ -113,6 +113,7 @@ def test_the_box_of_a_crop():
     fractions,
     fractions,
 )
+@example((538, 403), 0.9999999999999998, 0.9999999999999998, 0.0, 0.5)
 def test_a_crop_is_inside_and_neither_small_nor_long(shape, share, ratio, x, y):
     left, top, right, bottom = crop_box(shape, share, ratio, x, y)
     assert 0 <= left < right <= shape[0]
