@@ -192,7 +192,7 @@ class Run:
                 "codes; run the same command again to go on"
             ) from None
 
-    def fill(self, todo: list[int], *, progress: Callable[[int, int], None]) -> None:
+    def fill(self, todo: list[int], *, progress: Callable[[int, int], None] | None = None) -> None:
         """Add the codes of some images to the shards, and leave the table as it is."""
         total, done = len(self.found), len(self.found) - len(todo)
         started, loading = time.monotonic(), self._loading
@@ -200,7 +200,8 @@ class Run:
             for loaded, codes in self._results(todo):
                 self._note(loaded, codes)
                 done += 1
-                progress(done, total)
+                if progress is not None:
+                    progress(done, total)
         finally:
             # A store that goes on loads its network only now.
             self._measure(time.monotonic() - started - (self._loading - loading))
@@ -392,7 +393,7 @@ def same_weights(kept: Mapping[str, Any], asked: str) -> bool:
     """Whether the weights asked for are those that the store was made with."""
     if asked in ("imagenet", "random"):
         return bool(kept["source"] == asked)
-    path = Path(asked)
+    path = Path(asked).expanduser()
     return path.is_file() and kept["file_sha256"] == sha256_file(path)
 
 

@@ -164,7 +164,7 @@ class SharedStore:
             try:
                 if rows:
                     run.prepare(len(rows))
-                    run.fill(rows, progress=_no_progress)
+                    run.fill(rows)
             except KeyboardInterrupt:
                 writer.commit()
                 raise
@@ -240,7 +240,3 @@ def _unusable(found: images.Source, reasons: Mapping[int, str]) -> SourceError:
 
 def _quiet(sentence: str) -> None:
     """Tell nobody."""
-
-
-def _no_progress(done: int, total: int) -> None:
-    """Show nothing."""

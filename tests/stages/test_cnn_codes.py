@@ -504,6 +504,18 @@ def test_a_pickle_on_another_machine_with_other_weights_is_refused(
         pickle.loads(data).transform(paths)
 
 
+def test_weights_may_lie_in_the_home_folder(
+    make: Make, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.tiny import build
+
+    build(input_shape=(32, 32, 3)).save_weights(tmp_path / "w.weights.h5")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    X = make(weights="~/w.weights.h5").fit_transform(paths)
+    np.testing.assert_array_equal(make(weights="~/w.weights.h5").fit_transform(paths), X)
+
+
 def test_a_machine_that_computes_something_else_is_found_out(
     make: Make, paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
