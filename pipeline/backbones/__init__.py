@@ -11,18 +11,25 @@ from pipeline.backbones._openvino import installed as openvino_installed
 from pipeline.backbones._overlap import compute
 from pipeline.backbones._preprocessing import Preprocessing
 from pipeline.backbones._table import TABLE, find
+from pipeline.backbones._tail import INPUT, Tail, boundaries, load_tail, rebuild_tail, with_tail
 from pipeline.backbones._weights import Weights
 
 __all__ = [
+    "INPUT",
     "TABLE",
     "Backbone",
     "Network",
     "Preprocessing",
+    "Tail",
     "Weights",
+    "boundaries",
     "codes_model",
     "compute",
     "find",
     "load",
+    "load_tail",
     "openvino_installed",
     "parse_layer",
+    "rebuild_tail",
+    "with_tail",
 ]

@@ -340,10 +340,10 @@ def _build_model(request: _Request) -> tuple[Any, dict[str, Output], Weights]:
     """Build a Keras model from the pixels to the layers asked for, weights included."""
     import_keras()
     backbone, size = request.backbone, request.size
-    top = _needs_top(backbone, [name for name, _ in request.layers.values()], size=size)
-    model, origin = _weighted(backbone, request.weights, top=top, size=size)
-    tensors, outputs = _cut(backbone, model, request.layers)
-    return _model(model, tensors), outputs, origin
+    top = needs_top(backbone, [name for name, _ in request.layers.values()], size=size)
+    model, origin = weighted(backbone, request.weights, top=top, size=size)
+    tensors, outputs = cut(backbone, model, request.layers)
+    return connect(model.inputs[0], tensors), outputs, origin
 
 
 def _on_openvino(
@@ -441,7 +441,7 @@ def _check(
     return {text: parse_layer(text) for text in layers}
 
 
-def _needs_top(backbone: Backbone, names: Sequence[str], *, size: int) -> bool:
+def needs_top(backbone: Backbone, names: Sequence[str], *, size: int) -> bool:
     """Tell whether any layer is part of the classifier; refuse unknown ones before a download."""
     wanted = [name for name in names if name != "avg"]
     if all(len(backbone.layers.get(name, ())) == 3 for name in wanted):
@@ -462,7 +462,7 @@ def _needs_top(backbone: Backbone, names: Sequence[str], *, size: int) -> bool:
     return True
 
 
-def _weighted(backbone: Backbone, weights: str, *, top: bool, size: int) -> tuple[Any, Weights]:
+def weighted(backbone: Backbone, weights: str, *, top: bool, size: int) -> tuple[Any, Weights]:
     """Build the network and give it its weights."""
     if weights == "imagenet":
         return load_imagenet(backbone, top=top, size=size)
@@ -473,7 +473,7 @@ def _weighted(backbone: Backbone, weights: str, *, top: bool, size: int) -> tupl
     return model, Weights(source="random")
 
 
-def _cut(
+def cut(
     backbone: Backbone, model: Any, requests: Mapping[str, tuple[str, str]]
 ) -> tuple[list[Any], dict[str, Output]]:
     """Find the tensor of each request, and what is to be known of it."""
@@ -485,7 +485,8 @@ def _cut(
         if layer not in names:
             raise unknown_layer(backbone, layer, names)
         tensor = _pool(backbone, names[layer].output, text, pooling)
-        needed = {id(operation) for operation in _model(model, tensor).operations}
+        below = connect(model.inputs[0], tensor).operations
+        needed = {id(operation) for operation in below}
         used = {key: operation for key, operation in names.items() if id(operation) in needed}
         tensors.append(tensor)
         outputs[text] = Output(
@@ -511,8 +512,8 @@ def _pool(backbone: Backbone, tensor: Any, text: str, pooling: str) -> Any:
     return pool()(tensor)
 
 
-def _model(model: Any, outputs: Any) -> Any:
-    """Make a model of what leads from the pixels to some tensors."""
+def connect(inputs: Any, outputs: Any) -> Any:
+    """Make a model of what leads from one tensor to others."""
     import keras
 
-    return keras.Model(model.inputs[0], outputs)
+    return keras.Model(inputs, outputs)

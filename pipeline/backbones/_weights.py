@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -80,10 +81,30 @@ def randomize(model: Any) -> None:
 
 
 def variables(names: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the variables of named layers under paths that any process gives them."""
-    for name, layer in names.items():
-        for index, variable in enumerate(getattr(layer, "weights", ())):
-            yield f"{name}/{index}/{variable.name}", variable
+    """
+    Yield the variables of named layers under paths that any process gives them.
+
+    Keras counts variables without a name (ConvNeXt's scales) through the whole life of a process,
+    so the lowest count is taken as the first.
+    """
+    found = [
+        (name, index, variable)
+        for name, layer in names.items()
+        for index, variable in enumerate(getattr(layer, "weights", ()))
+    ]
+    counts = [_count(variable.name) for _, _, variable in found]
+    lowest = min((count for count in counts if count is not None), default=0)
+    for (name, index, variable), count in zip(found, counts, strict=True):
+        own = variable.name
+        if count is not None:
+            own = f"variable_{count - lowest}" if count > lowest else "variable"
+        yield f"{name}/{index}/{own}", variable
+
+
+def _count(name: str) -> int | None:
+    """Return the count in a name that Keras made up for a variable."""
+    match = re.fullmatch(r"variable(?:_(\d+))?", name)
+    return int(match[1] or 0) if match else None
 
 
 def hash_weights(names: Mapping[str, Any], digests: dict[str, str]) -> str:

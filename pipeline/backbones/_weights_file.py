@@ -56,7 +56,7 @@ def load_file(backbone: Backbone, path: Path, *, top: bool, size: int) -> tuple[
     else:
         model = build(backbone, top=top, size=size)
         _transfer(source, model)
-    _settle(model)
+    settle(model)
     return model, weights
 
 
@@ -131,7 +131,7 @@ def _transfer(source: Any, target: Any) -> None:
             layer.set_weights(names[name].get_weights())
 
 
-def _settle(model: Any) -> None:
+def settle(model: Any) -> None:
     """
     Let layers that normalize pixels act on the statistics just loaded.
 

@@ -373,3 +373,10 @@ def test_vgg16_fc1_fc2_and_block5_pool_are_those_of_keras_applications(vgg16, ph
         np.testing.assert_allclose(codes[name], value, rtol=1e-4, atol=1e-5 * value.max())
     pool = np.asarray(expected[0]).mean(axis=(1, 2))
     np.testing.assert_allclose(codes["avg"], pool, rtol=1e-4, atol=1e-5 * pool.max())
+
+
+def test_a_second_network_of_the_process_has_the_same_hash():
+    first, second = (
+        load(TABLE["convnexttiny"], weights="random", layers=["avg"], size=32) for _ in range(2)
+    )
+    assert first.weights_sha256 == second.weights_sha256

@@ -1,0 +1,279 @@
+"""The upper layers of a backbone, from a block boundary to where it is cut, to be trained further.
+
+What a network computes from a map that every path runs through depends on nothing below that map:
+trained on cached codes of the map, the layers above are the same as if the whole network had run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.backbones._backbone import Backbone
+from pipeline.backbones._build import build, numbers
+from pipeline.backbones._layers import canonical_names, parse_layer, unknown_layer
+from pipeline.backbones._network import connect, cut, needs_top, weighted
+from pipeline.backbones._preprocessing import preprocess_symbolically
+from pipeline.backbones._tensorflow import BATCH_SIZE
+from pipeline.backbones._weights import variables
+from pipeline.backbones._weights_file import settle
+from pipeline.errors import BackboneError
+from pipeline.lazy import import_keras
+
+INPUT = "input"
+
+
+class Tail:
+    """
+    The layers of a backbone above a boundary; made by `load_tail` or `rebuild_tail`.
+
+    Attributes
+    ----------
+    start, stop : str
+        The boundary, and the layer whose codes come out, pooled where the name says so.
+    shape : tuple of int
+        Of one image's codes at the boundary; of `INPUT` its pixels.
+    model : keras.Model
+        Maps float32 (b, *shape) to codes (b, ...). Batch statistics and dropout rest.
+    weights_sha256 : mapping of str to str
+        For `start` and `stop`, the hash of all weights between the pixels and these codes, as
+        they were loaded; empty for a rebuilt one.
+    """
+
+    def __init__(self, start: str, stop: str, whole: Any, model: Any) -> None:
+        self.start, self.stop = start, stop
+        self.shape: tuple[int, ...] = tuple(model.inputs[0].shape[1:])
+        self.model = model
+        self.weights_sha256: Mapping[str, str] = {}
+        self._whole = whole
+        self._compiled: Callable[[NDArray[np.float32]], Any] | None = None
+
+    def __call__(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """
+        Compute the codes that come out.
+
+        Parameters
+        ----------
+        codes : float32 array of shape (b, *shape)
+
+        Returns
+        -------
+        float32 array of shape (b, ...)
+        """
+        if self._compiled is None:
+            self._compiled = _compiled(self.model, self.shape)
+        parts = []
+        for start in range(0, len(codes), BATCH_SIZE):
+            part = np.asarray(codes[start : start + BATCH_SIZE], np.float32)
+            missing = BATCH_SIZE - len(part)
+            # Full batches only: kernels chosen for another size give other last bits.
+            filled = np.pad(part, [(0, missing)] + [(0, 0)] * len(self.shape))
+            parts.append(self._compiled(filled).numpy()[: len(part)])
+        return np.concatenate(parts)
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Copy the weights, by paths that name them in every process."""
+        return {path: numbers(variable) for path, variable in self._variables()}
+
+    def assign(self, arrays: Mapping[str, NDArray[np.floating]]) -> None:
+        """
+        Replace the weights.
+
+        Raises
+        ------
+        BackboneError
+            If these are the weights of other layers.
+        """
+        own = dict(self._variables())
+        found = {path: array.shape for path, array in arrays.items()}
+        if found != {path: tuple(variable.shape) for path, variable in own.items()}:
+            raise BackboneError(
+                f"expected the weights of the layers above {self.start}, found those of others"
+            )
+        for path, variable in own.items():
+            variable.assign(arrays[path])
+        settle(self._whole)
+
+    def _variables(self) -> Iterator[tuple[str, Any]]:
+        """Yield the variables that are numbers of the network, by path."""
+        own = {id(variable) for variable in self.model.weights}
+        for path, variable in variables(canonical_names(self._whole)):
+            if id(variable) in own and variable.dtype.startswith("float"):
+                yield path, variable
+
+
+def load_tail(backbone: Backbone, *, start: str, stop: str, size: int, weights: str) -> Tail:
+    """
+    Build the layers above a boundary with the weights of the backbone.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    start : str
+        A block boundary, see `boundaries`, or `INPUT` for the whole network.
+    stop : str
+        A layer as for `load`.
+    size : int
+        Edge of the input in pixels.
+    weights : str
+        As for `load`.
+
+    Returns
+    -------
+    Tail
+
+    Raises
+    ------
+    BackboneError
+        If the start is no boundary below the stop; the message names those that are.
+    WeightsNotFound
+        If the weights are neither on this machine nor within reach.
+    """
+    _check(backbone, start, stop, size=size)
+    top = needs_top(backbone, [parse_layer(stop)[0]], size=size)
+    whole, _ = weighted(backbone, weights, top=top, size=size)
+    tail = _between(backbone, whole, start, stop)
+    asked = {text: parse_layer(text) for text in (start, stop) if text != INPUT}
+    _, outputs = cut(backbone, whole, asked)
+    tail.weights_sha256 = {text: output.weights_sha256 for text, output in outputs.items()}
+    return tail
+
+
+def rebuild_tail(
+    backbone: Backbone,
+    *,
+    start: str,
+    stop: str,
+    size: int,
+    arrays: Mapping[str, NDArray[np.floating]],
+) -> Tail:
+    """
+    Build the layers above a boundary with weights of their own, as `Tail.arrays` gave them.
+
+    Raises
+    ------
+    BackboneError
+        If the weights are not those of these layers.
+    """
+    top = needs_top(backbone, [parse_layer(stop)[0]], size=size)
+    tail = _between(backbone, build(backbone, top=top, size=size), start, stop)
+    tail.assign(arrays)
+    return tail
+
+
+def with_tail(
+    backbone: Backbone,
+    *,
+    stop: str,
+    size: int,
+    weights: str,
+    arrays: Mapping[str, NDArray[np.floating]],
+) -> Any:
+    """
+    Build the whole network with the weights of a tail put back into it.
+
+    Returns
+    -------
+    keras.Model
+        From preprocessed images (b, size, size, 3) to the codes of `stop`.
+    """
+    top = needs_top(backbone, [parse_layer(stop)[0]], size=size)
+    whole, _ = weighted(backbone, weights, top=top, size=size)
+    own = dict(variables(canonical_names(whole)))
+    for path, array in arrays.items():
+        own[path].assign(array)
+    settle(whole)
+    (tensor,), _ = cut(backbone, whole, {stop: parse_layer(stop)})
+    return connect(whole.inputs[0], tensor)
+
+
+def boundaries(backbone: Backbone, *, stop: str, size: int) -> tuple[str, ...]:
+    """
+    Name where a network can be parted below `stop`: maps that every path runs through.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    stop : str
+        A layer as for `load`.
+    size : int
+        Edge of the input in pixels.
+
+    Returns
+    -------
+    tuple of str
+        `INPUT`, then the maps of the table with weights above them, from early to late.
+    """
+    name, _ = parse_layer(stop)
+    top = needs_top(backbone, [name], size=size)
+    whole = build(backbone, top=top, size=size)
+    names = canonical_names(whole)
+    last = backbone.final_map if name == "avg" else name
+    if last not in names:
+        raise unknown_layer(backbone, last, names)
+    tensor = names[last].output
+    maps = [layer for layer, shape in backbone.layers.items() if len(shape) == 3]
+    good = [layer for layer in maps if _parts(whole, names[layer].output, tensor)]
+    return (INPUT, *good)
+
+
+def _check(backbone: Backbone, start: str, stop: str, *, size: int) -> None:
+    known = boundaries(backbone, stop=stop, size=size)
+    if start not in known:
+        raise BackboneError(
+            f"expected a block boundary of {backbone.name} below {stop} ({', '.join(known)}), "
+            f"found '{start}'"
+        )
+
+
+def _parts(whole: Any, tensor: Any, last: Any) -> bool:
+    """Whether every path to `last` runs through `tensor`, and weights lie between the two."""
+    above = connect(whole.inputs[0], last).operations
+    below = {id(operation) for operation in connect(whole.inputs[0], tensor).operations}
+    if not below < {id(operation) for operation in above}:
+        return False
+    made = {
+        id(each)
+        for operation in whole.operations
+        if id(operation) in below
+        for each in _flat(operation.output)
+    } - {id(tensor)}
+    rest = [operation for operation in above if id(operation) not in below]
+    return all(
+        id(each) not in made for operation in rest for each in _flat(operation.input)
+    ) and any(getattr(operation, "weights", ()) for operation in rest)
+
+
+def _flat(tensors: Any) -> list[Any]:
+    if isinstance(tensors, list | tuple):
+        return [each for some in tensors for each in _flat(some)]
+    return [tensors]
+
+
+def _between(backbone: Backbone, whole: Any, start: str, stop: str) -> Tail:
+    """Connect the boundary to the stop."""
+    import keras
+
+    (last,), _ = cut(backbone, whole, {stop: parse_layer(stop)})
+    if start != INPUT:
+        model = connect(canonical_names(whole)[start].output, last)
+    else:
+        pixels = keras.Input(whole.inputs[0].shape[1:])
+        prepared = preprocess_symbolically(pixels, backbone.preprocessing)
+        model = connect(pixels, connect(whole.inputs[0], last)(prepared, training=False))
+    return Tail(start, stop, whole, model)
+
+
+def _compiled(model: Any, shape: tuple[int, ...]) -> Callable[[NDArray[np.float32]], Any]:
+    import_keras()
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec((BATCH_SIZE, *shape), tf.float32)]
+    return tf.function(  # type: ignore[no-any-return]
+        lambda codes: tf.cast(model(codes, training=False), tf.float32),
+        input_signature=signature,
+        autograph=False,
+    )
