@@ -97,6 +97,14 @@ class Tail:
             variable.assign(arrays[path])
         settle(self._whole)
 
+    def training_model(self) -> Any:
+        """Return the layers as a keras.Model whose weights may be trained."""
+        return self.model
+
+    def learn(self) -> None:
+        """Take over the weights of the model that `training_model` returned."""
+        self._compiled = None
+
     def _variables(self) -> Iterator[tuple[str, Any]]:
         """Yield the variables that are numbers of the network, by path."""
         own = {id(variable) for variable in self.model.weights}

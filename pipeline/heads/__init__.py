@@ -6,19 +6,23 @@ from pipeline.heads._config import PRESET_POOLS, PRESETS, Initializer, MlpConfig
 from pipeline.heads._folded import Dense, Neighbours, Step, Unit
 from pipeline.heads._head import Head
 from pipeline.heads._kinds import build
-from pipeline.heads._plan import Plan, Size, plan
+from pipeline.heads._plan import Plan, Size, plan, plan_tuning
 from pipeline.heads._pool import pool
-from pipeline.heads._saved import SavedHead, check_target, load, save
+from pipeline.heads._saved import UNFINISHED, SavedHead, check_target, load, save
+from pipeline.heads._tuning import Epoch, Material, through, tune, tuning_config
 
 __all__ = [
     "PRESETS",
     "PRESET_POOLS",
+    "UNFINISHED",
     "Card",
     "Codes",
     "Dense",
+    "Epoch",
     "Head",
     "InMemory",
     "Initializer",
+    "Material",
     "MlpConfig",
     "Monitor",
     "Neighbours",
@@ -33,6 +37,10 @@ __all__ = [
     "check_target",
     "load",
     "plan",
+    "plan_tuning",
     "pool",
     "save",
+    "through",
+    "tune",
+    "tuning_config",
 ]

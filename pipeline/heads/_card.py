@@ -27,6 +27,9 @@ class Card:
         The layer whose codes it takes.
     pool : str or None
         How maps of codes become vectors for it.
+    tuned_to : str or None
+        Of a fine-tuned head, the layer up to which the layers above `layer` have weights of their
+        own; what comes out there is pooled and given to the head.
     shape : tuple of int
         Of one image's codes in the store, before pooling.
     space : Space or None
@@ -55,6 +58,7 @@ class Card:
     classes: tuple[str, ...]
     layer: str
     pool: str | None = None
+    tuned_to: str | None = None
     shape: tuple[int, ...] = ()
     space: Space | None = None
     weights: Mapping[str, Any] = field(default_factory=dict)
@@ -85,6 +89,7 @@ class Card:
             "seed": self.seed,
             "versions": dict(self.versions),
             "trained_on": dict(self.trained_on),
+            **({} if self.tuned_to is None else {"tuned_to": self.tuned_to}),
         }
 
     @classmethod
@@ -110,6 +115,7 @@ class Card:
                 classes=tuple(map(str, plain["classes"])),
                 layer=str(plain["layer"]),
                 pool=plain["pool"],
+                tuned_to=plain.get("tuned_to"),
                 shape=tuple(int(n) for n in plain["shape"]),
                 space=space,
                 weights=dict(plain["weights"]),

@@ -61,6 +61,10 @@ class MlpConfig:
         With Keras' defaults but for the fields that follow.
     learning_rate : float
         At the first step.
+    momentum : float
+        Of sgd.
+    nesterov : bool
+        Whether sgd looks ahead (Y. Nesterov, 1983), which needs momentum.
     decay_rate, decay_steps : float, int
         The learning rate is multiplied by `decay_rate` every `decay_steps` steps, smoothly;
         1.0 for a constant one.
@@ -89,6 +93,8 @@ class MlpConfig:
     output_initializer: Initializer = Initializer.glorot_uniform
     optimizer: Optimizer = Optimizer.adam
     learning_rate: float = 1e-3
+    momentum: float = 0.0
+    nesterov: bool = False
     decay_rate: float = 1.0
     decay_steps: int = 1000
     clip_norm: float = 0.0
@@ -122,6 +128,14 @@ class MlpConfig:
         for name in ("learning_rate", "decay_rate"):
             value = getattr(self, name)
             _within(_option(name), value, value > 0, "a number above 0")
+        _within("--momentum", self.momentum, 0 <= self.momentum < 1, "a number from 0 to below 1")
+        if self.optimizer is not Optimizer.sgd and (self.momentum or self.nesterov):
+            raise HeadError(
+                f"expected momentum with optimizer sgd only, found {self.optimizer.value}; "
+                "add --optimizer sgd"
+            )
+        if self.nesterov and not self.momentum:
+            raise HeadError("expected --momentum above 0 with --nesterov, found 0; try 0.9")
         patience = self.early_stopping
         _within("--early-stopping", patience, patience >= 0, "a whole number from 0", whole=True)
         _within("--clip-norm", self.clip_norm, self.clip_norm >= 0, "a number from 0")

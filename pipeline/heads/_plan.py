@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -123,14 +124,85 @@ def plan(
     ResourceError
         If the head cannot be fitted within the limit.
     """
-    base = resident + _LIBRARIES
     asked = _Asked(kind, size, values, config or MlpConfig())
-    totals = []
-    for in_memory, loaded in ((True, size.codes), (False, 4 * size.val * size.width), (False, 0)):
+    found = _first_that_fits(
+        lambda free, in_memory: _needs(asked, free, in_memory=in_memory),
+        size,
+        limit=limit,
+        resident=resident,
+    )
+    if isinstance(found, Plan):
+        return found
+    raise ResourceError(
+        f"expected to fit the {kind.value} head within {in_words(limit)}, found that it takes "
+        f"{in_words(found)} for {size.train + size.val} x {size.width} codes; allow more "
+        "with --memory, or choose --kind centroid, or --pool avg for maps"
+    )
+
+
+def plan_tuning(
+    size: Size, *, weights: int, batch: int, limit: int, resident: int, read: bool
+) -> Plan:
+    """
+    Decide the same for training layers below a head with it.
+
+    Parameters
+    ----------
+    size : Size
+        Of the codes from below the layers.
+    weights : int
+        Bytes of all weights that are trained.
+    batch : int
+        Bytes of everything that the layers compute of one batch.
+    limit, resident
+        As for `plan`.
+    read : bool
+        Whether the training codes must be read in every pass, since no two are alike.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ResourceError
+        If there is not enough memory.
+    """
+    # Weights, gradients, two moments, the best and what is written down; what a batch computes
+    # going forward is kept for going back.
+    fixed = _TENSORFLOW + 8 * weights + 3 * batch + _HANDING
+
+    def needs(free: int, in_memory: bool) -> tuple[int, int]:
+        if in_memory:
+            return fixed, 0
+        room = min(4 * size.train * size.width, max(64 << 20, (free - fixed) // 4))
+        return fixed + room, room
+
+    found = _first_that_fits(needs, size, limit=limit, resident=resident, read=read)
+    if isinstance(found, Plan):
+        return found
+    raise ResourceError(
+        f"expected to fine-tune within {in_words(limit)}, found that it takes {in_words(found)}; "
+        "allow more with --memory, start from a later layer, or take a smaller --batch-size"
+    )
+
+
+def _first_that_fits(
+    needs: Callable[[int, bool], tuple[int, int]],
+    size: Size,
+    *,
+    limit: int,
+    resident: int,
+    read: bool = False,
+) -> Plan | int:
+    """Load all codes, or those of the validation rows, or none; else return the bytes it takes."""
+    base, totals = resident + _LIBRARIES, []
+    val = 4 * size.val * size.width
+    for in_memory, loaded in ((True, size.codes), (False, val), (False, 0))[read:]:
         # Codes in memory have been read when fitting begins.
         reading = 0 if in_memory else _READING
-        needs, room = _needs(asked, limit - base - reading - loaded, in_memory=in_memory)
-        totals.append(base + loaded + (max(needs, _READING) if in_memory else reading + needs))
+        own, room = needs(limit - base - reading - loaded, in_memory)
+        totals.append(base + loaded + (max(own, _READING) if in_memory else reading + own))
         if totals[-1] <= limit:
             return Plan(
                 in_memory=in_memory,
@@ -140,11 +212,7 @@ def plan(
                 limit=limit,
                 room=room,
             )
-    raise ResourceError(
-        f"expected to fit the {kind.value} head within {in_words(limit)}, found that it takes "
-        f"{in_words(min(totals))} for {size.train + size.val} x {size.width} codes; allow more "
-        "with --memory, or choose --kind centroid, or --pool avg for maps"
-    )
+    return min(totals)
 
 
 class _Asked(NamedTuple):

@@ -81,7 +81,7 @@ def build_model(config: MlpConfig, n_features: int, n_classes: int, seed: int) -
     )
     model = keras.Sequential(layers)
     model.compile(
-        optimizer=_optimizer(config),
+        optimizer=make_optimizer(config),
         loss=_LOSSES[config.output],
         metrics=[_accuracy(config.output)],
         steps_per_execution=_STEPS,
@@ -149,7 +149,8 @@ def train(
     n_classes = len(examples.class_weights)
     try:
         model = build_model(config, examples.train.codes.width, n_classes, seed)
-        history = _run(model, config, examples, seed=seed, progress=progress)
+        callbacks = _callbacks(config, progress, watch=examples.val is not None)
+        history = run(model, config, examples, seed=seed, callbacks=callbacks)
     except tf.errors.ResourceExhaustedError as error:
         raise MemoryError(f"layers of {config.hidden} units do not fit into memory") from error
     losses = history["loss"]
@@ -173,7 +174,7 @@ def _initializer(which: Initializer, seed: int) -> keras.Initializer:
     return keras.initializers.GlorotUniform(seed=seed)
 
 
-def _optimizer(config: MlpConfig) -> keras.Optimizer:
+def make_optimizer(config: MlpConfig) -> keras.Optimizer:
     import keras
 
     rate: Any = config.learning_rate
@@ -181,8 +182,12 @@ def _optimizer(config: MlpConfig) -> keras.Optimizer:
         rate = keras.optimizers.schedules.ExponentialDecay(
             rate, decay_steps=config.decay_steps, decay_rate=config.decay_rate, staircase=False
         )
-    kinds = {Optimizer.adam: keras.optimizers.Adam, Optimizer.sgd: keras.optimizers.SGD}
-    return kinds[config.optimizer](rate, global_clipnorm=config.clip_norm or None)
+    clip = config.clip_norm or None
+    if config.optimizer is Optimizer.adam:
+        return keras.optimizers.Adam(rate, global_clipnorm=clip)
+    return keras.optimizers.SGD(
+        rate, momentum=config.momentum, nesterov=config.nesterov, global_clipnorm=clip
+    )
 
 
 def _accuracy(output: Output) -> keras.Metric:
@@ -197,20 +202,22 @@ def _accuracy(output: Output) -> keras.Metric:
     return kinds[output](name="accuracy")
 
 
-def _run(
+def run(
     model: keras.Model,
     config: MlpConfig,
     examples: Examples,
     *,
     seed: int,
-    progress: Progress,
+    callbacks: list[keras.Callback],
+    first: int = 0,
+    validation_batch: int = _VALIDATION_BATCH,
 ) -> dict[str, list[float]]:
-    """Train a compiled network; return what Keras recorded of each epoch."""
+    """Train a compiled network from an epoch on; return what Keras recorded of each epoch."""
     import tensorflow as tf
 
     rows, val = examples.train, examples.val
 
-    epochs = iter(range(config.epochs))
+    epochs = iter(range(first, config.epochs))
     pool = pool_for(rows, room=examples.room)
 
     def epoch() -> Iterator[Part]:
@@ -219,7 +226,7 @@ def _run(
 
     def validation() -> Iterator[Part]:
         assert val is not None  # noqa: S101 - asked for where there are validation rows only
-        return in_order(val, batch_size=_VALIDATION_BATCH)
+        return in_order(val, batch_size=validation_batch)
 
     failures: list[BaseException] = []
 
@@ -233,11 +240,12 @@ def _run(
         history: dict[str, list[float]] = model.fit(
             data(epoch, len(rows), config.batch_size, weighted=True),
             epochs=config.epochs,
+            initial_epoch=first,
             validation_data=None
             if val is None
-            else data(validation, len(val), _VALIDATION_BATCH, weighted=False),
+            else data(validation, len(val), validation_batch, weighted=False),
             shuffle=False,  # the batches are in a new order each epoch already
-            callbacks=_callbacks(config, progress, watch=val is not None),
+            callbacks=callbacks,
             verbose=0,
         ).history
     except Exception as error:

@@ -215,8 +215,8 @@ class TestDamaged:
             load(saved)
 
     def test_a_later_format(self, saved):
-        rewrite(saved, format=2)
-        with pytest.raises(HeadError, match=r"format 1, found 2 .* version of the pipeline"):
+        rewrite(saved, format=3)
+        with pytest.raises(HeadError, match=r"format 1 or 2, found 3 .* version of the pipeline"):
             load(saved)
 
     @pytest.mark.parametrize(

@@ -1,0 +1,536 @@
+"""Training the upper layers of a backbone together with a head, on cached codes from below them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.choices import ClassWeight, Pool
+from pipeline.errors import HeadError
+from pipeline.files import (
+    HostileFile,
+    canonical_json,
+    hdf5_bytes,
+    make_folder,
+    open_hdf5,
+    write_durably,
+)
+from pipeline.heads._codes import Codes, InMemory, Rows
+from pipeline.heads._config import Initializer, MlpConfig, Output
+from pipeline.heads._head import Head
+from pipeline.heads._linear import LinearHead, SoftmaxHead, class_weights
+from pipeline.heads._mlp import MlpHead
+from pipeline.heads._pool import pool
+from pipeline.heads._training import Examples, make_optimizer, run
+from pipeline.lazy import import_keras
+
+if TYPE_CHECKING:
+    import keras
+
+# How often what has been learned is written down: an epoch of a small network takes less than
+# writing its weights does.
+_SECONDS = 20.0
+_DENSE = "dense_of_head_"
+Stack = list[tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+
+class Layers(Protocol):
+    """
+    The layers below a head that learn with it.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of one image's codes that go in.
+    """
+
+    shape: tuple[int, ...]
+
+    def __call__(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute what comes out of them."""
+
+    def training_model(self) -> Any:
+        """Return them as a keras.Model whose weights may be trained."""
+
+    def learn(self) -> None:
+        """Take over the weights of the model that `training_model` returned."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """
+    What is learned from.
+
+    Attributes
+    ----------
+    train, val : Codes
+        Flat codes from below the layers; `val` is None without validation images.
+    y, y_val : int64 arrays
+        Their labels.
+    before : float32 array of shape (n_val, d), or None
+        What the layers, as they are, make of the validation images; see `through`.
+    room : int
+        Bytes for shuffling codes that are not in memory.
+    """
+
+    train: Codes
+    y: NDArray[np.int64]
+    val: Codes | None
+    y_val: NDArray[np.int64] | None
+    before: NDArray[np.float32] | None
+    room: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """What an epoch led to; number 0 is before the first. Without validation the two are None."""
+
+    number: int
+    of: int
+    val_loss: float | None
+    val_accuracy: float | None
+
+
+def through(layers: Layers, codes: Codes, how: Pool | None) -> NDArray[np.float32]:
+    """
+    Compute what layers and pooling make of codes.
+
+    Parameters
+    ----------
+    layers : Layers
+    codes : Codes
+        Flat ones.
+    how : Pool or None
+        As for `pool`.
+
+    Returns
+    -------
+    float32 array of shape (n, d)
+    """
+    found: NDArray[np.float32] | None = None
+    for positions, block in codes.blocks():
+        vectors = pool(layers(block.reshape(-1, *layers.shape)), how)
+        if found is None:
+            found = np.empty((len(codes), vectors.shape[1]), np.float32)
+        found[positions] = vectors
+    assert found is not None  # noqa: S101 - nobody asks about no images
+    return found
+
+
+def tuning_config(head: Head, **options: Any) -> MlpConfig:
+    """
+    Say how a head and the layers below it are trained further.
+
+    Parameters
+    ----------
+    head : Head
+        Of kind svm, softmax, ridge or mlp.
+    **options
+        Of `MlpConfig`: `optimizer`, `learning_rate`, `epochs`, ...
+
+    Returns
+    -------
+    MlpConfig
+        With the hidden layers of the head; its output is a softmax.
+
+    Raises
+    ------
+    HeadError
+        If the head has no weights to train, or a value cannot be used.
+    """
+    if isinstance(head, MlpHead):
+        own = head.config or MlpConfig()
+    elif isinstance(head, LinearHead):
+        own = MlpConfig(hidden=(), activation=(), dropout=(), l2=(), initializer=())
+    else:
+        raise HeadError(
+            f"expected a head of kind svm, softmax, ridge or mlp, found {head.kind.value}, which "
+            "has no weights that descent could train; fit one of these"
+        )
+    defaults = MlpConfig()
+    training: dict[str, Any] = {
+        name: getattr(defaults, name)
+        for name in ("momentum", "nesterov", "decay_rate", "decay_steps", "clip_norm", "monitor")
+    }
+    training |= {"output": Output.softmax, "output_initializer": Initializer.glorot_uniform}
+    config = replace(own, **{**training, "restore_best": True, "scale": True, **options})
+    config.check()
+    return config
+
+
+def tune(
+    head: Head,
+    layers: Layers,
+    material: Material,
+    *,
+    config: MlpConfig,
+    how: Pool | None,
+    seed: int,
+    unfinished: Path,
+    identity: str,
+    tell: Callable[[Epoch], None],
+    progress: Callable[[int, int], None],
+) -> Head:
+    """
+    Train a fitted head and the layers below it together, by descent on the cross-entropy.
+
+    The weights of the epoch with the smallest validation loss are kept, which may be those from
+    before the first. What has been learned is written down now and then, so that the same call
+    goes on after a kill.
+
+    Parameters
+    ----------
+    head : Head
+        Fitted on the training images alone; it is not changed.
+    layers : Layers
+        Their weights are changed.
+    material : Material
+    config : MlpConfig
+        From `tuning_config`.
+    how : Pool or None
+        How what comes out of the layers becomes vectors.
+    seed : int
+        Decides dropout and the order of the images.
+    unfinished : Path
+        Where to write down how far it has come.
+    identity : str
+        What the codes and the layers are: another one begins anew.
+    tell : callable
+        Called after each epoch.
+    progress : callable
+        Called with the steps done and the steps there are.
+
+    Returns
+    -------
+    Head
+        A new one, of kind mlp, or softmax for the linear kinds.
+
+    Raises
+    ------
+    HeadError
+        If the loss is no longer a number.
+    """
+    import_keras()
+    import tensorflow as tf
+
+    stack, scale = _stack(head)
+    try:
+        model = _build(layers, stack, scale, config=config, how=how, seed=seed)
+        diary = _Diary(
+            model, config, unfinished, [identity, replace(config, epochs=1).to_json(), seed]
+        )
+        if not diary.resume():
+            diary.begin(_judged(head, material))
+        _descend(model, diary, config, _examples(head, material), seed, tell, progress)
+    except tf.errors.ResourceExhaustedError as error:
+        raise MemoryError("a batch does not fit into memory; try --batch-size 8") from error
+    diary.restore_best()
+    layers.learn()
+    tuned = _rebuilt(head, model, scale, config=config, diary=diary)
+    if material.val is not None and material.y_val is not None:
+        vectors = through(layers, material.val, how)
+        tuned._measure(Rows(codes=InMemory(vectors), y=material.y_val), "validation images")
+    return tuned
+
+
+def _stack(head: Head) -> tuple[Stack, NDArray[np.float64]]:
+    """Return the dense layers of a head, calibration included, and what divides its codes."""
+    slope = head.calibration_["slope"] if head.calibration_ is not None else 1.0
+    if isinstance(head, LinearHead):
+        # A class without images has a bias that float32 holds just so.
+        bias = np.maximum(slope * head.bias_, -1e4)
+        return [(slope * head.coef_.T, bias)], head.scale_
+    assert isinstance(head, MlpHead)  # noqa: S101 - `tuning_config` refuses the other kinds
+    *hidden, (kernel, bias) = [
+        (kernel.astype(np.float64), bias.astype(np.float64)) for kernel, bias in head.layers_
+    ]
+    if (head.config or MlpConfig()).output is Output.binary:
+        both = np.array([-0.5, 0.5])
+        kernel, bias = kernel * both, bias * both
+    return [*hidden, (slope * kernel, slope * bias)], head.scale_
+
+
+def _build(
+    layers: Layers,
+    stack: Stack,
+    scale: NDArray[np.float64],
+    *,
+    config: MlpConfig,
+    how: Pool | None,
+    seed: int,
+) -> keras.Model:
+    """Join the layers, the pooling and the dense layers of the head; flat codes in, logits out."""
+    import keras
+
+    of_dropout = iter(np.random.SeedSequence(seed).generate_state(len(stack)).tolist())
+    below = layers.training_model()
+    codes = keras.Input((int(np.prod(layers.shape)),))
+    # Statistics of batches stay those of ImageNet: they are of millions of images, ours of few.
+    x = below(keras.layers.Reshape(layers.shape)(codes), training=False)
+    if len(x.shape) == 4:
+        kinds = {
+            Pool.avg: keras.layers.GlobalAveragePooling2D,
+            Pool.max: keras.layers.GlobalMaxPooling2D,
+            Pool.flat: keras.layers.Flatten,
+        }
+        x = kinds[how or Pool.avg](dtype="float32")(x)
+    x = keras.layers.Rescaling(1 / scale, dtype="float32")(x)
+    for number, (kernel, _) in enumerate(stack):
+        hidden = number < len(stack) - 1
+        penalty = keras.regularizers.L2(config.l2[number]) if hidden and config.l2[number] else None
+        dense = keras.layers.Dense(
+            kernel.shape[1],
+            activation=config.activation[number].value if hidden else None,
+            kernel_regularizer=penalty,
+            name=f"{_DENSE}{number}",
+        )
+        x = dense(x)
+        if hidden and config.dropout[number]:
+            x = keras.layers.Dropout(config.dropout[number], seed=next(of_dropout))(x)
+    model = keras.Model(codes, x)
+    for number, arrays in enumerate(stack):
+        model.get_layer(f"{_DENSE}{number}").set_weights(arrays)
+    return model
+
+
+def _examples(head: Head, material: Material) -> Examples:
+    """Return what a network is trained on; its own layers scale the codes."""
+    weight = head.class_weight if isinstance(head, LinearHead | MlpHead) else ClassWeight.none
+    val = None
+    if material.val is not None and material.y_val is not None:
+        val = Rows(codes=material.val, y=material.y_val)
+    return Examples(
+        train=Rows(codes=material.train, y=material.y),
+        val=val,
+        scale=np.ones(material.train.width),
+        class_weights=class_weights(material.y, weight, classes=head.n_classes_),
+        room=material.room,
+    )
+
+
+def _judged(head: Head, material: Material) -> dict[str, float]:
+    """Return loss and accuracy of the head as it is, on the validation images."""
+    if material.before is None or material.y_val is None:
+        return {}
+    scores, y = head.decision(material.before), material.y_val
+    own = head.probabilities(scores, calibrated=True)[np.arange(len(y)), y]
+    losses = -np.log(np.maximum(own, np.finfo(np.float32).tiny))
+    accuracy = float((scores.argmax(axis=1) == y).mean())
+    return {"val_loss": float(losses.mean()), "val_accuracy": accuracy}
+
+
+def _descend(
+    model: keras.Model,
+    diary: _Diary,
+    config: MlpConfig,
+    examples: Examples,
+    seed: int,
+    tell: Callable[[Epoch], None],
+    progress: Callable[[int, int], None],
+) -> None:
+    """Train epoch by epoch until nothing gets better."""
+    import keras
+
+    steps = -(-len(examples.train) // config.batch_size)
+    tell(diary.last)
+
+    def end_of_epoch(epoch: int, logs: dict[str, float]) -> None:
+        diary.note(logs)
+        tell(diary.last)
+        model.stop_training = diary.enough
+
+    def end_of_step(step: int, logs: Any) -> None:
+        progress(diary.epochs * steps + step + 1, config.epochs * steps)
+
+    if diary.enough:
+        return
+    watch = keras.callbacks.LambdaCallback(
+        on_epoch_end=end_of_epoch, on_train_batch_end=end_of_step
+    )
+    run(
+        model,
+        config,
+        examples,
+        seed=seed,
+        first=diary.epochs,
+        validation_batch=config.batch_size,
+        callbacks=[watch],
+    )
+
+
+class _Diary:
+    """
+    How far training has come, and the best weights so far; written down now and then.
+
+    Attributes
+    ----------
+    epochs : int
+        That are done.
+    best : int
+        The one with the best weights; 0 for those from before the first.
+    history : dict of str to list of float
+        For each epoch done, see `Head.history_`.
+    """
+
+    def __init__(self, model: keras.Model, config: MlpConfig, path: Path, identity: Any) -> None:
+        import keras
+
+        # Dropout's random numbers go on where they stopped, too.
+        self._variables = list(model.variables)
+        optimizer = make_optimizer(config)
+        model.compile(
+            optimizer=optimizer,
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        )
+        optimizer.build(model.trainable_variables)
+        self._variables += optimizer.variables
+        self._weights = model.trainable_variables
+        self._config, self._path = config, path
+        self._identity = hashlib.sha256(canonical_json(identity)).hexdigest()
+        self._written = time.monotonic()
+        self.epochs = self.best = 0
+        self.history: dict[str, list[float]] = {}
+        self._before: dict[str, float] = {}
+        self._best_weights: list[NDArray[Any]] = []
+
+    @property
+    def last(self) -> Epoch:
+        """What the last epoch led to."""
+        last = {name: values[-1] for name, values in self.history.items()} or self._before
+        return Epoch(
+            number=self.epochs,
+            of=self._config.epochs,
+            val_loss=last.get("val_loss"),
+            val_accuracy=last.get("val_accuracy"),
+        )
+
+    @property
+    def enough(self) -> bool:
+        """Whether further epochs are not worth it, or not wanted."""
+        patience = self._config.early_stopping if self._before else 0
+        waited = bool(patience) and self.epochs - self.best >= patience
+        return waited or self.epochs >= self._config.epochs
+
+    def begin(self, before: dict[str, float]) -> None:
+        """Note what the validation images say before the first epoch, if there are any."""
+        self._before = before
+        self._keep()
+
+    def note(self, logs: Mapping[str, float]) -> None:
+        """Note what an epoch led to."""
+        self.epochs += 1
+        for name, value in logs.items():
+            self.history.setdefault(name, []).append(float(value))
+        if not np.isfinite(self.history["loss"][-1]):
+            self._path.unlink(missing_ok=True)
+            raise HeadError(
+                f"training diverged in epoch {self.epochs} (the loss is "
+                f"{self.history['loss'][-1]}); try a lower --learning-rate than "
+                f"{self._config.learning_rate:g}"
+            )
+        if self._is_best():
+            self.best = self.epochs
+            self._keep()
+        if time.monotonic() - self._written >= _SECONDS:
+            self._write()
+
+    def _is_best(self) -> bool:
+        name = self._config.monitor.value
+        if name not in self._before:  # without validation images the last one is
+            return True
+        sign = 1 if name.endswith("accuracy") else -1
+        return all(
+            sign * self.history[name][-1] > sign * earlier
+            for earlier in (self._before[name], *self.history[name][:-1])
+        )
+
+    def _keep(self) -> None:
+        self._best_weights = [_numbers(variable) for variable in self._weights]
+
+    def restore_best(self) -> None:
+        """Give the model the best weights."""
+        for variable, array in zip(self._weights, self._best_weights, strict=True):
+            variable.assign(array)
+
+    def _write(self) -> None:
+        """Write everything down in one step."""
+        now = [_numbers(variable) for variable in self._variables]
+        facts = {"epochs": self.epochs, "best": self.best, "history": self.history}
+        facts |= {"before": self._before, "identity": self._identity}
+
+        def fill(file: Any) -> None:
+            file.attrs["facts"] = json.dumps(facts)
+            for name, arrays in (("now", now), ("best", self._best_weights)):
+                for number, array in enumerate(arrays):
+                    file.create_dataset(f"{name}/{number}", data=array)
+
+        make_folder(self._path.parent)
+        write_durably(self._path, hdf5_bytes(fill))
+        self._written = time.monotonic()
+
+    def resume(self) -> bool:
+        """Go on from what was written down, if that was the same task."""
+        try:
+            with open_hdf5(self._path) as file:
+                facts = json.loads(file.attrs["facts"])
+                now, best = (
+                    [file[f"{name}/{number}"][...] for number in range(len(file[name]))]
+                    for name in ("now", "best")
+                )
+        except (OSError, HostileFile, LookupError, TypeError, ValueError):
+            return False
+        shapes = [array.shape for array in now], [array.shape for array in best]
+        own = [tuple(v.shape) for v in self._variables], [tuple(v.shape) for v in self._weights]
+        if facts.get("identity") != self._identity or shapes != own:
+            return False
+        for variable, array in zip(self._variables, now, strict=True):
+            variable.assign(array)
+        self.epochs, self.best = facts["epochs"], facts["best"]
+        self.history, self._before = facts["history"], facts["before"]
+        self._best_weights = best
+        return True
+
+
+def _numbers(variable: Any) -> NDArray[Any]:
+    import keras
+
+    return np.array(keras.ops.convert_to_numpy(variable))
+
+
+def _rebuilt(
+    head: Head,
+    model: keras.Model,
+    scale: NDArray[np.float64],
+    *,
+    config: MlpConfig,
+    diary: _Diary,
+) -> Head:
+    """Make a head of what was learned."""
+    dense = [layer for layer in model.layers if layer.name.startswith(_DENSE)]
+    stack = [tuple(map(_numbers, layer.weights)) for layer in dense]
+    chosen = {"fitted_on": "train", "epochs_run": diary.epochs, "best_epoch": diary.best}
+    asked = head.parameters
+    same = {"class_weight": asked["class_weight"], "seed": asked["seed"], **chosen}
+    tuned: Head
+    if isinstance(head, LinearHead):
+        ((kernel, bias),) = stack
+        parameters = {"C": asked["C"], **same, "converged": True}
+        arrays = {"coef": kernel.T.astype(np.float64), "bias": bias.astype(np.float64)}
+        tuned = SoftmaxHead.from_arrays(parameters, arrays | {"scale": scale})
+    else:
+        parameters = {"config": config.to_json(), "n_classes": head.n_classes_, **same}
+        arrays = {"scale": scale}
+        for number, (kernel, bias) in enumerate(stack):
+            arrays |= {f"kernel_{number}": kernel, f"bias_{number}": bias}
+        tuned = MlpHead.from_arrays(parameters, arrays)
+    tuned.history_ = dict(sorted(diary.history.items())) or None
+    return tuned
