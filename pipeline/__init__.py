@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from pipeline.stages.evaluate import evaluate
     from pipeline.stages.export import export
     from pipeline.stages.extract import estimate, extract
+    from pipeline.stages.fine_tune import fine_tune
     from pipeline.stages.fit_head import fit_head
     from pipeline.stages.info import info
     from pipeline.stages.learning_curve import learning_curve
@@ -101,6 +102,7 @@ __all__ = [
     "evaluate",
     "export",
     "extract",
+    "fine_tune",
     "fit_head",
     "info",
     "learning_curve",
@@ -118,6 +120,7 @@ _STAGES = {
     "evaluate": "evaluate",
     "export": "export",
     "extract": "extract",
+    "fine_tune": "fine_tune",
     "fit_head": "fit_head",
     "info": "info",
     "learning_curve": "learning_curve",

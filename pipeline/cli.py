@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from pipeline.stages.compare import Candidate, Comparison
     from pipeline.stages.export import Export
     from pipeline.stages.extract import Estimate, Extraction
+    from pipeline.stages.fine_tune import FineTuning
     from pipeline.stages.fit_head import Fit
     from pipeline.stages.learning_curve import LearningCurve
     from pipeline.stages.predict import Prediction
@@ -537,6 +538,101 @@ def _numbers(text: str | None, kind: type[int] | type[float], option: str) -> An
         raise typer.BadParameter(
             f"'{text}' is not a list of numbers such as 512,128 or 0.5,0.3", param_hint=option
         ) from None
+
+
+@command
+def fine_tune(
+    head: HeadArgument,
+    start: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            help="The block boundary above which the backbone learns, or 'input' for all of it.",
+        ),
+    ],
+    store: Annotated[
+        Path | None,
+        typer.Option(help="A store with that layer.", show_default="the one of the head"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The new head.", show_default="artifacts/heads/<head>-tuned"),
+    ] = None,
+    optimizer: Annotated[Optimizer, typer.Option(help="What trains.")] = Optimizer.adam,
+    learning_rate: Annotated[float, typer.Option(help="At the first step.")] = 1e-4,
+    momentum: Annotated[float, typer.Option(help="sgd: such as 0.9.")] = 0.0,
+    nesterov: Annotated[bool, typer.Option("--nesterov", help="sgd: look ahead.")] = False,
+    decay_rate: Annotated[
+        float, typer.Option(help="What multiplies the learning rate every --decay-steps.")
+    ] = 1.0,
+    decay_steps: Annotated[int, typer.Option(help="Steps; see --decay-rate.")] = 1000,
+    epochs: Annotated[int, typer.Option(help="At the most.")] = 20,
+    batch_size: Annotated[int, typer.Option(help="Images in one step.")] = 32,
+    early_stopping: Annotated[
+        int, typer.Option(help="Epochs without progress to wait; 0 for never.")
+    ] = 5,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            help="--from input: how photos differ from epoch to epoch.", show_default="flip,crop"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides everything random.")] = 0,
+    memory: MemoryOption = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="The backbone's weights, if they have moved.", show_default="as fitted"),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Train the last layers of the backbone and a head together, from cached codes."""
+    from pipeline.stages.fine_tune import fine_tune as stage
+
+    with _Screen("steps", json_=json_) as screen:
+        result = stage(
+            head,
+            start=start,
+            store_path=store,
+            out=out,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            momentum=momentum,
+            nesterov=nesterov,
+            decay_rate=decay_rate,
+            decay_steps=decay_steps,
+            epochs=epochs,
+            batch_size=batch_size,
+            early_stopping=early_stopping,
+            augment=augment,
+            seed=seed,
+            memory=memory,
+            weights=weights,
+            tell=screen.tell,
+            progress=screen.progress,
+        )
+    if json_:
+        _print_json(asdict(result))
+    else:
+        _say_tuning(result)
+
+
+def _say_tuning(result: FineTuning) -> None:
+    typer.echo(
+        f"{result.kind} on {result.stop}, fine-tuned from {result.start} "
+        f"({result.weights / 1e6:.2f} M weights) -> {result.head}"
+    )
+    rate = f"  ({result.images_per_second:g} images/s)" if result.images_per_second else ""
+    counts = f"train {result.train_images}  val {result.val_images}"
+    typer.echo(f"{counts}  in {result.seconds:.1f} s{rate}")
+    if result.val_accuracy is None:
+        typer.echo("no validation images: the last epoch is kept")
+        return
+    if result.best_epoch == 0:
+        typer.echo("warning: no epoch was better than the head as it was, which is kept")
+    typer.echo(
+        f"validation accuracy {result.val_accuracy:.4f}, {result.val_accuracy_before:.4f} before "
+        f"(epoch {result.best_epoch} of {result.epochs_run} is the best)"
+    )
 
 
 @command

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import BackboneError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def import_keras() -> None:
@@ -48,6 +52,50 @@ def import_openvino() -> Any:
     import openvino
 
     return openvino
+
+
+def in_batches(
+    model: Any, *, shape: Sequence[int], batch_size: int
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+    """
+    Compile a Keras model, at rest, for batches of one size.
+
+    Kernels that TensorFlow chooses for batches of another size give other last bits, so that the
+    last batch is filled up with zeros.
+
+    Parameters
+    ----------
+    model : keras.Model
+        With one input and one output.
+    shape : sequence of int
+        Of one row that goes in.
+    batch_size : int
+
+    Returns
+    -------
+    callable
+        Maps float32 (n, *shape) to float32 (n, ...).
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    signature = [tf.TensorSpec((batch_size, *shape), tf.float32)]
+    compiled: Any = tf.function(
+        lambda rows: tf.cast(model(rows, training=False), tf.float32),
+        input_signature=signature,
+        autograph=False,
+    )
+    compiled.get_concrete_function()  # traced now; tracing in a call would be warned of
+
+    def run(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        results = []
+        for start in range(0, len(rows), batch_size):
+            part = rows[start : start + batch_size]
+            missing = [(0, batch_size - len(part)), *((0, 0) for _ in shape)]
+            results.append(compiled(np.pad(part, missing)).numpy()[: len(part)])
+        return np.concatenate(results)
+
+    return run
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from pipeline.backbones._tensorflow import BATCH_SIZE
 from pipeline.backbones._weights import variables
 from pipeline.backbones._weights_file import settle
 from pipeline.errors import BackboneError
-from pipeline.lazy import import_keras
+from pipeline.lazy import in_batches
 
 INPUT = "input"
 
@@ -49,7 +49,7 @@ class Tail:
         self.model = model
         self.weights_sha256: Mapping[str, str] = {}
         self._whole = whole
-        self._compiled: Callable[[NDArray[np.float32]], Any] | None = None
+        self._compiled: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
 
     def __call__(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
         """
@@ -64,15 +64,8 @@ class Tail:
         float32 array of shape (b, ...)
         """
         if self._compiled is None:
-            self._compiled = _compiled(self.model, self.shape)
-        parts = []
-        for start in range(0, len(codes), BATCH_SIZE):
-            part = np.asarray(codes[start : start + BATCH_SIZE], np.float32)
-            missing = BATCH_SIZE - len(part)
-            # Full batches only: kernels chosen for another size give other last bits.
-            filled = np.pad(part, [(0, missing)] + [(0, 0)] * len(self.shape))
-            parts.append(self._compiled(filled).numpy()[: len(part)])
-        return np.concatenate(parts)
+            self._compiled = in_batches(self.model, shape=self.shape, batch_size=BATCH_SIZE)
+        return self._compiled(np.asarray(codes, np.float32))
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Copy the weights, by paths that name them in every process."""
@@ -97,13 +90,30 @@ class Tail:
             variable.assign(arrays[path])
         settle(self._whole)
 
+    @property
+    def count(self) -> int:
+        """How many numbers are trained: all but the statistics of batches."""
+        return sum(int(np.prod(v.shape)) for v in self.model.trainable_variables)
+
+    @property
+    def activations(self) -> int:
+        """How many numbers are computed of one image."""
+        outputs = [each for op in self._operations() for each in _flat(op.output)]
+        return sum(int(np.prod(each.shape[1:])) for each in outputs)
+
     def training_model(self) -> Any:
         """Return the layers as a keras.Model whose weights may be trained."""
         return self.model
 
     def learn(self) -> None:
         """Take over the weights of the model that `training_model` returned."""
-        self._compiled = None
+
+    def _operations(self) -> list[Any]:
+        """Return what is computed; of `INPUT` the network lies within the model."""
+        parts = [
+            getattr(operation, "operations", [operation]) for operation in self.model.operations
+        ]
+        return [operation for part in parts for operation in part]
 
     def _variables(self) -> Iterator[tuple[str, Any]]:
         """Yield the variables that are numbers of the network, by path."""
@@ -273,15 +283,3 @@ def _between(backbone: Backbone, whole: Any, start: str, stop: str) -> Tail:
         prepared = preprocess_symbolically(pixels, backbone.preprocessing)
         model = connect(pixels, connect(whole.inputs[0], last)(prepared, training=False))
     return Tail(start, stop, whole, model)
-
-
-def _compiled(model: Any, shape: tuple[int, ...]) -> Callable[[NDArray[np.float32]], Any]:
-    import_keras()
-    import tensorflow as tf
-
-    signature = [tf.TensorSpec((BATCH_SIZE, *shape), tf.float32)]
-    return tf.function(  # type: ignore[no-any-return]
-        lambda codes: tf.cast(model(codes, training=False), tf.float32),
-        input_signature=signature,
-        autograph=False,
-    )

@@ -210,7 +210,6 @@ def run(
     seed: int,
     callbacks: list[keras.Callback],
     first: int = 0,
-    validation_batch: int = _VALIDATION_BATCH,
 ) -> dict[str, list[float]]:
     """Train a compiled network from an epoch on; return what Keras recorded of each epoch."""
     import tensorflow as tf
@@ -226,7 +225,7 @@ def run(
 
     def validation() -> Iterator[Part]:
         assert val is not None  # noqa: S101 - asked for where there are validation rows only
-        return in_order(val, batch_size=validation_batch)
+        return in_order(val, batch_size=_VALIDATION_BATCH)
 
     failures: list[BaseException] = []
 
@@ -243,7 +242,7 @@ def run(
             initial_epoch=first,
             validation_data=None
             if val is None
-            else data(validation, len(val), validation_batch, weighted=False),
+            else data(validation, len(val), _VALIDATION_BATCH, weighted=False),
             shuffle=False,  # the batches are in a new order each epoch already
             callbacks=callbacks,
             verbose=0,

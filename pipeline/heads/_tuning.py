@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,14 +23,15 @@ from pipeline.files import (
     open_hdf5,
     write_durably,
 )
+from pipeline.heads._calibration import calibrate
 from pipeline.heads._codes import Codes, InMemory, Rows
 from pipeline.heads._config import Initializer, MlpConfig, Output
-from pipeline.heads._head import Head
+from pipeline.heads._head import Head, softmax
 from pipeline.heads._linear import LinearHead, SoftmaxHead, class_weights
 from pipeline.heads._mlp import MlpHead
 from pipeline.heads._pool import pool
 from pipeline.heads._training import Examples, make_optimizer, run
-from pipeline.lazy import import_keras
+from pipeline.lazy import import_keras, in_batches
 
 if TYPE_CHECKING:
     import keras
@@ -39,7 +40,14 @@ if TYPE_CHECKING:
 # writing its weights does.
 _SECONDS = 20.0
 _DENSE = "dense_of_head_"
-Stack = list[tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+
+class _Dense(NamedTuple):
+    """A dense layer as it is before training, and what its sum of squares costs."""
+
+    kernel: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    penalty: float
 
 
 class Layers(Protocol):
@@ -221,7 +229,7 @@ def tune(
     import_keras()
     import tensorflow as tf
 
-    stack, scale = _stack(head)
+    stack, scale = _stack(head, len(material.train))
     try:
         model = _build(layers, stack, scale, config=config, how=how, seed=seed)
         diary = _Diary(
@@ -229,7 +237,7 @@ def tune(
         )
         if not diary.resume():
             diary.begin(_judged(head, material))
-        _descend(model, diary, config, _examples(head, material), seed, tell, progress)
+        _descend(model, diary, config, material, _examples(head, material), seed, tell, progress)
     except tf.errors.ResourceExhaustedError as error:
         raise MemoryError("a batch does not fit into memory; try --batch-size 8") from error
     diary.restore_best()
@@ -241,26 +249,31 @@ def tune(
     return tuned
 
 
-def _stack(head: Head) -> tuple[Stack, NDArray[np.float64]]:
+def _stack(head: Head, rows: int) -> tuple[list[_Dense], NDArray[np.float64]]:
     """Return the dense layers of a head, calibration included, and what divides its codes."""
     slope = head.calibration_["slope"] if head.calibration_ is not None else 1.0
     if isinstance(head, LinearHead):
         # A class without images has a bias that float32 holds just so.
         bias = np.maximum(slope * head.bias_, -1e4)
-        return [(slope * head.coef_.T, bias)], head.scale_
+        # What was fitted minimises the summed loss + |w|^2 / 2C; here the loss is a mean, and the
+        # weights are multiplied by the slope.
+        penalty = 1 / (2 * head.parameters["C_used"] * rows * slope**2)
+        return [_Dense(slope * head.coef_.T, bias, penalty)], head.scale_
     assert isinstance(head, MlpHead)  # noqa: S101 - `tuning_config` refuses the other kinds
+    config = head.config or MlpConfig()
     *hidden, (kernel, bias) = [
         (kernel.astype(np.float64), bias.astype(np.float64)) for kernel, bias in head.layers_
     ]
-    if (head.config or MlpConfig()).output is Output.binary:
+    if config.output is Output.binary:
         both = np.array([-0.5, 0.5])
         kernel, bias = kernel * both, bias * both
-    return [*hidden, (slope * kernel, slope * bias)], head.scale_
+    layers = [_Dense(*each, penalty) for each, penalty in zip(hidden, config.l2, strict=True)]
+    return [*layers, _Dense(slope * kernel, slope * bias, 0.0)], head.scale_
 
 
 def _build(
     layers: Layers,
-    stack: Stack,
+    stack: Sequence[_Dense],
     scale: NDArray[np.float64],
     *,
     config: MlpConfig,
@@ -273,8 +286,7 @@ def _build(
     of_dropout = iter(np.random.SeedSequence(seed).generate_state(len(stack)).tolist())
     below = layers.training_model()
     codes = keras.Input((int(np.prod(layers.shape)),))
-    # Statistics of batches stay those of ImageNet: they are of millions of images, ours of few.
-    x = below(keras.layers.Reshape(layers.shape)(codes), training=False)
+    x = _at_rest(below)(keras.layers.Reshape(layers.shape)(codes))
     if len(x.shape) == 4:
         kinds = {
             Pool.avg: keras.layers.GlobalAveragePooling2D,
@@ -283,33 +295,50 @@ def _build(
         }
         x = kinds[how or Pool.avg](dtype="float32")(x)
     x = keras.layers.Rescaling(1 / scale, dtype="float32")(x)
-    for number, (kernel, _) in enumerate(stack):
+    for number, layer in enumerate(stack):
         hidden = number < len(stack) - 1
-        penalty = keras.regularizers.L2(config.l2[number]) if hidden and config.l2[number] else None
         dense = keras.layers.Dense(
-            kernel.shape[1],
+            len(layer.bias),
             activation=config.activation[number].value if hidden else None,
-            kernel_regularizer=penalty,
+            kernel_regularizer=keras.regularizers.L2(layer.penalty) if layer.penalty else None,
             name=f"{_DENSE}{number}",
         )
         x = dense(x)
         if hidden and config.dropout[number]:
             x = keras.layers.Dropout(config.dropout[number], seed=next(of_dropout))(x)
     model = keras.Model(codes, x)
-    for number, arrays in enumerate(stack):
-        model.get_layer(f"{_DENSE}{number}").set_weights(arrays)
+    for number, layer in enumerate(stack):
+        model.get_layer(f"{_DENSE}{number}").set_weights([layer.kernel, layer.bias])
     return model
+
+
+def _at_rest(below: keras.Model) -> keras.Layer:
+    """
+    Make a layer of a network that computes as in inference while its weights are trained.
+
+    The statistics of batches stay those of ImageNet, which are of millions of images. Calling the
+    network itself with ``training=False`` does not do it: `fit` sets that to True again (Keras
+    3.15, operation_fn in models/functional.py).
+    """
+    import keras
+
+    class AtRest(keras.layers.Layer):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.below = below
+
+        def call(self, codes: Any) -> Any:
+            return self.below(codes, training=False)
+
+    return AtRest()
 
 
 def _examples(head: Head, material: Material) -> Examples:
     """Return what a network is trained on; its own layers scale the codes."""
     weight = head.class_weight if isinstance(head, LinearHead | MlpHead) else ClassWeight.none
-    val = None
-    if material.val is not None and material.y_val is not None:
-        val = Rows(codes=material.val, y=material.y_val)
     return Examples(
         train=Rows(codes=material.train, y=material.y),
-        val=val,
+        val=None,
         scale=np.ones(material.train.width),
         class_weights=class_weights(material.y, weight, classes=head.n_classes_),
         room=material.room,
@@ -317,13 +346,25 @@ def _examples(head: Head, material: Material) -> Examples:
 
 
 def _judged(head: Head, material: Material) -> dict[str, float]:
-    """Return loss and accuracy of the head as it is, on the validation images."""
+    """Judge the head as it is, if there are validation images."""
     if material.before is None or material.y_val is None:
         return {}
-    scores, y = head.decision(material.before), material.y_val
-    own = head.probabilities(scores, calibrated=True)[np.arange(len(y)), y]
+    return _judge(head.decision(material.before), material.y_val)
+
+
+def _judge(logits: NDArray[np.float64], y: NDArray[np.int64]) -> dict[str, float]:
+    """
+    Return accuracy, and loss after calibration.
+
+    Descent makes a network ever surer of itself, which costs loss although its answers get better;
+    the head that is saved is calibrated, and so is what is compared between epochs.
+    """
+    if not np.isfinite(logits).all():
+        return {"val_loss": float("nan"), "val_accuracy": 0.0}
+    slope = calibrate(logits, y, how="")["slope"]
+    own = softmax(slope * logits)[np.arange(len(y)), y]
     losses = -np.log(np.maximum(own, np.finfo(np.float32).tiny))
-    accuracy = float((scores.argmax(axis=1) == y).mean())
+    accuracy = float((logits.argmax(axis=1) == y).mean())
     return {"val_loss": float(losses.mean()), "val_accuracy": accuracy}
 
 
@@ -331,6 +372,7 @@ def _descend(
     model: keras.Model,
     diary: _Diary,
     config: MlpConfig,
+    material: Material,
     examples: Examples,
     seed: int,
     tell: Callable[[Epoch], None],
@@ -342,8 +384,13 @@ def _descend(
     steps = -(-len(examples.train) // config.batch_size)
     tell(diary.last)
 
+    forward = in_batches(model, shape=model.input_shape[1:], batch_size=config.batch_size)
+
     def end_of_epoch(epoch: int, logs: dict[str, float]) -> None:
-        diary.note(logs)
+        found = {}
+        if material.val is not None and material.y_val is not None:
+            found = _judge(_all(forward, material.val), material.y_val)
+        diary.note({**logs, **found})
         tell(diary.last)
         model.stop_training = diary.enough
 
@@ -361,9 +408,20 @@ def _descend(
         examples,
         seed=seed,
         first=diary.epochs,
-        validation_batch=config.batch_size,
         callbacks=[watch],
     )
+
+
+def _all(
+    forward: Callable[[NDArray[np.float32]], NDArray[np.float32]], codes: Codes
+) -> NDArray[np.float64]:
+    """Compute the logits of all codes (n, k)."""
+    logits, places = [], []
+    for positions, block in codes.blocks():
+        places.append(positions)
+        logits.append(forward(block))
+    order = np.argsort(np.concatenate(places))
+    return np.concatenate(logits)[order].astype(np.float64)
 
 
 class _Diary:
@@ -430,12 +488,12 @@ class _Diary:
         self.epochs += 1
         for name, value in logs.items():
             self.history.setdefault(name, []).append(float(value))
-        if not np.isfinite(self.history["loss"][-1]):
+        losses = [values[-1] for name, values in self.history.items() if name.endswith("loss")]
+        if not np.isfinite(losses).all():
             self._path.unlink(missing_ok=True)
             raise HeadError(
-                f"training diverged in epoch {self.epochs} (the loss is "
-                f"{self.history['loss'][-1]}); try a lower --learning-rate than "
-                f"{self._config.learning_rate:g}"
+                f"training diverged in epoch {self.epochs} (a loss is no number any more); try a "
+                f"lower --learning-rate than {self._config.learning_rate:g}"
             )
         if self._is_best():
             self.best = self.epochs

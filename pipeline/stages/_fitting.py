@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -161,6 +162,37 @@ def examples(opened: store.Store, layer: str, pool: Pool | None) -> Examples:
         # an image.
         views=opened.views if len(val) else 1,
     )
+
+
+def card_of(
+    used: Examples, head: heads.Head, seen: NDArray[np.uint64] | None, **others: Any
+) -> heads.Card:
+    """Write down everything that using a head later depends on."""
+    opened, layer = used.opened, used.layer
+    header = opened.header
+    known: dict[str, Any] = {
+        "classes": used.classes,
+        "layer": layer,
+        "pool": used.pool.value if used.pool is not None else None,
+        "shape": tuple(opened.layers[layer]),
+        "probe": opened.probe(layer),
+    }
+    if header is not None:
+        known |= {
+            "space": header.space,
+            "weights": dict(header.weights),
+            "batch_size": header.batch_size,
+            "engine": header.engine,
+            "precision": header.precision,
+            "versions": dict(header.versions),
+        }
+    known |= {
+        "scores": {"validation": head.validation_},
+        "seed": head.seed,
+        "trained_on": {"store": str(opened.location.absolute())},
+        "seen": np.unique(seen) if seen is not None else None,
+    }
+    return heads.Card(**(known | others))
 
 
 def pooling(opened: store.Store, layer: str, pool: Pool | str | None) -> Pool | None:

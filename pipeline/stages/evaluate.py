@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import heads, report, store
-from pipeline.choices import Pool, Split, choose
+from pipeline.choices import Split, choose
 from pipeline.errors import HeadError, SpaceMismatch, counted
 from pipeline.files import make_folder, write_durably, write_json
+from pipeline.stages import _heads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ def evaluate(
         If the head was trained on codes of another space.
     """
     split = choose(Split, split, what="split")
-    saved = heads.load(Path(head))
+    saved = _heads.load(head)
     opened = store.open_store(Path(store_path))
     _check_space(saved, opened)
     if views and opened.views == 1:
@@ -200,9 +201,8 @@ def _scores(
     unknown = 0.0 if head.score_kind == "probability" else -np.inf
     scores = np.full((len(rows), n_classes), unknown)
     before = np.zeros_like(scores)
-    how = Pool(card.pool) if card.pool is not None else None
-    for positions, codes in opened.blocks(card.layer, rows, views=views):
-        decision = head.decision(heads.pool(codes.reshape(-1, *card.shape), how))
+    for positions, codes in _heads.blocks(card, opened, rows, views=views):
+        decision = saved.decision(codes.reshape(-1, *card.shape))
         plain = head.probabilities(decision, calibrated=False)
         for table, each in ((scores, head.as_scores(decision)), (before, plain)):
             mean = each.reshape(len(positions), -1, each.shape[1]).mean(axis=1)  # of all views

@@ -15,7 +15,7 @@ from pipeline import heads, report, store
 from pipeline.choices import ClassWeight, HeadKind, Pool, Preset, Split, choose
 from pipeline.errors import HeadError, counted
 from pipeline.memory import memory_limit, resident_bytes
-from pipeline.stages._fitting import REGULARISED, Examples, examples, pooling
+from pipeline.stages._fitting import REGULARISED, Examples, card_of, examples, pooling
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def fit_head(
     fitted = list(_fits(everything, kind, seeds, fewshot, plan, parameters, progress))
     head, used = fitted[0]
     seen = opened.hashes(np.concatenate([used.train, used.val]))
-    card = _card(used, head, seen)
+    card = card_of(used, head, seen)
     heads.save(folder, head, card, attachments=_attachments(head))
     validation = head.validation_ or {}
     scores = [(each.validation_ or {}).get("accuracy") for each, _ in fitted]
@@ -315,29 +315,6 @@ def _parameters(
     if kind in REGULARISED:
         return {"C": C, "class_weight": weight}
     return {"k": k} if kind is HeadKind.knn else {}
-
-
-def _card(used: Examples, head: heads.Head, seen: NDArray[np.uint64] | None) -> heads.Card:
-    """Write down everything that using the head later depends on."""
-    opened, layer = used.opened, used.layer
-    header = opened.header
-    return heads.Card(
-        classes=used.classes,
-        layer=layer,
-        pool=used.pool.value if used.pool is not None else None,
-        shape=tuple(opened.layers[layer]),
-        space=header.space if header is not None else None,
-        weights=dict(header.weights) if header is not None else {},
-        batch_size=header.batch_size if header is not None else 32,
-        engine=header.engine if header is not None else "tensorflow",
-        precision=header.precision if header is not None else "float32",
-        scores={"validation": head.validation_},
-        seed=head.seed,
-        versions=dict(header.versions) if header is not None else {},
-        trained_on={"store": str(opened.location.absolute())},
-        probe=opened.probe(layer),
-        seen=np.unique(seen) if seen is not None else None,
-    )
 
 
 def _attachments(head: heads.Head) -> dict[str, bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, heads, images
-from pipeline.choices import Pool, Resize
+from pipeline.choices import Resize
 from pipeline.errors import HeadError, Interrupted, OutputError
 from pipeline.files import csv_text, replacing
+from pipeline.stages import _heads
 from pipeline.stages._recognise import recognise
 from pipeline.stages._run import WORKERS, Codes, computed
 
@@ -119,7 +120,7 @@ def predict(
     SpaceMismatch
         If the backbone is not the one that the head was fitted on.
     """
-    saved = heads.load(Path(head))
+    saved = _heads.load(head)
     if isinstance(paths, str | Path):
         paths = [paths]
     if csv is not None:
@@ -129,7 +130,7 @@ def predict(
         raise HeadError(f"expected --top of 1 or more, found {top}")
     copies = _views(saved) if views else images.ONE_VIEW
     found = images.files(paths)
-    network = recognise(saved, weights)
+    network = None if saved.card.layer == backbones.INPUT else recognise(saved, weights)
     predictions = []
     try:
         for prediction in _answers(saved, network, found, top=top, views=copies):
@@ -169,12 +170,12 @@ def _views(saved: heads.SavedHead) -> images.Views:
             f"expected a head fitted on several views of each image, found {saved.directory}, "
             "fitted on one; drop --views, or fit on a store made with `pipeline extract --views 4`"
         )
-    return images.parse_views(space.views, augment=space.augment, seed=space.augment_seed)
+    return _heads.views_of(space)
 
 
 def _answers(
     saved: heads.SavedHead,
-    network: backbones.Network,
+    network: backbones.Network | None,
     found: images.Source,
     *,
     top: int,
@@ -182,19 +183,30 @@ def _answers(
 ) -> Iterator[Prediction]:
     """Yield one prediction for each image, in order, a chunk at a time."""
     space = saved.card.space
+    assert space is not None  # noqa: S101 - `_recognise` refuses such heads
     stream = images.stream(
         found,
         range(len(found)),
-        size=network.size,
-        resize=Resize(space.resize if space is not None else "crop"),
+        size=space.size,
+        resize=Resize(space.resize),
         workers=WORKERS,
         known=lambda digest: False,
         views=views,
     )
     with closing(stream):
-        results = computed(stream, network=lambda: network)
+        results = _pixels(stream) if network is None else computed(stream, network=lambda: network)
         while chunk := list(islice(results, _CHUNK)):
             yield from _answer(saved, found, chunk, top=top)
+
+
+def _pixels(
+    stream: Iterable[images.Loaded],
+) -> Iterator[tuple[images.Loaded, Codes | None]]:
+    """Hand on the pixels themselves, where all layers are fine-tuned."""
+    for loaded in stream:
+        pixels = loaded.pixels
+        codes = None if pixels is None else {backbones.INPUT: pixels.astype(np.float32)}
+        yield loaded, codes
 
 
 def _answer(
@@ -206,11 +218,10 @@ def _answer(
 ) -> Iterator[Prediction]:
     """Classify some images by their codes."""
     card = saved.card
-    how = Pool(card.pool) if card.pool is not None else None
     rows = [codes[card.layer] for _, codes in chunk if codes is not None]
     scores: Iterator[NDArray[np.floating]] = iter(())
     if rows:
-        each = saved.head.scores(heads.pool(np.stack(rows).reshape(-1, *card.shape), how))
+        each = saved.head.as_scores(saved.decision(np.stack(rows).reshape(-1, *card.shape)))
         scores = iter(each.reshape(len(rows), -1, each.shape[1]).mean(axis=1))  # of all views
     for loaded, codes in chunk:
         path = os.fsdecode(found.paths[loaded.row])

@@ -1,0 +1,462 @@
+"""Beyond stage two: the last block of the backbone and a head, trained together from the cache."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import backbones, heads, images, report, store
+from pipeline.choices import ClassWeight, HeadKind, Optimizer, Pool, choose
+from pipeline.errors import HeadError, Interrupted, SpaceMismatch, StoreError
+from pipeline.memory import memory_limit, resident_bytes
+from pipeline.space import Space
+from pipeline.stages import _heads
+from pipeline.stages._fitting import Examples, card_of, examples
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """
+    What `fine_tune` did.
+
+    Attributes
+    ----------
+    head : str
+        Where the new head is.
+    kind : str
+    start, stop : str
+        Between which layers the backbone was trained.
+    classes : tuple of str
+    train_images, val_images : int
+    weights : int
+        How many numbers were trained.
+    val_accuracy_before, val_accuracy : float or None
+        On the validation images: of the head as it was, fitted on the training images alone, and
+        of the best epoch.
+    epochs_run, best_epoch : int
+        Epoch 0 is the head as it was.
+    images_per_second : float or None
+        Training images by the clock, validation included.
+    memory_bytes : int
+        What the process was expected to take.
+    in_memory : bool
+        Whether the codes were loaded once, or read in every epoch.
+    seconds : float
+    """
+
+    head: str
+    kind: str
+    start: str
+    stop: str
+    classes: tuple[str, ...]
+    train_images: int
+    val_images: int
+    weights: int
+    val_accuracy_before: float | None
+    val_accuracy: float | None
+    epochs_run: int
+    best_epoch: int
+    images_per_second: float | None
+    memory_bytes: int
+    in_memory: bool
+    seconds: float
+
+
+def fine_tune(
+    head: str | Path,
+    *,
+    start: str,
+    store_path: str | Path | None = None,
+    out: str | Path | None = None,
+    optimizer: Optimizer | str = Optimizer.adam,
+    learning_rate: float = 1e-4,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    decay_rate: float = 1.0,
+    decay_steps: int = 1000,
+    epochs: int = 20,
+    batch_size: int = 32,
+    early_stopping: int = 5,
+    augment: str | None = None,
+    seed: int = 0,
+    memory: str | int | None = None,
+    weights: str | None = None,
+    tell: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> FineTuning:
+    """
+    Train the upper layers of the backbone further, together with a head.
+
+    The layers below `start` are never run: what they give is in the store. The statistics of
+    batch normalization stay as they are.
+
+    Parameters
+    ----------
+    head : str or Path
+        A head of kind svm, softmax, ridge or mlp, made by `fit_head`. Its kind and its settings
+        are taken; it is fitted anew on the training images alone, so that the validation images
+        can judge.
+    start : str
+        A block boundary below the head's layer, or ``"input"`` to train everything on the photos
+        themselves, each augmented anew in every epoch.
+    store_path : str or Path, optional
+        A store with codes of `start`; by default the one that the head was fitted on.
+    out : str or Path, optional
+        The new head; by default the name of the head and ``-tuned``.
+    optimizer : Optimizer or str, default "adam"
+    learning_rate : float, default 1e-4
+    momentum, nesterov : float, bool
+        Of sgd.
+    decay_rate, decay_steps : float, int
+        The learning rate is multiplied by `decay_rate` every `decay_steps` steps, smoothly.
+    epochs, batch_size : int
+    early_stopping : int, default 5
+        Epochs without a smaller validation loss after which training ends; 0 for never. The best
+        epoch is kept in any case.
+    augment : str, optional
+        How photos differ from epoch to epoch, see `extract`; flip and crop by default. For
+        ``start="input"`` only.
+    seed : int, default 0
+        Decides dropout, augmentation and the order of the images.
+    memory : str or int, optional
+        What the process may take, such as ``"2GB"``; by default most of what is free.
+    weights : str, optional
+        The backbone's weights, if they are no longer where they were.
+    tell : callable, optional
+        Called with sentences for the user.
+    progress : callable, optional
+        Called with (steps done, steps there are at the most).
+
+    Returns
+    -------
+    FineTuning
+
+    Raises
+    ------
+    BackboneError
+        If `start` is no boundary; the message names those that are.
+    StoreError
+        If the store has no codes of `start`; the message says how to make one.
+    HeadError
+        If the head cannot be trained further, or a value is impossible.
+    SpaceMismatch
+        If the store, or the weights, are of another network.
+    Interrupted
+        If it was stopped; the same call goes on.
+    """
+    began = time.monotonic()
+    tell = tell or _quiet
+    saved = heads.load(Path(head))
+    config = heads.tuning_config(
+        saved.head,
+        optimizer=choose(Optimizer, optimizer, what="optimizer"),
+        learning_rate=learning_rate,
+        momentum=momentum,
+        nesterov=nesterov,
+        decay_rate=decay_rate,
+        decay_steps=decay_steps,
+        epochs=epochs,
+        batch_size=batch_size,
+        early_stopping=early_stopping,
+    )
+    views = _augmentation(start, augment)
+    limit = memory_limit(memory)
+    folder = Path(out) if out is not None else _default_out(saved)
+    heads.check_target(folder)
+    tail = _layers(saved, start, weights)
+    opened = store.open_store(Path(store_path or saved.card.trained_on["store"]))
+    _check_space(saved, opened, tail)
+    task = _Task(saved=saved, opened=opened, tail=tail, views=views, seed=seed)
+    plan = heads.plan_tuning(
+        task.size,
+        weights=4 * tail.count,
+        batch=4 * batch_size * tail.activations,
+        limit=limit,
+        resident=resident_bytes(),
+        read=start == backbones.INPUT,
+    )
+    tell(str(plan))
+    material, fitted = task.prepare(plan)
+    lines: list[heads.Epoch] = []
+    clock = [time.monotonic()]
+
+    def note(epoch: heads.Epoch) -> None:
+        lines.append(epoch)
+        clock.append(time.monotonic())
+        tell(_line(epoch))
+
+    try:
+        tuned = heads.tune(
+            fitted,
+            tail,
+            material,
+            config=config,
+            how=task.pool,
+            seed=seed,
+            unfinished=folder / heads.UNFINISHED,
+            identity=task.identity,
+            tell=note,
+            progress=progress or _nothing,
+        )
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted: what was learned until a moment ago is kept; run the same command again "
+            "to go on"
+        ) from None
+    heads.save(
+        folder,
+        tuned,
+        task.card(tuned, head=head),
+        attachments={"curves.png": report.curves_png(tuned.history_)} if tuned.history_ else {},
+        tuned=tail.arrays(),
+    )
+    done = len(lines) - 1
+    return FineTuning(
+        head=str(folder),
+        kind=tuned.kind.value,
+        start=start,
+        stop=saved.card.layer,
+        classes=task.examples.classes,
+        train_images=len(task.examples.train),
+        val_images=len(task.examples.val),
+        weights=tail.count,
+        val_accuracy_before=(fitted.validation_ or {}).get("accuracy"),
+        val_accuracy=(tuned.validation_ or {}).get("accuracy"),
+        epochs_run=tuned.parameters["epochs_run"],
+        best_epoch=tuned.parameters["best_epoch"],
+        images_per_second=_rate(clock, done * task.size.train),
+        memory_bytes=plan.bytes,
+        in_memory=plan.in_memory,
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """The head, its store and the layers between, and how the one becomes food for the other."""
+
+    saved: heads.SavedHead
+    opened: store.Store
+    tail: backbones.Tail
+    views: images.Views | None
+    seed: int
+
+    @property
+    def photos(self) -> bool:
+        """Whether the photos themselves are learned from."""
+        return self.tail.start == backbones.INPUT
+
+    @property
+    def pool(self) -> Pool | None:
+        """How what comes out of the layers becomes vectors."""
+        how = self.saved.card.pool
+        return Pool(how) if how is not None else None
+
+    @property
+    def examples(self) -> Examples:
+        """Which rows of the store are learned from."""
+        if not self.photos:
+            return examples(self.opened, self.tail.start, Pool.flat)
+        found = examples(self.opened, next(iter(self.opened.layers)), Pool.flat)
+        return replace(found, views=1)
+
+    @property
+    def size(self) -> heads.Size:
+        """How much there is to learn."""
+        return replace(self.examples.size, width=int(np.prod(self.tail.shape)))
+
+    @property
+    def identity(self) -> str:
+        """What decides the result beside the settings of the training."""
+        used, tail, digest = self.examples, self.tail, hashlib.sha256()
+        for rows in (used.train, used.val):
+            hashes = self.opened.hashes(rows)
+            digest.update((rows if hashes is None else hashes).tobytes())
+        about = [tail.start, tail.stop, dict(tail.weights_sha256), self.views, digest.hexdigest()]
+        return repr([*about, self.saved.head.kind.value, self.saved.card.pool])
+
+    def prepare(self, plan: heads.Plan) -> tuple[heads.Material, heads.Head]:
+        """Find the codes, and fit the head anew on those of the training images alone."""
+        used = self.examples
+        train, val, plain = self._codes(plan)
+        vectors = heads.through(self.tail, plain, self.pool)
+        before = heads.through(self.tail, val, self.pool) if val is not None else None
+        y_val = used.y_val if val is not None else None
+        own = heads.build(self.saved.head.kind, seed=self.saved.card.seed, **_again(self.saved))
+        fitted = own.fit(vectors, used.y, X_val=before, y_val=y_val, n_classes=len(used.classes))
+        material = heads.Material(
+            train=train, y=used.y, val=val, y_val=y_val, before=before, room=plan.room
+        )
+        return material, fitted
+
+    def _codes(self, plan: heads.Plan) -> tuple[heads.Codes, heads.Codes | None, heads.Codes]:
+        """Return what is trained on, what judges, and what is trained on without augmentation."""
+        used = self.examples
+        if not self.photos:
+            train, val = used.codes(plan)
+            return train, val, train
+        plain = self._of_photos(used.train, None)
+        judge = self._of_photos(used.val, None) if len(used.val) else None
+        return self._of_photos(used.train, self.views), judge, plain
+
+    def _of_photos(self, rows: NDArray[np.int64], views: images.Views | None) -> heads.Codes:
+        def read(
+            wanted: NDArray[np.int64], rng: np.random.Generator | None
+        ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+            own = None
+            if views is not None and rng is not None:  # other copies in every epoch
+                own = replace(views, seed=int(rng.integers(2**32)))
+            photos = _heads.Photos(self.opened, rows[wanted])
+            for positions, pixels in photos.blocks(views=own, rng=rng):
+                chosen = pixels[:, -1] if own is not None else pixels
+                yield positions, chosen.reshape(len(chosen), -1).astype(np.float32)
+
+        width = int(np.prod(self.tail.shape))
+        return heads.Streamed(read, np.arange(len(rows)), width=width)
+
+    def card(self, tuned: heads.Head, *, head: str | Path) -> heads.Card:
+        """Describe the new head."""
+        used, card, start = self.examples, self.saved.card, self.tail.start
+        seen = self.opened.hashes(np.concatenate([used.train, used.val]))
+        others: dict[str, Any] = {"layer": start, "shape": self.tail.shape, "pool": card.pool}
+        others |= {"tuned_to": self.tail.stop, "weights": dict(card.weights)}
+        if self.photos:
+            others |= {"probe": None}
+        about = {"store": str(self.opened.location.absolute()), "head": str(head), "from": start}
+        return card_of(used, tuned, seen, **others, trained_on=about)
+
+
+def _augmentation(start: str, augment: str | None) -> images.Views | None:
+    """Return two views: the photo and a copy; None where codes are cached."""
+    if start == backbones.INPUT:
+        return images.parse_views(2, augment=augment)
+    if augment is not None:
+        raise HeadError(
+            f"expected --augment with --from {backbones.INPUT} only, found --from {start}: cached "
+            "codes stay what they are; cache augmented ones with `pipeline extract --views 4`"
+        )
+    return None
+
+
+def _layers(saved: heads.SavedHead, start: str, weights: str | None) -> backbones.Tail:
+    """Load the layers between the boundary and the head, and see that they are the head's own."""
+    card = saved.card
+    if card.tuned_to is not None:
+        raise HeadError(
+            f"expected a head as fit-head makes it, found {saved.directory}, fine-tuned already; "
+            "fine-tune the head that it came from, with --from an earlier layer"
+        )
+    if card.space is None:
+        raise HeadError(
+            f"expected a head that knows its backbone, found {saved.directory}, fitted on codes of "
+            "another program; extract the photos with this program and fit again"
+        )
+    tail = backbones.load_tail(
+        backbones.find(card.space.backbone),
+        start=start,
+        stop=card.layer,
+        size=card.space.size,
+        weights=weights or card.weights["source"],
+    )
+    if tail.weights_sha256[card.layer] != card.space.weights_sha256[card.layer]:
+        raise SpaceMismatch(
+            f"expected the weights that head {saved.directory} was fitted on, found others; name "
+            "the right ones with --weights"
+        )
+    return tail
+
+
+def _check_space(saved: heads.SavedHead, opened: store.Store, tail: backbones.Tail) -> None:
+    """See that the store has the codes that these layers take."""
+    space, start = saved.card.space, tail.start
+    header = opened.header
+    if start != backbones.INPUT and start not in opened.layers:
+        raise StoreError(
+            f"expected a store with the layer {start}, found {', '.join(opened.layers)} in "
+            f"{opened.location}; type: {_extract_command(saved, opened, start)} and name that "
+            "store with --store"
+        )
+    if space is None or header is None:
+        raise StoreError(
+            f"expected a store made by extract, found {opened.location}, of another program"
+        )
+    differences = _of_boundary(space, tail).differences(header.space.of_layer(start))
+    if differences:
+        raise SpaceMismatch(
+            f"expected codes of the network that head {saved.directory} was fitted on, found "
+            f"others in {opened.location} ({'; '.join(differences)}); extract again"
+        )
+
+
+def _of_boundary(space: Space, tail: backbones.Tail) -> Space:
+    """Return the space of the codes that the layers take."""
+    start = tail.start
+    if start == backbones.INPUT:
+        return space.of_layer(start)
+    return replace(
+        space,
+        weights_sha256={start: tail.weights_sha256[start]},
+        layers={start: tail.shape},
+        pooling={start: "none"},
+    ).of_layer(start)
+
+
+def _extract_command(saved: heads.SavedHead, opened: store.Store, start: str) -> str:
+    """Write down the command that makes a store with a layer."""
+    space, weights = saved.card.space, saved.card.weights
+    assert space is not None  # noqa: S101 - `_layers` refuses such heads
+    source = "SOURCE"
+    if isinstance(opened, store.FolderStore):
+        of = opened.table.source
+        table = of["layout"].removeprefix("manifest ")
+        source = of["location"] if table == of["layout"] else str(Path(of["location"]) / table)
+    words = ["pipeline", "extract", source, "--backbone", space.backbone]
+    if weights["source"] != "imagenet":
+        words += ["--weights", weights["source"]]
+    words += ["--size", str(space.size), "--resize", space.resize, "--layer", start]
+    name = f"{store.name_of(opened)}-{start}"
+    words += ["--dtype", "float16", "--out", str(Path("artifacts") / "features" / name)]
+    return shlex.join(words)
+
+
+def _again(saved: heads.SavedHead) -> dict[str, Any]:
+    """Return what fits such a head again, on the training images alone."""
+    own = saved.head.parameters
+    same = {"class_weight": ClassWeight(own["class_weight"])}
+    if saved.head.kind is HeadKind.mlp:
+        return {"config": heads.MlpConfig.from_json(own["config"]), **same}
+    return {"C": own["C_used"], "refit": False, **same}
+
+
+def _line(epoch: heads.Epoch) -> str:
+    name = f"epoch {epoch.number} of {epoch.of}" if epoch.number else "before"
+    if epoch.val_accuracy is None:
+        return name
+    return f"{name}: validation loss {epoch.val_loss:.4f}  accuracy {epoch.val_accuracy:.4f}"
+
+
+def _rate(clock: list[float], images: int) -> float | None:
+    """Return images a second between the first two marks and the last."""
+    if len(clock) < 3 or not images:
+        return None
+    return round(images / (clock[-1] - clock[1]), 1)
+
+
+def _default_out(saved: heads.SavedHead) -> Path:
+    return Path("artifacts") / "heads" / f"{saved.directory.absolute().name}-tuned"
+
+
+def _quiet(sentence: str) -> None:
+    """Tell nobody."""
+
+
+def _nothing(done: int, total: int) -> None:
+    """Show nothing."""

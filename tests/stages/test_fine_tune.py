@@ -1,0 +1,209 @@
+"""Fine-tuning from the cache: a head that carries layers, used like any other."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import pipeline
+from pipeline import backbones, heads, images, store
+from pipeline.choices import Dtype, HeadKind, Resize, Split
+from pipeline.errors import BackboneError, HeadError, SourceError, SpaceMismatch, StoreError
+
+QUICK = {"epochs": 2, "learning_rate": 1e-3, "early_stopping": 0, "batch_size": 16}
+
+
+@pytest.fixture
+def photos(make_photos) -> Path:
+    return make_photos(each=24)
+
+
+@pytest.fixture
+def trunk(tiny, photos, tmp_path) -> Path:
+    """A store with the map below the last convolution, and what comes out of it."""
+    out = tmp_path / "trunk"
+    pipeline.extract(
+        photos,
+        out=out,
+        backbone=tiny,
+        weights="random",
+        layers=["avg", "conv"],
+        precision="float32",
+    )
+    return out
+
+
+@pytest.fixture
+def svm(trunk, tmp_path) -> Path:
+    return Path(pipeline.fit_head(trunk, kind="svm", layer="avg", out=tmp_path / "svm").head)
+
+
+@pytest.fixture
+def tuned(svm, tmp_path) -> Path:
+    result = pipeline.fine_tune(svm, start="conv", out=tmp_path / "tuned", **QUICK)
+    return Path(result.head)
+
+
+def test_the_result_says_what_was_done(svm, tmp_path):
+    lines = []
+    result = pipeline.fine_tune(
+        svm, start="conv", out=tmp_path / "tuned", tell=lines.append, **QUICK
+    )
+    assert (result.start, result.stop, result.kind) == ("conv", "avg", "softmax")
+    assert result.weights == 3 * 3 * 4 * 8 + 8
+    assert (result.train_images + result.val_images) < 72
+    assert result.epochs_run == 2
+    assert 0 <= result.best_epoch <= 2
+    assert lines[0].startswith("memory: about ")
+    assert [line.partition(":")[0] for line in lines[1:]] == [
+        "before", "epoch 1 of 2", "epoch 2 of 2",
+    ]  # fmt: skip
+    assert sorted(path.suffix for path in Path(result.head).iterdir()) == [".h5", ".json", ".png"]
+    assert json.loads((Path(result.head) / "head.json").read_text())["tuned_to"] == "avg"
+
+
+def test_evaluate_and_predict_agree_with_the_whole_network(tuned, trunk, photos):
+    """The trained layers, put back into the full network, say the same: within 1e-4."""
+    evaluation = pipeline.evaluate(tuned, trunk, out=tuned / ".." / "report")
+    assert evaluation.report.images > 0
+    opened = store.open_store(trunk)
+    rows = store.rows_of(opened, Split.test)
+    files = [photos / path.decode() for path in opened.paths(rows)]
+    said = pipeline.predict(tuned, files, top=3).predictions
+    saved = heads.load(tuned)
+    whole = backbones.with_tail(
+        backbones.find("tiny"), stop="avg", size=32, weights="random", arrays=saved.tuned
+    )
+    for file, prediction in zip(files, said, strict=True):
+        pixels = images.decode(file.read_bytes(), size=32, resize=Resize.crop)
+        codes = whole(pixels[None] / np.float32(127.5) - 1, training=False)
+        scores = saved.head.scores(keras.ops.convert_to_numpy(codes))[0]
+        expected = dict(zip(saved.card.classes, scores, strict=True))
+        assert dict(prediction.top) == pytest.approx(expected, abs=1e-4)
+    right = [p.label == f.parent.name for p, f in zip(said, files, strict=True)]
+    assert evaluation.report.accuracy == pytest.approx(np.mean(right))
+
+
+def test_only_the_layers_between_are_carried(tuned):
+    arrays = heads.load(tuned).tuned
+    assert {path.partition("/")[0] for path in arrays} == {"top"}
+
+
+@pytest.mark.parametrize("kind", [HeadKind.softmax, HeadKind.ridge, HeadKind.mlp])
+def test_other_kinds(kind, trunk, tmp_path):
+    options = {"hidden": (8,), "epochs": 3} if kind is HeadKind.mlp else {}
+    fit = pipeline.fit_head(trunk, kind=kind, layer="avg", out=tmp_path / "head", **options)
+    result = pipeline.fine_tune(fit.head, start="conv", out=tmp_path / "tuned", **QUICK)
+    pipeline.evaluate(result.head, trunk, out=tmp_path / "report")
+
+
+def test_from_codes_of_16_bits_in_another_store(svm, photos, tmp_path):
+    out = tmp_path / "half"
+    pipeline.extract(
+        photos, out=out, backbone="tiny", weights="random", layers="conv", dtype=Dtype.float16
+    )
+    result = pipeline.fine_tune(svm, start="conv", store_path=out, out=tmp_path / "tuned", **QUICK)
+    pipeline.evaluate(result.head, out, out=tmp_path / "report")
+
+
+def test_codes_that_memory_does_not_hold_are_read(svm, tmp_path, monkeypatch):
+    plans = []
+    in_memory = pipeline.fine_tune(svm, start="conv", out=tmp_path / "a", **QUICK)
+
+    def plan(*args, **kwargs):
+        plans.append(heads._plan.plan_tuning(*args, **kwargs | {"read": True}))
+        return plans[-1]
+
+    monkeypatch.setattr("pipeline.heads.plan_tuning", plan)
+    read = pipeline.fine_tune(svm, start="conv", out=tmp_path / "b", **QUICK)
+    assert (in_memory.in_memory, read.in_memory) == (True, False)
+    assert plans[0].in_memory is False
+    assert read.val_accuracy_before == in_memory.val_accuracy_before
+
+
+class TestFromInput:
+    """The whole network, from photos that differ in every epoch."""
+
+    @pytest.fixture
+    def whole(self, svm, tmp_path) -> Path:
+        result = pipeline.fine_tune(svm, start="input", out=tmp_path / "whole", **QUICK)
+        assert result.weights > 3 * 3 * 4 * 8 + 8
+        return Path(result.head)
+
+    def test_evaluate_and_predict_take_it_like_any_other(self, whole, trunk, photos, tmp_path):
+        report = pipeline.evaluate(whole, trunk, out=tmp_path / "report").report
+        opened = store.open_store(trunk)
+        paths = opened.paths(store.rows_of(opened, Split.test))
+        said = pipeline.predict(whole, [photos / path.decode() for path in paths]).predictions
+        right = [
+            each.label == path.decode().partition("/")[0]
+            for each, path in zip(said, paths, strict=True)
+        ]
+        assert report.accuracy == pytest.approx(np.mean(right))
+
+    def test_photos_that_are_gone_are_named(self, svm, photos, tmp_path):
+        shutil.move(photos, tmp_path / "elsewhere")
+        with pytest.raises(SourceError, match="found nothing at"):
+            pipeline.fine_tune(svm, start="input", out=tmp_path / "whole", **QUICK)
+
+    def test_photos_that_changed_are_named(self, svm, trunk, photos, tmp_path):
+        opened = store.open_store(trunk)
+        paths = opened.paths(store.rows_of(opened, Split.train))
+        shutil.copy(photos / paths[1].decode(), photos / paths[0].decode())
+        with pytest.raises(SourceError, match="it has changed; extract again"):
+            pipeline.fine_tune(svm, start="input", out=tmp_path / "whole", **QUICK)
+
+    def test_a_packed_file_knows_no_photos(self, svm, trunk, tmp_path):
+        pipeline.pack(trunk, tmp_path / "packed.h5")
+        with pytest.raises(StoreError, match="says where its photos are"):
+            pipeline.fine_tune(
+                svm, start="input", store_path=tmp_path / "packed.h5", out=tmp_path / "w", **QUICK
+            )
+
+
+class TestRefused:
+    """One line each: what was expected, what was found, what to type."""
+
+    def test_no_boundary(self, svm):
+        with pytest.raises(BackboneError, match=r"below avg \(input, conv\), found 'top'"):
+            pipeline.fine_tune(svm, start="top")
+
+    def test_a_store_without_the_layer(self, cached, tmp_path):
+        fit = pipeline.fit_head(cached, kind="softmax", layer="avg", out=tmp_path / "head")
+        with pytest.raises(StoreError) as caught:
+            pipeline.fine_tune(fit.head, start="conv")
+        assert (
+            "--backbone tiny --weights random --size 32 --resize crop --layer conv "
+            "--dtype float16 --out artifacts/features/store-conv" in str(caught.value)
+        )
+
+    def test_a_store_of_another_space(self, svm, photos, tmp_path):
+        out = tmp_path / "other"
+        pipeline.extract(
+            photos, out=out, backbone="tiny", weights="random", layers="conv", resize="squash"
+        )
+        with pytest.raises(SpaceMismatch, match="resize: crop against squash"):
+            pipeline.fine_tune(svm, start="conv", store_path=out, out=tmp_path / "tuned")
+
+    def test_a_head_that_is_tuned_already(self, tuned, tmp_path):
+        with pytest.raises(HeadError, match="fine-tuned already"):
+            pipeline.fine_tune(tuned, start="conv", out=tmp_path / "again")
+
+    def test_augmentation_of_what_is_cached(self, svm):
+        with pytest.raises(HeadError, match="extract --views 4"):
+            pipeline.fine_tune(svm, start="conv", augment="flip")
+
+    def test_another_folder_in_the_way(self, svm, photos):
+        with pytest.raises(pipeline.OutputError, match="choose another --out"):
+            pipeline.fine_tune(svm, start="conv", out=photos)
+
+    def test_weights_damaged_after_saving(self, tuned, trunk):
+        payload = next(tuned.glob("weights-*.h5"))
+        payload.write_bytes(payload.read_bytes()[:-1] + b"x")
+        with pytest.raises(pipeline.HeadDamaged):
+            pipeline.evaluate(tuned, trunk)
