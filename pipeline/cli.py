@@ -577,6 +577,9 @@ def fine_tune(
             help="--from input: how photos differ from epoch to epoch.", show_default="flip,crop"
         ),
     ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="Of the training; auto: bfloat16 where that is faster.")
+    ] = Precision.auto,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides everything random.")] = 0,
     memory: MemoryOption = None,
     weights: Annotated[
@@ -604,6 +607,7 @@ def fine_tune(
             batch_size=batch_size,
             early_stopping=early_stopping,
             augment=augment,
+            precision=precision,
             seed=seed,
             memory=memory,
             weights=weights,

@@ -17,9 +17,10 @@ from pipeline.backbones._build import build, numbers
 from pipeline.backbones._layers import canonical_names, parse_layer, unknown_layer
 from pipeline.backbones._network import connect, cut, needs_top, weighted
 from pipeline.backbones._preprocessing import preprocess_symbolically
-from pipeline.backbones._tensorflow import BATCH_SIZE
+from pipeline.backbones._tensorflow import BATCH_SIZE, in_bfloat16, trains_in_bfloat16
 from pipeline.backbones._weights import variables
 from pipeline.backbones._weights_file import settle
+from pipeline.choices import Precision
 from pipeline.errors import BackboneError
 from pipeline.lazy import in_batches
 
@@ -38,17 +39,23 @@ class Tail:
         Of one image's codes at the boundary; of `INPUT` its pixels.
     model : keras.Model
         Maps float32 (b, *shape) to codes (b, ...). Batch statistics and dropout rest.
+    precision : Precision
+        What they are trained in; `model` computes in float32.
     weights_sha256 : mapping of str to str
         For `start` and `stop`, the hash of all weights between the pixels and these codes, as
         they were loaded; empty for a rebuilt one.
     """
 
-    def __init__(self, start: str, stop: str, whole: Any, model: Any) -> None:
+    def __init__(self, backbone: Backbone, whole: Any, start: str, stop: str) -> None:
         self.start, self.stop = start, stop
-        self.shape: tuple[int, ...] = tuple(model.inputs[0].shape[1:])
-        self.model = model
+        self.precision = Precision.float32
         self.weights_sha256: Mapping[str, str] = {}
-        self._whole = whole
+        self._backbone, self._whole = backbone, whole
+        (last,), _ = cut(backbone, whole, {stop: parse_layer(stop)})
+        first = whole.inputs[0] if start == INPUT else canonical_names(whole)[start].output
+        self._network = self._trained = connect(first, last)
+        self.model = self._from_codes(self._network)
+        self.shape: tuple[int, ...] = tuple(self.model.inputs[0].shape[1:])
         self._compiled: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
 
     def __call__(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -98,22 +105,37 @@ class Tail:
     @property
     def activations(self) -> int:
         """How many numbers are computed of one image."""
-        outputs = [each for op in self._operations() for each in _flat(op.output)]
+        outputs = [each for op in self._network.operations for each in _flat(op.output)]
         return sum(int(np.prod(each.shape[1:])) for each in outputs)
 
     def training_model(self) -> Any:
         """Return the layers as a keras.Model whose weights may be trained."""
-        return self.model
+        if self.precision is Precision.float32:
+            return self.model
+        self._trained = in_bfloat16(self._network, pooling=False)
+        return self._from_codes(self._trained)
 
     def learn(self) -> None:
         """Take over the weights of the model that `training_model` returned."""
+        if self._trained is not self._network:
+            self._network.set_weights(self._trained.get_weights())
 
-    def _operations(self) -> list[Any]:
-        """Return what is computed; of `INPUT` the network lies within the model."""
-        parts = [
-            getattr(operation, "operations", [operation]) for operation in self.model.operations
-        ]
-        return [operation for part in parts for operation in part]
+    def choose(self, precision: Precision) -> None:
+        """Train in bfloat16 where that is asked for, or pays and nothing is said."""
+        if precision is Precision.auto and trains_in_bfloat16(self._network):
+            precision = Precision.bfloat16
+        low = precision is Precision.bfloat16
+        self.precision = Precision.bfloat16 if low else Precision.float32
+
+    def _from_codes(self, network: Any) -> Any:
+        """Put the preprocessing in front where the codes are pixels."""
+        import keras
+
+        if self.start != INPUT:
+            return network
+        pixels = keras.Input(self._whole.inputs[0].shape[1:])
+        prepared = preprocess_symbolically(pixels, self._backbone.preprocessing)
+        return connect(pixels, network(prepared, training=False))
 
     def _variables(self) -> Iterator[tuple[str, Any]]:
         """Yield the variables that are numbers of the network, by path."""
@@ -123,7 +145,15 @@ class Tail:
                 yield path, variable
 
 
-def load_tail(backbone: Backbone, *, start: str, stop: str, size: int, weights: str) -> Tail:
+def load_tail(
+    backbone: Backbone,
+    *,
+    start: str,
+    stop: str,
+    size: int,
+    weights: str,
+    precision: Precision = Precision.float32,
+) -> Tail:
     """
     Build the layers above a boundary with the weights of the backbone.
 
@@ -138,6 +168,8 @@ def load_tail(backbone: Backbone, *, start: str, stop: str, size: int, weights: 
         Edge of the input in pixels.
     weights : str
         As for `load`.
+    precision : Precision, default Precision.float32
+        What the layers are trained in; ``auto`` is bfloat16 where it is faster.
 
     Returns
     -------
@@ -153,7 +185,8 @@ def load_tail(backbone: Backbone, *, start: str, stop: str, size: int, weights: 
     _check(backbone, start, stop, size=size)
     top = needs_top(backbone, [parse_layer(stop)[0]], size=size)
     whole, _ = weighted(backbone, weights, top=top, size=size)
-    tail = _between(backbone, whole, start, stop)
+    tail = Tail(backbone, whole, start, stop)
+    tail.choose(precision)
     asked = {text: parse_layer(text) for text in (start, stop) if text != INPUT}
     _, outputs = cut(backbone, whole, asked)
     tail.weights_sha256 = {text: output.weights_sha256 for text, output in outputs.items()}
@@ -177,7 +210,7 @@ def rebuild_tail(
         If the weights are not those of these layers.
     """
     top = needs_top(backbone, [parse_layer(stop)[0]], size=size)
-    tail = _between(backbone, build(backbone, top=top, size=size), start, stop)
+    tail = Tail(backbone, build(backbone, top=top, size=size), start, stop)
     tail.assign(arrays)
     return tail
 
@@ -269,17 +302,3 @@ def _flat(tensors: Any) -> list[Any]:
     if isinstance(tensors, list | tuple):
         return [each for some in tensors for each in _flat(some)]
     return [tensors]
-
-
-def _between(backbone: Backbone, whole: Any, start: str, stop: str) -> Tail:
-    """Connect the boundary to the stop."""
-    import keras
-
-    (last,), _ = cut(backbone, whole, {stop: parse_layer(stop)})
-    if start != INPUT:
-        model = connect(canonical_names(whole)[start].output, last)
-    else:
-        pixels = keras.Input(whole.inputs[0].shape[1:])
-        prepared = preprocess_symbolically(pixels, backbone.preprocessing)
-        model = connect(pixels, connect(whole.inputs[0], last)(prepared, training=False))
-    return Tail(start, stop, whole, model)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, heads, images, report, store
-from pipeline.choices import ClassWeight, HeadKind, Optimizer, Pool, choose
+from pipeline.choices import ClassWeight, HeadKind, Optimizer, Pool, Precision, choose
 from pipeline.errors import HeadError, Interrupted, SpaceMismatch, StoreError
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.space import Space
@@ -38,6 +38,8 @@ class FineTuning:
     train_images, val_images : int
     weights : int
         How many numbers were trained.
+    precision : str
+        What the layers computed in while they were trained.
     val_accuracy_before, val_accuracy : float or None
         On the validation images: of the head as it was, fitted on the training images alone, and
         of the best epoch.
@@ -60,6 +62,7 @@ class FineTuning:
     train_images: int
     val_images: int
     weights: int
+    precision: str
     val_accuracy_before: float | None
     val_accuracy: float | None
     epochs_run: int
@@ -86,6 +89,7 @@ def fine_tune(
     batch_size: int = 32,
     early_stopping: int = 5,
     augment: str | None = None,
+    precision: Precision | str = Precision.auto,
     seed: int = 0,
     memory: str | int | None = None,
     weights: str | None = None,
@@ -124,6 +128,9 @@ def fine_tune(
     augment : str, optional
         How photos differ from epoch to epoch, see `extract`; flip and crop by default. For
         ``start="input"`` only.
+    precision : Precision or str, default "auto"
+        What the layers compute in while they are trained; auto is bfloat16 where that is faster.
+        Afterwards it is float32.
     seed : int, default 0
         Decides dropout, augmentation and the order of the images.
     memory : str or int, optional
@@ -171,7 +178,8 @@ def fine_tune(
     limit = memory_limit(memory)
     folder = Path(out) if out is not None else _default_out(saved)
     heads.check_target(folder)
-    tail = _layers(saved, start, weights)
+    precision = choose(Precision, precision, what="precision")
+    tail = _layers(saved, start, weights, precision)
     opened = store.open_store(Path(store_path or saved.card.trained_on["store"]))
     _check_space(saved, opened, tail)
     task = _Task(saved=saved, opened=opened, tail=tail, views=views, seed=seed)
@@ -183,7 +191,7 @@ def fine_tune(
         resident=resident_bytes(),
         read=start == backbones.INPUT,
     )
-    tell(str(plan))
+    tell(f"{plan}; training in {tail.precision.value}")
     material, fitted = task.prepare(plan)
     lines: list[heads.Epoch] = []
     clock = [time.monotonic()]
@@ -228,6 +236,7 @@ def fine_tune(
         train_images=len(task.examples.train),
         val_images=len(task.examples.val),
         weights=tail.count,
+        precision=tail.precision.value,
         val_accuracy_before=(fitted.validation_ or {}).get("accuracy"),
         val_accuracy=(tuned.validation_ or {}).get("accuracy"),
         epochs_run=tuned.parameters["epochs_run"],
@@ -280,8 +289,8 @@ class _Task:
         for rows in (used.train, used.val):
             hashes = self.opened.hashes(rows)
             digest.update((rows if hashes is None else hashes).tobytes())
-        about = [tail.start, tail.stop, dict(tail.weights_sha256), self.views, digest.hexdigest()]
-        return repr([*about, self.saved.head.kind.value, self.saved.card.pool])
+        about = [tail.start, tail.stop, tail.precision, dict(tail.weights_sha256), self.views]
+        return repr([*about, digest.hexdigest(), self.saved.head.kind.value, self.saved.card.pool])
 
     def prepare(self, plan: heads.Plan) -> tuple[heads.Material, heads.Head]:
         """Find the codes, and fit the head anew on those of the training images alone."""
@@ -346,7 +355,9 @@ def _augmentation(start: str, augment: str | None) -> images.Views | None:
     return None
 
 
-def _layers(saved: heads.SavedHead, start: str, weights: str | None) -> backbones.Tail:
+def _layers(
+    saved: heads.SavedHead, start: str, weights: str | None, precision: Precision
+) -> backbones.Tail:
     """Load the layers between the boundary and the head, and see that they are the head's own."""
     card = saved.card
     if card.tuned_to is not None:
@@ -365,6 +376,7 @@ def _layers(saved: heads.SavedHead, start: str, weights: str | None) -> backbone
         stop=card.layer,
         size=card.space.size,
         weights=weights or card.weights["source"],
+        precision=precision,
     )
     if tail.weights_sha256[card.layer] != card.space.weights_sha256[card.layer]:
         raise SpaceMismatch(

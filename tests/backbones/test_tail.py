@@ -139,3 +139,65 @@ def test_put_back_into_the_network_they_give_the_same_codes():
     whole = backbones.with_tail(row, arrays=changed, **asked)
     codes = keras.ops.convert_to_numpy(whole(pixels / np.float32(127.5) - 1, training=False))
     np.testing.assert_allclose(tail(below), codes, atol=1e-4)
+
+
+class TestPrecision:
+    """Training in 16 bits where it pays; what is learned goes into 32."""
+
+    @pytest.fixture
+    def able(self, monkeypatch):
+        from pipeline.backbones import _tensorflow
+
+        monkeypatch.setattr(_tensorflow, "_processor", lambda: {"avx512_bf16"})
+
+    @pytest.mark.parametrize(
+        ("name", "start", "expected"),
+        [
+            ("vgg16", "block4_pool", Precision.bfloat16),
+            ("resnet50", "conv4_block6_out", Precision.bfloat16),
+            # no kernels for convolutions of single channels
+            ("efficientnet-lite0", "block5c_add", Precision.float32),
+            ("mobilenet-0.25", "conv_pw_11_relu", Precision.float32),
+        ],
+    )
+    @pytest.mark.usefixtures("able")
+    def test_dense_convolutions_are_trained_in_bfloat16(self, name, start, expected):
+        tail = backbones.load_tail(
+            backbones.find(name),
+            start=start,
+            stop="avg",
+            size=64,
+            weights="random",
+            precision=Precision.auto,
+        )
+        assert tail.precision is expected
+
+    def test_not_on_another_processor(self, monkeypatch):
+        from pipeline.backbones import _tensorflow
+
+        monkeypatch.setattr(_tensorflow, "_processor", lambda: {"avx2"})
+        pixels = keras.Input((8, 8, 3))
+        model = keras.Model(pixels, keras.layers.Conv2D(4, 3)(pixels))
+        assert not _tensorflow.trains_in_bfloat16(model)
+
+    @pytest.mark.parametrize("start", ["block4_pool", backbones.INPUT])
+    def test_what_is_learned_is_taken_over(self, start):
+        tail = backbones.load_tail(
+            backbones.find("vgg16"),
+            start=start,
+            stop="block5_pool",
+            size=32,
+            weights="random",
+            precision=Precision.bfloat16,
+        )
+        model = tail.training_model()
+        codes = np.random.default_rng(0).random((2, *tail.shape), dtype=np.float32)
+        low = keras.ops.convert_to_numpy(model(codes, training=False)).astype(np.float32)
+        exact = tail(codes)
+        assert 0 < np.abs(low - exact).max() / np.abs(exact).max() < 0.05
+        for variable in model.trainable_variables:
+            assert variable.dtype == "float32"
+            variable.assign(2 * variable)
+        before = tail.arrays()
+        tail.learn()
+        assert all(np.array_equal(2 * before[path], now) for path, now in tail.arrays().items())
