@@ -559,7 +559,9 @@ def fine_tune(
         typer.Option(help="The new head.", show_default="artifacts/heads/<head>-tuned"),
     ] = None,
     optimizer: Annotated[Optimizer, typer.Option(help="What trains.")] = Optimizer.adam,
-    learning_rate: Annotated[float, typer.Option(help="At the first step.")] = 1e-4,
+    learning_rate: Annotated[
+        str, typer.Option(help="At the first step; auto: tries some on a few images.")
+    ] = "auto",
     momentum: Annotated[float, typer.Option(help="sgd: such as 0.9.")] = 0.0,
     nesterov: Annotated[bool, typer.Option("--nesterov", help="sgd: look ahead.")] = False,
     decay_rate: Annotated[
@@ -598,7 +600,7 @@ def fine_tune(
             store_path=store,
             out=out,
             optimizer=optimizer,
-            learning_rate=learning_rate,
+            learning_rate=_auto_or(float, learning_rate, "--learning-rate"),
             momentum=momentum,
             nesterov=nesterov,
             decay_rate=decay_rate,
@@ -627,6 +629,7 @@ def _say_tuning(result: FineTuning) -> None:
     )
     rate = f"  ({result.images_per_second:g} images/s)" if result.images_per_second else ""
     counts = f"train {result.train_images}  val {result.val_images}"
+    typer.echo(f"learning rate {result.learning_rate:.2g}, in {result.precision}")
     typer.echo(f"{counts}  in {result.seconds:.1f} s{rate}")
     if result.val_accuracy is None:
         typer.echo("no validation images: the last epoch is kept")

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 # writing its weights does.
 _SECONDS = 20.0
 _DENSE = "dense_of_head_"
+# A learning rate is found by so many steps on so many images, from the largest rate down.
+_RATES = tuple(10.0**-power for power in np.arange(2, 8.1, 0.5))
+_TRIAL_IMAGES, _TRIAL_STEPS = 128, 16
+_OF_BEST = 0.1
 
 
 class _Dense(NamedTuple):
@@ -180,6 +184,7 @@ def tune(
     material: Material,
     *,
     config: MlpConfig,
+    find_rate: bool,
     how: Pool | None,
     seed: int,
     unfinished: Path,
@@ -203,6 +208,8 @@ def tune(
     material : Material
     config : MlpConfig
         From `tuning_config`.
+    find_rate : bool
+        Whether to find the learning rate by trial, in place of the configuration's.
     how : Pool or None
         How what comes out of the layers becomes vectors.
     seed : int
@@ -230,12 +237,16 @@ def tune(
     import tensorflow as tf
 
     stack, scale = _stack(head, len(material.train))
+    asked = [identity, replace(config, epochs=1).to_json(), find_rate, seed]
+    kept = _read(unfinished, hashlib.sha256(canonical_json(asked)).hexdigest())
     try:
         model = _build(layers, stack, scale, config=config, how=how, seed=seed)
-        diary = _Diary(
-            model, config, unfinished, [identity, replace(config, epochs=1).to_json(), seed]
-        )
-        if not diary.resume():
+        if find_rate:
+            found = kept.facts["learning_rate"] if kept.facts else None
+            rate = found or _find_rate(model, config, material, seed=seed)
+            config = replace(config, learning_rate=rate)
+        diary = _Diary(model, config, unfinished, kept)
+        if not diary.epochs:
             diary.begin(_judged(head, material))
         _descend(model, diary, config, material, _examples(head, material), seed, tell, progress)
     except tf.errors.ResourceExhaustedError as error:
@@ -424,6 +435,31 @@ def _all(
     return np.concatenate(logits)[order].astype(np.float64)
 
 
+class _Kept(NamedTuple):
+    """What an unfinished training wrote down: empty if there is none of this task."""
+
+    identity: str
+    facts: dict[str, Any]
+    now: list[NDArray[Any]]
+    best: list[NDArray[Any]]
+
+
+def _read(path: Path, identity: str) -> _Kept:
+    """Read what was written down, if it was of the same task."""
+    try:
+        with open_hdf5(path) as file:
+            facts = json.loads(file.attrs["facts"])
+            now, best = (
+                [file[f"{name}/{number}"][...] for number in range(len(file[name]))]
+                for name in ("now", "best")
+            )
+        if facts["identity"] == identity:
+            return _Kept(identity, facts, now, best)
+    except (OSError, HostileFile, LookupError, TypeError, ValueError):
+        pass
+    return _Kept(identity, {}, [], [])
+
+
 class _Diary:
     """
     How far training has come, and the best weights so far; written down now and then.
@@ -438,27 +474,20 @@ class _Diary:
         For each epoch done, see `Head.history_`.
     """
 
-    def __init__(self, model: keras.Model, config: MlpConfig, path: Path, identity: Any) -> None:
-        import keras
-
+    def __init__(self, model: keras.Model, config: MlpConfig, path: Path, kept: _Kept) -> None:
         # Dropout's random numbers go on where they stopped, too.
         self._variables = list(model.variables)
         optimizer = make_optimizer(config)
-        model.compile(
-            optimizer=optimizer,
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        )
-        optimizer.build(model.trainable_variables)
+        _compile(model, optimizer)
         self._variables += optimizer.variables
         self._weights = model.trainable_variables
-        self._config, self._path = config, path
-        self._identity = hashlib.sha256(canonical_json(identity)).hexdigest()
+        self._config, self._path, self._identity = config, path, kept.identity
         self._written = time.monotonic()
         self.epochs = self.best = 0
         self.history: dict[str, list[float]] = {}
         self._before: dict[str, float] = {}
         self._best_weights: list[NDArray[Any]] = []
+        self._resume(kept)
 
     @property
     def last(self) -> Epoch:
@@ -524,6 +553,7 @@ class _Diary:
         now = [_numbers(variable) for variable in self._variables]
         facts = {"epochs": self.epochs, "best": self.best, "history": self.history}
         facts |= {"before": self._before, "identity": self._identity}
+        facts["learning_rate"] = self._config.learning_rate
 
         def fill(file: Any) -> None:
             file.attrs["facts"] = json.dumps(facts)
@@ -535,27 +565,71 @@ class _Diary:
         write_durably(self._path, hdf5_bytes(fill))
         self._written = time.monotonic()
 
-    def resume(self) -> bool:
-        """Go on from what was written down, if that was the same task."""
-        try:
-            with open_hdf5(self._path) as file:
-                facts = json.loads(file.attrs["facts"])
-                now, best = (
-                    [file[f"{name}/{number}"][...] for number in range(len(file[name]))]
-                    for name in ("now", "best")
-                )
-        except (OSError, HostileFile, LookupError, TypeError, ValueError):
-            return False
-        shapes = [array.shape for array in now], [array.shape for array in best]
-        own = [tuple(v.shape) for v in self._variables], [tuple(v.shape) for v in self._weights]
-        if facts.get("identity") != self._identity or shapes != own:
-            return False
-        for variable, array in zip(self._variables, now, strict=True):
+    def _resume(self, kept: _Kept) -> None:
+        shapes = [array.shape for array in (*kept.now, *kept.best)]
+        if shapes != [tuple(each.shape) for each in (*self._variables, *self._weights)]:
+            return
+        for variable, array in zip(self._variables, kept.now, strict=True):
             variable.assign(array)
-        self.epochs, self.best = facts["epochs"], facts["best"]
-        self.history, self._before = facts["history"], facts["before"]
-        self._best_weights = best
-        return True
+        self.epochs, self.best = kept.facts["epochs"], kept.facts["best"]
+        self.history, self._before = kept.facts["history"], kept.facts["before"]
+        self._best_weights = kept.best
+
+
+def _compile(model: keras.Model, optimizer: keras.Optimizer) -> None:
+    import keras
+
+    model.compile(
+        optimizer=optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+    )
+    optimizer.build(model.trainable_variables)
+
+
+def _find_rate(model: keras.Model, config: MlpConfig, material: Material, *, seed: int) -> float:
+    """
+    Find a learning rate by trial on a few images.
+
+    From large to small: the rate after whose steps the loss on these images is smallest, and of
+    that a tenth, since what is best for some steps on few images is too much for many steps on all
+    (L. N. Smith, Cyclical Learning Rates for Training Neural Networks, 2017, section 3.3; fastai
+    takes a tenth of the minimum as well). Networks differ in this by orders of magnitude: what is
+    right where batch normalization keeps numbers small destroys a VGG16 in one epoch.
+    """
+    codes, y = _sample(material, seed)
+    start = [(variable, _numbers(variable)) for variable in model.variables]
+    constant = replace(config, decay_rate=1.0)
+    best = (np.inf, _RATES[-1])
+    for rate in _RATES:
+        _compile(model, make_optimizer(replace(constant, learning_rate=rate)))
+        for step in range(_TRIAL_STEPS):
+            places = np.arange(step * config.batch_size, (step + 1) * config.batch_size) % len(y)
+            model.train_on_batch(codes[places], y[places])
+        loss = float(model.evaluate(codes, y, batch_size=config.batch_size, verbose=0)[0])
+        for variable, array in start:
+            variable.assign(array)
+        if best[0] < np.inf and not loss < best[0]:
+            break
+        best = min(best, (loss if np.isfinite(loss) else np.inf, rate))
+    return float(best[1] * _OF_BEST)
+
+
+def _sample(material: Material, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Take some training images from several places; of a store not all of it is read."""
+    rng = np.random.default_rng(seed)
+    codes: list[NDArray[np.float32]] = []
+    labels: list[NDArray[np.int64]] = []
+    missing = _TRIAL_IMAGES
+    for positions, block in material.train.blocks(rng):
+        share = max(_TRIAL_IMAGES // 4, _TRIAL_IMAGES * len(block) // len(material.y))
+        own = rng.permutation(len(block))[: min(missing, share)]
+        codes.append(block[own].copy())
+        labels.append(material.y[positions[own]])
+        missing -= len(own)
+        if not missing:
+            break
+    return np.concatenate(codes), np.concatenate(labels)
 
 
 def _numbers(variable: Any) -> NDArray[Any]:
@@ -576,6 +650,7 @@ def _rebuilt(
     dense = [layer for layer in model.layers if layer.name.startswith(_DENSE)]
     stack = [tuple(map(_numbers, layer.weights)) for layer in dense]
     chosen = {"fitted_on": "train", "epochs_run": diary.epochs, "best_epoch": diary.best}
+    chosen["learning_rate"] = config.learning_rate
     asked = head.parameters
     same = {"class_weight": asked["class_weight"], "seed": asked["seed"], **chosen}
     tuned: Head

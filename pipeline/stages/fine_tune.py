@@ -40,6 +40,8 @@ class FineTuning:
         How many numbers were trained.
     precision : str
         What the layers computed in while they were trained.
+    learning_rate : float
+        At the first step.
     val_accuracy_before, val_accuracy : float or None
         On the validation images: of the head as it was, fitted on the training images alone, and
         of the best epoch.
@@ -63,6 +65,7 @@ class FineTuning:
     val_images: int
     weights: int
     precision: str
+    learning_rate: float
     val_accuracy_before: float | None
     val_accuracy: float | None
     epochs_run: int
@@ -80,7 +83,7 @@ def fine_tune(
     store_path: str | Path | None = None,
     out: str | Path | None = None,
     optimizer: Optimizer | str = Optimizer.adam,
-    learning_rate: float = 1e-4,
+    learning_rate: float | str = "auto",
     momentum: float = 0.0,
     nesterov: bool = False,
     decay_rate: float = 1.0,
@@ -116,7 +119,8 @@ def fine_tune(
     out : str or Path, optional
         The new head; by default the name of the head and ``-tuned``.
     optimizer : Optimizer or str, default "adam"
-    learning_rate : float, default 1e-4
+    learning_rate : float or "auto", default "auto"
+        At the first step; auto tries some on a few images.
     momentum, nesterov : float, bool
         Of sgd.
     decay_rate, decay_steps : float, int
@@ -162,10 +166,11 @@ def fine_tune(
     began = time.monotonic()
     tell = tell or _quiet
     saved = heads.load(Path(head))
+    find_rate = learning_rate == "auto"
     config = heads.tuning_config(
         saved.head,
         optimizer=choose(Optimizer, optimizer, what="optimizer"),
-        learning_rate=learning_rate,
+        **({} if find_rate else {"learning_rate": learning_rate}),
         momentum=momentum,
         nesterov=nesterov,
         decay_rate=decay_rate,
@@ -207,6 +212,7 @@ def fine_tune(
             tail,
             material,
             config=config,
+            find_rate=find_rate,
             how=task.pool,
             seed=seed,
             unfinished=folder / heads.UNFINISHED,
@@ -237,6 +243,7 @@ def fine_tune(
         val_images=len(task.examples.val),
         weights=tail.count,
         precision=tail.precision.value,
+        learning_rate=tuned.parameters["learning_rate"],
         val_accuracy_before=(fitted.validation_ or {}).get("accuracy"),
         val_accuracy=(tuned.validation_ or {}).get("accuracy"),
         epochs_run=tuned.parameters["epochs_run"],

@@ -89,13 +89,24 @@ def fitted(layers, food, kind=HeadKind.softmax, how=Pool.avg, **parameters):
     return head.fit(vectors, food.y, X_val=food.before, y_val=food.y_val, n_classes=CLASSES)
 
 
-def run(layers, head, food, tmp_path, *, how=Pool.avg, tell=lambda epoch: None, **options):
+def run(
+    layers,
+    head,
+    food,
+    tmp_path,
+    *,
+    how=Pool.avg,
+    tell=lambda epoch: None,
+    find_rate=False,
+    **options,
+):
     options = {"learning_rate": 0.01, "epochs": 4, "early_stopping": 0, "batch_size": 16} | options
     return tune(
         head,
         layers,
         food,
         config=tuning_config(head, **options),
+        find_rate=find_rate,
         how=how,
         seed=0,
         unfinished=tmp_path / "head" / "unfinished.h5",
@@ -179,6 +190,15 @@ def test_divergence_is_said(layers, tmp_path):
         run(layers, fitted(layers, food), food, tmp_path, learning_rate=1e30)
 
 
+@pytest.mark.parametrize("size", [1.0, 100.0])
+def test_the_rate_depends_on_how_large_the_numbers_are(size, layers, tmp_path):
+    kernel, *others = layers.model.get_weights()
+    layers.model.set_weights([kernel / size, *others])
+    food = material(layers)
+    tuned = run(layers, fitted(layers, food), food, tmp_path, find_rate=True, epochs=1)
+    assert 1e-6 <= tuned.parameters["learning_rate"] <= 1e-2
+
+
 class TestKilled:
     """What a kill interrupts goes on, and ends where it would have ended."""
 
@@ -199,7 +219,11 @@ class TestKilled:
 
     @pytest.mark.parametrize(
         "options",
-        [{}, {"optimizer": Optimizer.sgd, "momentum": 0.9, "nesterov": True, "decay_rate": 0.5}],
+        [
+            {},
+            {"optimizer": Optimizer.sgd, "momentum": 0.9, "nesterov": True, "decay_rate": 0.5},
+            {"find_rate": True},
+        ],
     )
     def test_the_weights_are_those_of_a_quiet_run(self, tmp_path, options):
         layers = Convolution()
