@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-all check torture bench bench-heads bench-exports clean
+.PHONY: help demo test test-all check torture bench bench-heads bench-exports bench-tuning clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -44,6 +44,9 @@ bench-heads: $(VENV)/installed-test ## measure stage two against scikit-learn (t
 PHOTOS ?= ../shared/data/clothing
 bench-exports: $(VENV)/installed-test ## every export format against its head (half an hour)
 	$(BIN)/python -m benchmarks.exports $(PHOTOS) $(if $(VGG16),--vgg16 $(VGG16))
+
+bench-tuning: $(VENV)/installed-test ## fine-tuning against the usual loop in Keras (ten minutes)
+	$(BIN)/python -m benchmarks.tuning $(PHOTOS) $(if $(VGG16),--vgg16 $(VGG16))
 
 clean: ## remove the virtual environment
 	rm -rf $(VENV)

@@ -11,7 +11,6 @@ import pytest
 
 from pipeline import files
 from pipeline.errors import OutputError
-from pipeline.backbones import _exported
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -159,4 +158,4 @@ def test_all_that_is_cached_lies_in_one_folder(
     ):
         monkeypatch.setenv("PIPELINE_CACHE", own)
         monkeypatch.setenv("XDG_CACHE_HOME", base)
-        assert files.cache_directory() == _exported.cache_directory() == expected
+        assert files.cache_directory() == expected

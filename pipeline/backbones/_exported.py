@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._weights import Weights
 from pipeline.files import (
     HostileFile,
+    cache_directory,
     canonical_json,
     hdf5_bytes,
     open_hdf5,
@@ -78,14 +78,6 @@ class Exported:
     outputs: Mapping[str, Output]
     weights: Weights
     reference: Mapping[str, NDArray[np.float32]]
-
-
-def cache_directory() -> Path:
-    """Return where exported networks are kept; ``PIPELINE_CACHE`` names another place."""
-    if own := os.environ.get("PIPELINE_CACHE"):
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "bottleneck-pipeline"
 
 
 def place(

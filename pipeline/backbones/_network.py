@@ -22,7 +22,6 @@ from pipeline.backbones._engines import choose_engine
 from pipeline.backbones._exported import Exported, Output
 from pipeline.backbones._layers import canonical_names, parse_layer, unknown_layer
 from pipeline.backbones._overlap import Meter
-from pipeline.backbones._preprocessing import from_pixels
 from pipeline.backbones._weights import Weights, hash_weights, load_imagenet, randomize
 from pipeline.backbones._weights_file import load_file
 from pipeline.choices import Engine, Precision
@@ -235,7 +234,7 @@ def load(
         engine is not to be had.
     """
     size = backbone.size if size is None else size
-    requests = _check(backbone, layers, size=size, batch_size=batch_size)
+    requests = checked(backbone, layers, size=size, batch_size=batch_size)
     request = _Request(backbone, weights, requests, size, batch_size)
     chosen, note = choose_engine(engine)
     notes = [note] if note else []
@@ -247,36 +246,6 @@ def load(
     network = _on_tensorflow(request, precision, probe, notes)
     network.notes = tuple(notes)
     return network
-
-
-def codes_model(
-    backbone: Backbone, *, weights: str = "imagenet", layer: str, size: int | None = None
-) -> Any:
-    """
-    Build a backbone as one Keras model that needs nothing of this package.
-
-    Parameters
-    ----------
-    backbone, weights, size
-        As for `load`.
-    layer : str
-        Where to cut: ``NAME``, ``avg``, ``NAME:avg`` or ``NAME:max``.
-
-    Returns
-    -------
-    keras.Model
-        From uint8 pixels (None, size, size, 3), as the decoder gives them, to float32 codes.
-
-    Raises
-    ------
-    WeightsNotFound, BackboneError
-        As `load` does.
-    """
-    size = backbone.size if size is None else size
-    layers = _check(backbone, [layer], size=size, batch_size=None)
-    model, _, _ = _build_model(_Request(backbone, weights, layers, size, None))
-    single = _model(model, model.outputs[0])
-    return from_pixels(single, backbone.preprocessing, size=size)
 
 
 class _Request(NamedTuple):
@@ -423,7 +392,7 @@ def _agrees(network: Network, probe: NDArray[np.uint8]) -> bool:
     return True
 
 
-def _check(
+def checked(
     backbone: Backbone, layers: Sequence[str], *, size: int, batch_size: int | None
 ) -> dict[str, tuple[str, str]]:
     """Check a request without Keras; map each text to layer and pooling."""

@@ -215,32 +215,6 @@ def rebuild_tail(
     return tail
 
 
-def with_tail(
-    backbone: Backbone,
-    *,
-    stop: str,
-    size: int,
-    weights: str,
-    arrays: Mapping[str, NDArray[np.floating]],
-) -> Any:
-    """
-    Build the whole network with the weights of a tail put back into it.
-
-    Returns
-    -------
-    keras.Model
-        From preprocessed images (b, size, size, 3) to the codes of `stop`.
-    """
-    top = needs_top(backbone, [parse_layer(stop)[0]], size=size)
-    whole, _ = weighted(backbone, weights, top=top, size=size)
-    own = dict(variables(canonical_names(whole)))
-    for path, array in arrays.items():
-        own[path].assign(array)
-    settle(whole)
-    (tensor,), _ = cut(backbone, whole, {stop: parse_layer(stop)})
-    return connect(whole.inputs[0], tensor)
-
-
 def boundaries(backbone: Backbone, *, stop: str, size: int) -> tuple[str, ...]:
     """
     Name where a network can be parted below `stop`: maps that every path runs through.

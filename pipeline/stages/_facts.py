@@ -70,14 +70,16 @@ def facts_of(
 
 def _space(card: heads.Card) -> dict[str, object]:
     """Say what goes into the head."""
-    about: dict[str, object] = {"layer": card.layer, "pool": card.pool}
+    about: dict[str, object] = {"layer": card.tuned_to or card.layer, "pool": card.pool}
+    if card.tuned_to is not None:
+        about["fine-tuned"] = f"the layers above {card.layer}"
     if card.space is None:
         return {"backbone": "unknown: the codes are of another program", **about}
     space = card.space
     return {
         "backbone": space.backbone,
         "weights": card.weights.get("source"),
-        "weights, SHA-256": space.weights_sha256[card.layer],
+        "weights, SHA-256": space.weights_sha256.get(card.layer, "all fine-tuned"),
         **about,
         "image size": space.size,
         "resize": f"{space.resize}; {space.kernel}",

@@ -1,10 +1,11 @@
-"""Some of the photos that a head's store was made of, where they still are."""
+"""The photos that a store was made of, where they still are."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,8 +14,11 @@ from numpy.typing import NDArray
 
 from pipeline import heads, images, store
 from pipeline.choices import Resize, Split
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, SourceError, SourceNotFound, StoreError, counted
 from pipeline.space import Space
+from pipeline.stages._run import WORKERS
+
+_AT_ONCE = 32  # photos
 
 
 class Photos(NamedTuple):
@@ -103,15 +107,131 @@ def _decoded(
 
 
 def _contents(opened: store.Store, paths: Sequence[bytes]) -> Iterator[images.Read]:
-    """Find files by their paths; where there are none, look into the arrays of the source."""
+    """Find out how to read those images that are still there."""
     if not isinstance(opened, store.FolderStore):  # a packed file does not say where they were
         return
+    with suppress(PipelineError):
+        source, places = _source(opened, paths)
+        with closing(source.contents(sorted(places.values()))) as contents:
+            yield from (load for _, load in contents)
+
+
+def _source(
+    opened: store.FolderStore, paths: Sequence[bytes]
+) -> tuple[images.Source, dict[int, int]]:
+    """
+    Find files by their paths; where there are none, look into the arrays of the source.
+
+    Returns
+    -------
+    Source
+    dict of int to int
+        Row of the source for each place in `paths` whose image is there.
+    """
     location = str(opened.table.source.get("location", ""))
     files = [os.path.join(os.fsencode(location), path) for path in paths]
-    files = [path for path in files if os.path.isfile(path)]
-    with suppress(PipelineError):
-        source = images.files(list(map(os.fsdecode, files))) if files else images.find(location)
-        wanted = set(files or paths)
-        rows = [row for row, path in enumerate(source.paths) if path in wanted]
-        with closing(source.contents(rows)) as contents:
-            yield from (load for _, load in contents)
+    there = [place for place, path in enumerate(files) if os.path.isfile(path)]
+    if there:
+        source: images.Source = images.files([os.fsdecode(files[place]) for place in there])
+        return source, {place: row for row, place in enumerate(there)}
+    source = images.find(location)
+    rows = {path: row for row, path in enumerate(source.paths)}
+    return source, {place: rows[path] for place, path in enumerate(paths) if path in rows}
+
+
+class Originals:
+    """
+    The photos that some rows of a store were computed from, where they still are.
+
+    Parameters
+    ----------
+    opened : Store
+    rows : int64 array of shape (n,)
+
+    Raises
+    ------
+    StoreError
+        If the store does not say where its photos are.
+    SourceError
+        If some are no longer there.
+    """
+
+    def __init__(self, opened: store.Store, rows: NDArray[np.int64]) -> None:
+        if not isinstance(opened, store.FolderStore):
+            raise StoreError(
+                f"expected a store that says where its photos are, found {opened.location}; "
+                "name the folder that extract made"
+            )
+        self.space = opened.space
+        self._opened, self._rows = opened, rows
+        paths = opened.paths(rows)
+        try:
+            self._source, places = _source(opened, paths)
+        except SourceNotFound:
+            places = {}
+        missing = [path for row, path in enumerate(paths) if row not in places]
+        if missing:
+            raise SourceNotFound(
+                f"expected the photos of {opened.location} where they were, found that "
+                f"{counted(len(missing), 'photo')} of {len(paths)} are gone, such as "
+                f"{os.fsdecode(missing[0])}; put them back, or extract again"
+            )
+        self._places = np.array([places[row] for row in range(len(paths))], np.int64)
+
+    def blocks(
+        self, *, views: images.Views | None = None, rng: np.random.Generator | None = None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+        """
+        Decode every photo once.
+
+        Parameters
+        ----------
+        views : Views, optional
+            Of each photo; by default the photo itself.
+        rng : Generator, optional
+            Puts the photos in random order.
+
+        Yields
+        ------
+        positions : int64 array of shape (m,)
+        pixels : uint8 array of shape (m, size, size, 3), or (m, views, size, size, 3)
+
+        Raises
+        ------
+        SourceError
+            If a photo has changed since its codes were computed, or cannot be read.
+        """
+        count = len(self._rows)
+        order = np.arange(count) if rng is None else rng.permutation(count)
+        stream = images.stream(
+            self._source,
+            self._places[order].tolist(),
+            size=self.space.size,
+            resize=Resize(self.space.resize),
+            workers=WORKERS,
+            known=lambda digest: False,
+            views=views or images.ONE_VIEW,
+        )
+        with closing(stream):
+            for start in range(0, count, _AT_ONCE):
+                positions = order[start : start + _AT_ONCE]
+                loaded = list(islice(stream, len(positions)))
+                self._check(positions, loaded)
+                yield (
+                    positions,
+                    np.stack([each.pixels for each in loaded if each.pixels is not None]),
+                )
+
+    def _check(self, positions: NDArray[np.int64], loaded: list[images.Loaded]) -> None:
+        kept = self._opened.hashes(self._rows[positions])
+        for place, each in enumerate(loaded):
+            reason = each.reason
+            if each.sha256 is not None and kept is not None:
+                now = int.from_bytes(each.sha256[:8], "big")
+                reason = reason or ("it has changed" if now != int(kept[place]) else None)
+            if reason is not None:
+                path = os.fsdecode(self._source.paths[each.row])
+                raise SourceError(
+                    f"expected the photos of {self._opened.location} as they were, found {path}: "
+                    f"{reason}; extract again"
+                )

@@ -15,6 +15,7 @@ from pipeline import backbones, exports, heads, store
 from pipeline.choices import ExportFormat, Pool, Quantize, Resize, choose
 from pipeline.errors import ExportError, OutputError, PipelineError
 from pipeline.files import building, make_folder, put_in_place
+from pipeline.stages import _heads
 from pipeline.stages import _photos as photos
 from pipeline.stages._facts import facts_of
 from pipeline.stages._recognise import recognise, space_of
@@ -122,7 +123,7 @@ def export(
     quantize = choose(Quantize, quantize, what="quantize")
     form.check(quantize)
     target = _target(Path(head), form, out)
-    saved = heads.load(Path(head))
+    saved = _heads.load(head)
     steps = saved.head.folded()
     if form.takes_codes:
         made = _of_codes(saved, steps)
@@ -199,8 +200,9 @@ def _codes_model(saved: heads.SavedHead, weights: str | None) -> Any:
     model = backbones.codes_model(
         backbones.find(space.backbone),
         weights=weights or card.weights["source"],
-        layer=card.layer,
+        layer=card.tuned_to or card.layer,
         size=space.size,
+        tuned=saved.tuned,
     )
     return exports.pooled(model, _pool(card))
 
@@ -209,8 +211,12 @@ def _probabilities(
     saved: heads.SavedHead, pixels: NDArray[np.uint8], weights: str | None
 ) -> NDArray[np.float64]:
     """Return what predict says, by its own way: NumPy's preprocessing, the backbone, the head."""
-    codes = recognise(saved, weights, exactly=True)(pixels)[saved.card.layer]
-    return saved.head.predict_proba(heads.pool(codes, _pool(saved.card)))
+    card = saved.card
+    if card.layer == backbones.INPUT:
+        codes = pixels.astype(np.float32)
+    else:
+        codes = recognise(saved, weights, exactly=True)(pixels)[card.layer]
+    return saved.head.as_scores(saved.decision(codes))
 
 
 def _pool(card: heads.Card) -> Pool | None:
@@ -230,6 +236,11 @@ def _samples(saved: heads.SavedHead, found: photos.Photos | None) -> NDArray[np.
 
 def _of_codes(saved: heads.SavedHead, steps: Sequence[heads.Step]) -> _Made:
     """Take the head alone, and ask what it says of some codes."""
+    if saved.tuned is not None:
+        raise ExportError(
+            f"expected a head on the codes of a store for joblib, found {saved.directory}, which "
+            "has fine-tuned layers of its own below it; choose --format keras"
+        )
     codes, compared_on = _some_codes(saved)
     return _Made(
         content=exports.Content(classes=saved.card.classes, steps=steps),

@@ -18,8 +18,9 @@ from pipeline.choices import ClassWeight, HeadKind, Optimizer, Pool, Precision, 
 from pipeline.errors import HeadError, Interrupted, SpaceMismatch, StoreError
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.space import Space
-from pipeline.stages import _heads
 from pipeline.stages._fitting import Examples, card_of, examples
+from pipeline.stages._photos import Originals
+from pipeline.stages._recognise import space_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,8 +331,8 @@ class _Task:
             own = None
             if views is not None and rng is not None:  # other copies in every epoch
                 own = replace(views, seed=int(rng.integers(2**32)))
-            photos = _heads.Photos(self.opened, rows[wanted])
-            for positions, pixels in photos.blocks(views=own, rng=rng):
+            originals = Originals(self.opened, rows[wanted])
+            for positions, pixels in originals.blocks(views=own, rng=rng):
                 chosen = pixels[:, -1] if own is not None else pixels
                 yield positions, chosen.reshape(len(chosen), -1).astype(np.float32)
 
@@ -372,20 +373,16 @@ def _layers(
             f"expected a head as fit-head makes it, found {saved.directory}, fine-tuned already; "
             "fine-tune the head that it came from, with --from an earlier layer"
         )
-    if card.space is None:
-        raise HeadError(
-            f"expected a head that knows its backbone, found {saved.directory}, fitted on codes of "
-            "another program; extract the photos with this program and fit again"
-        )
+    space = space_of(saved)
     tail = backbones.load_tail(
-        backbones.find(card.space.backbone),
+        backbones.find(space.backbone),
         start=start,
         stop=card.layer,
-        size=card.space.size,
+        size=space.size,
         weights=weights or card.weights["source"],
         precision=precision,
     )
-    if tail.weights_sha256[card.layer] != card.space.weights_sha256[card.layer]:
+    if tail.weights_sha256[card.layer] != space.weights_sha256[card.layer]:
         raise SpaceMismatch(
             f"expected the weights that head {saved.directory} was fitted on, found others; name "
             "the right ones with --weights"
@@ -395,19 +392,18 @@ def _layers(
 
 def _check_space(saved: heads.SavedHead, opened: store.Store, tail: backbones.Tail) -> None:
     """See that the store has the codes that these layers take."""
-    space, start = saved.card.space, tail.start
-    header = opened.header
+    start, header = tail.start, opened.header
     if start != backbones.INPUT and start not in opened.layers:
         raise StoreError(
             f"expected a store with the layer {start}, found {', '.join(opened.layers)} in "
             f"{opened.location}; type: {_extract_command(saved, opened, start)} and name that "
             "store with --store"
         )
-    if space is None or header is None:
+    if header is None:
         raise StoreError(
             f"expected a store made by extract, found {opened.location}, of another program"
         )
-    differences = _of_boundary(space, tail).differences(header.space.of_layer(start))
+    differences = _of_boundary(space_of(saved), tail).differences(header.space.of_layer(start))
     if differences:
         raise SpaceMismatch(
             f"expected codes of the network that head {saved.directory} was fitted on, found "
@@ -430,8 +426,7 @@ def _of_boundary(space: Space, tail: backbones.Tail) -> Space:
 
 def _extract_command(saved: heads.SavedHead, opened: store.Store, start: str) -> str:
     """Write down the command that makes a store with a layer."""
-    space, weights = saved.card.space, saved.card.weights
-    assert space is not None  # noqa: S101 - `_layers` refuses such heads
+    space, weights = space_of(saved), saved.card.weights
     source = "SOURCE"
     if isinstance(opened, store.FolderStore):
         of = opened.table.source

@@ -17,7 +17,7 @@ from pipeline.choices import Resize
 from pipeline.errors import HeadError, Interrupted, OutputError
 from pipeline.files import csv_text, replacing
 from pipeline.stages import _heads
-from pipeline.stages._recognise import recognise
+from pipeline.stages._recognise import recognise, space_of
 from pipeline.stages._run import WORKERS, Codes, computed
 
 _CHUNK = 32  # images that the head scores at a time
@@ -182,8 +182,7 @@ def _answers(
     views: images.Views,
 ) -> Iterator[Prediction]:
     """Yield one prediction for each image, in order, a chunk at a time."""
-    space = saved.card.space
-    assert space is not None  # noqa: S101 - `_recognise` refuses such heads
+    space = space_of(saved)
     stream = images.stream(
         found,
         range(len(found)),

@@ -128,16 +128,16 @@ def test_weights_of_other_layers_are_refused():
 
 def test_put_back_into_the_network_they_give_the_same_codes():
     row = backbones.find("mobilenet-0.25")
-    asked = {"stop": "avg", "size": 64, "weights": "random"}
-    tail = backbones.load_tail(row, start="conv_pw_11_relu", **asked)
+    asked = {"size": 64, "weights": "random"}
+    tail = backbones.load_tail(row, start="conv_pw_11_relu", stop="avg", **asked)
     changed = {path: array * np.float32(1.1) for path, array in tail.arrays().items()}
     tail.assign(changed)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
     below = backbones.load(
         row, weights="random", layers=["conv_pw_11_relu"], size=64, precision=Precision.float32
     )(pixels)["conv_pw_11_relu"]
-    whole = backbones.with_tail(row, arrays=changed, **asked)
-    codes = keras.ops.convert_to_numpy(whole(pixels / np.float32(127.5) - 1, training=False))
+    whole = backbones.codes_model(row, layer="avg", tuned=changed, **asked)
+    codes = keras.ops.convert_to_numpy(whole(pixels, training=False))
     np.testing.assert_allclose(tail(below), codes, atol=1e-4)
 
 

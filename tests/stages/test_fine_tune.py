@@ -13,7 +13,14 @@ import pytest
 import pipeline
 from pipeline import backbones, heads, images, store
 from pipeline.choices import Dtype, HeadKind, Resize, Split
-from pipeline.errors import BackboneError, HeadError, SourceError, SpaceMismatch, StoreError
+from pipeline.errors import (
+    BackboneError,
+    ExportError,
+    HeadError,
+    SourceError,
+    SpaceMismatch,
+    StoreError,
+)
 
 QUICK = {"epochs": 2, "learning_rate": 1e-3, "early_stopping": 0, "batch_size": 16}
 
@@ -76,12 +83,12 @@ def test_evaluate_and_predict_agree_with_the_whole_network(tuned, trunk, photos)
     files = [photos / path.decode() for path in opened.paths(rows)]
     said = pipeline.predict(tuned, files, top=3).predictions
     saved = heads.load(tuned)
-    whole = backbones.with_tail(
-        backbones.find("tiny"), stop="avg", size=32, weights="random", arrays=saved.tuned
+    whole = backbones.codes_model(
+        backbones.find("tiny"), layer="avg", size=32, weights="random", tuned=saved.tuned
     )
     for file, prediction in zip(files, said, strict=True):
         pixels = images.decode(file.read_bytes(), size=32, resize=Resize.crop)
-        codes = whole(pixels[None] / np.float32(127.5) - 1, training=False)
+        codes = whole(pixels[None], training=False)
         scores = saved.head.scores(keras.ops.convert_to_numpy(codes))[0]
         expected = dict(zip(saved.card.classes, scores, strict=True))
         assert dict(prediction.top) == pytest.approx(expected, abs=1e-4)
@@ -126,6 +133,21 @@ def test_codes_that_memory_does_not_hold_are_read(svm, tmp_path, monkeypatch):
     assert read.val_accuracy_before == in_memory.val_accuracy_before
 
 
+@pytest.mark.parametrize("start", ["conv", "input"])
+def test_it_leaves_the_house_whole(start, svm, tmp_path):
+    tuned = pipeline.fine_tune(svm, start=start, out=tmp_path / "tuned", **QUICK)
+    result = pipeline.export(tuned.head, format="keras", out=tmp_path / "model.keras")
+    assert (result.images, result.top1_agreement) == (32, 1.0)
+    assert result.max_difference <= 1e-4
+    card = Path(result.model_card).read_text()
+    assert f"the layers above {start}" in card
+
+
+def test_on_codes_alone_it_says_nothing(tuned, tmp_path):
+    with pytest.raises(ExportError, match="fine-tuned layers of its own"):
+        pipeline.export(tuned, format="joblib", out=tmp_path / "model.joblib")
+
+
 class TestFromInput:
     """The whole network, from photos that differ in every epoch."""
 
@@ -148,7 +170,7 @@ class TestFromInput:
 
     def test_photos_that_are_gone_are_named(self, svm, photos, tmp_path):
         shutil.move(photos, tmp_path / "elsewhere")
-        with pytest.raises(SourceError, match="found nothing at"):
+        with pytest.raises(SourceError, match=r"photos of .* are gone"):
             pipeline.fine_tune(svm, start="input", out=tmp_path / "whole", **QUICK)
 
     def test_photos_that_changed_are_named(self, svm, trunk, photos, tmp_path):

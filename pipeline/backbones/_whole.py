@@ -1,0 +1,62 @@
+"""A backbone as one ordinary Keras model, to leave the house with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.backbones._backbone import Backbone
+from pipeline.backbones._layers import canonical_names
+from pipeline.backbones._network import checked, connect, cut, needs_top, weighted
+from pipeline.backbones._preprocessing import from_pixels
+from pipeline.backbones._weights import variables
+from pipeline.backbones._weights_file import settle
+from pipeline.lazy import import_keras
+
+
+def codes_model(
+    backbone: Backbone,
+    *,
+    weights: str = "imagenet",
+    layer: str,
+    size: int | None = None,
+    tuned: Mapping[str, NDArray[np.floating]] | None = None,
+) -> Any:
+    """
+    Build a backbone as one Keras model that needs nothing of this package.
+
+    Parameters
+    ----------
+    backbone, weights, size
+        As for `load`.
+    layer : str
+        Where to cut: ``NAME``, ``avg``, ``NAME:avg`` or ``NAME:max``.
+    tuned : mapping of str to array, optional
+        Weights that were trained further, as `Tail.arrays` gave them; they are put back into the
+        network.
+
+    Returns
+    -------
+    keras.Model
+        From uint8 pixels (None, size, size, 3), as the decoder gives them, to float32 codes.
+
+    Raises
+    ------
+    WeightsNotFound, BackboneError
+        As `load` does.
+    """
+    import_keras()
+    size = backbone.size if size is None else size
+    asked = checked(backbone, [layer], size=size, batch_size=None)
+    top = needs_top(backbone, [name for name, _ in asked.values()], size=size)
+    whole, _ = weighted(backbone, weights, top=top, size=size)
+    if tuned is not None:
+        own = dict(variables(canonical_names(whole)))
+        for path, array in tuned.items():
+            own[path].assign(array)
+        settle(whole)
+    (tensor,), _ = cut(backbone, whole, asked)
+    return from_pixels(connect(whole.inputs[0], tensor), backbone.preprocessing, size=size)
