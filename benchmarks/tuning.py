@@ -124,7 +124,7 @@ def measure(case: Case, photos: Path, folder: Path) -> list[dict[str, Any]]:
         "--loop",
         json.dumps(request),
     ]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     usual = json.loads(done.stdout.splitlines()[-1])
     before = pipeline.evaluate(own / "start", own / "store", out=own / "r0").report.accuracy
     return [
@@ -224,9 +224,8 @@ def loop(
         keras.optimizers.Adam(learning_rate) if adam
         else keras.optimizers.SGD(learning_rate, momentum=momentum)
     )  # fmt: skip
-    model.compile(
-        optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"]
-    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, metrics=["accuracy"])
     ends = [time.monotonic()]
     history = model.fit(
         Photos(Split.train, shuffle=True),

@@ -593,7 +593,7 @@ def fine_tune(
     """Train the last layers of the backbone and a head together, from cached codes."""
     from pipeline.stages.fine_tune import fine_tune as stage
 
-    with _Screen("steps", json_=json_) as screen:
+    with _Screen("images", json_=json_) as screen:
         result = stage(
             head,
             start=start,

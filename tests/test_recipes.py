@@ -24,6 +24,7 @@ SWAPS = {
     r"extract .*--layer fc": "--weights random --batch-size 4",  # fc1, fc2 exist at 224 pixels only
     r"extract (?!.*--layer fc)": "--weights random --size 32",
     r"fit-head .*--preset": "--epochs 1",
+    r"fine-tune": "--epochs 1 --learning-rate 1e-9",  # random weights bear no more
 }
 
 

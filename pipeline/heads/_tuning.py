@@ -26,7 +26,7 @@ from pipeline.files import (
 from pipeline.heads._calibration import calibrate
 from pipeline.heads._codes import Codes, InMemory, Rows
 from pipeline.heads._config import Initializer, MlpConfig, Output
-from pipeline.heads._head import Head, softmax
+from pipeline.heads._head import Head, Progress, softmax
 from pipeline.heads._linear import LinearHead, SoftmaxHead, class_weights
 from pipeline.heads._mlp import MlpHead
 from pipeline.heads._pool import pool
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 # writing its weights does.
 _SECONDS = 20.0
 _DENSE = "dense_of_head_"
+_AT_ONCE = 128  # rows between two calls of `progress`
 # A learning rate is found by so many steps, from the largest rate down.
 _RATES = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7, 3e-8, 1e-8)
 _TRIAL_STEPS = 4
@@ -110,7 +111,9 @@ class Epoch:
     val_accuracy: float | None
 
 
-def through(layers: Layers, codes: Codes, how: Pool | None) -> NDArray[np.float32]:
+def through(
+    layers: Layers, codes: Codes, how: Pool | None, *, progress: Progress | None = None
+) -> NDArray[np.float32]:
     """
     Compute what layers and pooling make of codes.
 
@@ -121,17 +124,25 @@ def through(layers: Layers, codes: Codes, how: Pool | None) -> NDArray[np.float3
         Flat ones.
     how : Pool or None
         As for `pool`.
+    progress : callable, optional
+        Called with the rows done and the rows there are.
 
     Returns
     -------
     float32 array of shape (n, d)
     """
     found: NDArray[np.float32] | None = None
+    done = 0
     for positions, block in codes.blocks():
-        vectors = pool(layers(block.reshape(-1, *layers.shape)), how)
-        if found is None:
-            found = np.empty((len(codes), vectors.shape[1]), np.float32)
-        found[positions] = vectors
+        for start in range(0, len(block), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            vectors = pool(layers(block[part].reshape(-1, *layers.shape)), how)
+            if found is None:
+                found = np.empty((len(codes), vectors.shape[1]), np.float32)
+            found[positions[part]] = vectors
+            done += len(vectors)
+            if progress is not None:
+                progress(done, len(codes))
     assert found is not None  # noqa: S101 - nobody asks about no images
     return found
 
@@ -189,7 +200,7 @@ def tune(
     unfinished: Path,
     identity: str,
     tell: Callable[[Epoch], None],
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> Head:
     """
     Train a fitted head and the layers below it together, by descent on the cross-entropy.
@@ -220,7 +231,7 @@ def tune(
     tell : callable
         Called after each epoch.
     progress : callable
-        Called with the steps done and the steps there are.
+        Called with the images done and the images there are in all epochs.
 
     Returns
     -------
@@ -386,12 +397,11 @@ def _descend(
     examples: Examples,
     seed: int,
     tell: Callable[[Epoch], None],
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> None:
     """Train epoch by epoch until nothing gets better."""
     import keras
 
-    steps = -(-len(examples.train) // config.batch_size)
     tell(diary.last)
 
     forward = in_batches(model, shape=model.input_shape[1:], batch_size=config.batch_size)
@@ -405,7 +415,8 @@ def _descend(
         model.stop_training = diary.enough
 
     def end_of_step(step: int, logs: Any) -> None:
-        progress(diary.epochs * steps + step + 1, config.epochs * steps)
+        done = min((step + 1) * config.batch_size, len(examples.train))
+        progress(diary.epochs * len(examples.train) + done, config.epochs * len(examples.train))
 
     if diary.enough:
         return

@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,8 @@ def fine_tune(
     tell : callable, optional
         Called with sentences for the user.
     progress : callable, optional
-        Called with (steps done, steps there are at the most).
+        Called with (images done, images there are at the most), first of the head, then of all
+        epochs.
 
     Returns
     -------
@@ -168,6 +170,8 @@ def fine_tune(
     tell = tell or _quiet
     saved = heads.load(Path(head))
     find_rate = learning_rate == "auto"
+    if isinstance(learning_rate, str) and not find_rate:
+        raise HeadError(f"expected --learning-rate auto or a number, found {learning_rate!r}")
     config = heads.tuning_config(
         saved.head,
         optimizer=choose(Optimizer, optimizer, what="optimizer"),
@@ -198,16 +202,19 @@ def fine_tune(
         read=start == backbones.INPUT,
     )
     tell(f"{plan}; training in {tail.precision.value}")
-    material, fitted = task.prepare(plan)
+    progress = progress or _nothing
     lines: list[heads.Epoch] = []
-    clock = [time.monotonic()]
+    clock: list[float] = []
 
     def note(epoch: heads.Epoch) -> None:
         lines.append(epoch)
         clock.append(time.monotonic())
         tell(_line(epoch))
 
+    unfinished = folder / heads.UNFINISHED
     try:
+        material, fitted = task.prepare(plan, progress)
+        clock.append(time.monotonic())
         tuned = heads.tune(
             fitted,
             tail,
@@ -216,16 +223,14 @@ def fine_tune(
             find_rate=find_rate,
             how=task.pool,
             seed=seed,
-            unfinished=folder / heads.UNFINISHED,
+            unfinished=unfinished,
             identity=task.identity,
             tell=note,
-            progress=progress or _nothing,
+            progress=progress,
         )
     except KeyboardInterrupt:
-        raise Interrupted(
-            "interrupted: what was learned until a moment ago is kept; run the same command again "
-            "to go on"
-        ) from None
+        kept = "all but the last moments is kept" if unfinished.exists() else "nothing is kept yet"
+        raise Interrupted(f"interrupted: {kept}; run the same command again to go on") from None
     heads.save(
         folder,
         tuned,
@@ -277,7 +282,7 @@ class _Task:
         how = self.saved.card.pool
         return Pool(how) if how is not None else None
 
-    @property
+    @cached_property
     def examples(self) -> Examples:
         """Which rows of the store are learned from."""
         if not self.photos:
@@ -300,11 +305,13 @@ class _Task:
         about = [tail.start, tail.stop, tail.precision, dict(tail.weights_sha256), self.views]
         return repr([*about, digest.hexdigest(), self.saved.head.kind.value, self.saved.card.pool])
 
-    def prepare(self, plan: heads.Plan) -> tuple[heads.Material, heads.Head]:
+    def prepare(
+        self, plan: heads.Plan, progress: Callable[[int, int], None]
+    ) -> tuple[heads.Material, heads.Head]:
         """Find the codes, and fit the head anew on those of the training images alone."""
         used = self.examples
         train, val, plain = self._codes(plan)
-        vectors = heads.through(self.tail, plain, self.pool)
+        vectors = heads.through(self.tail, plain, self.pool, progress=progress)
         before = heads.through(self.tail, val, self.pool) if val is not None else None
         y_val = used.y_val if val is not None else None
         own = heads.build(self.saved.head.kind, seed=self.saved.card.seed, **_again(self.saved))
