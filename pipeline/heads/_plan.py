@@ -20,6 +20,8 @@ from pipeline.heads._solver import BYTES_PER_WEIGHT, threads
 # Measured: what TensorFlow takes once an MLP has been built, scikit-learn for the folds, and SciPy
 # for the calibration.
 _TENSORFLOW = 520 << 20
+# What its convolutions take while they learn, beside what they compute.
+_TRAINING = 256 << 20
 _LIBRARIES = 60 << 20
 # What reading takes: a shard as bytes and as codes, some of its rows, and the next ones.
 _READING = 96 << 20
@@ -169,8 +171,8 @@ def plan_tuning(
         If there is not enough memory.
     """
     # Weights, gradients, two moments, the best and what is written down; what a batch computes
-    # going forward is kept for going back.
-    fixed = _TENSORFLOW + 8 * weights + 3 * batch + _HANDING
+    # going forward is kept for going back. TensorFlow is there already: the layers are built.
+    fixed = _TRAINING + 8 * weights + batch + batch // 10 + _HANDING
 
     def needs(free: int, in_memory: bool) -> tuple[int, int]:
         if in_memory:

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.choices import HeadKind
 from pipeline.errors import ResourceError
-from pipeline.heads import Size, plan
+from pipeline.heads import Plan, Size, plan, plan_tuning
 
 GB = 10**9
 SMALL = Size(train=600, val=150, width=1280, classes=10)
@@ -44,3 +44,27 @@ def test_neighbours_cannot_be_read_anew():
     message = r"fit the knn head within 2.0 GB, found .* for 54000 x 25088 codes; .*--memory"
     with pytest.raises(ResourceError, match=message):
         plan(HeadKind.knn, MAPS, limit=2 * GB, resident=GB // 10)
+
+
+class TestTuning:
+    """Layers that learn with a head: codes in memory where they fit, else read in every epoch."""
+
+    SIZE = Size(train=10_000, val=1_000, width=100_352, classes=10)  # 14x14x512, as VGG16's
+
+    def plan(self, limit: int, *, read: bool = False, batch: int = 50_000_000) -> Plan:
+        return plan_tuning(
+            self.SIZE, weights=28_000_000, batch=batch, limit=limit, resident=900_000_000, read=read
+        )
+
+    def test_as_much_as_fits_is_loaded(self):
+        plans = [self.plan(limit * 10**9) for limit in (8, 4, 2)]
+        assert [each.in_memory for each in plans] == [True, False, False]
+        assert [each.val_in_memory for each in plans] == [True, True, False]
+        assert all(each.bytes <= each.limit for each in plans)
+
+    def test_photos_are_read_anew(self):
+        assert not self.plan(100 * 10**9, read=True).in_memory
+
+    def test_what_a_batch_takes_is_counted(self):
+        with pytest.raises(ResourceError, match="start from a later layer"):
+            self.plan(8 * 10**9, batch=8 * 10**9)

@@ -133,6 +133,25 @@ def test_codes_that_memory_does_not_hold_are_read(svm, tmp_path, monkeypatch):
     assert read.val_accuracy_before == in_memory.val_accuracy_before
 
 
+def test_cached_views_are_learned_from(tiny, photos, tmp_path):
+    out = tmp_path / "views"
+    pipeline.extract(
+        photos, out=out, backbone=tiny, weights="random", layers=["avg", "conv"], views=2
+    )
+    fit = pipeline.fit_head(out, kind="softmax", layer="avg", out=tmp_path / "head")
+    steps = []
+    result = pipeline.fine_tune(
+        fit.head,
+        start="conv",
+        out=tmp_path / "tuned",
+        progress=lambda done, total: steps.append(total),
+        **QUICK,
+    )
+    assert steps[0] == 2 * result.train_images
+    assert steps[-1] == 2 * 2 * result.train_images  # two views, two epochs
+    pipeline.evaluate(result.head, out, views=True, out=tmp_path / "report")
+
+
 @pytest.mark.parametrize("start", ["conv", "input"])
 def test_it_leaves_the_house_whole(start, svm, tmp_path):
     tuned = pipeline.fine_tune(svm, start=start, out=tmp_path / "tuned", **QUICK)
