@@ -76,7 +76,7 @@ def test_an_unknown_stop_is_refused():
         ("mobilenet-0.25", "conv_pw_11_relu", "avg", 64),
         ("efficientnet-lite0", "block5c_add", "avg", 64),
         ("vgg16", "block4_pool", "block5_pool:max", 64),
-        ("vgg16", "block5_pool", "fc1", 224),
+        pytest.param("vgg16", "block5_pool", "fc1", 224, marks=pytest.mark.slow),
         ("resnet50v2", "conv5_block3_out", "avg", 64),
         ("efficientnetb0", backbones.INPUT, "avg", 64),
         ("convnexttiny", "convnext_tiny_downsampling_block_2", "avg", 64),
