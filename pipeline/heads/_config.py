@@ -124,10 +124,10 @@ class MlpConfig:
         for name in ("epochs", "batch_size", "decay_steps"):
             value = getattr(self, name)
             good = 1 <= value < 2**31
-            _within(_option(name), value, good, "a whole number from 1", whole=True)
-        for name in ("learning_rate", "decay_rate"):
-            value = getattr(self, name)
-            _within(_option(name), value, value > 0, "a number above 0")
+            _within(_option(name), value, good, "a whole number from 1 to 2147483647", whole=True)
+        rate, decay = self.learning_rate, self.decay_rate
+        _within("--learning-rate", rate, rate > 0, "a number above 0")
+        _within("--decay-rate", decay, 0 < decay <= 1, "a number above 0, at most 1")
         _within("--momentum", self.momentum, 0 <= self.momentum < 1, "a number from 0 to below 1")
         if self.optimizer is not Optimizer.sgd and (self.momentum or self.nesterov):
             raise HeadError(

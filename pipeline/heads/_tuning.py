@@ -423,14 +423,11 @@ def _descend(
     watch = keras.callbacks.LambdaCallback(
         on_epoch_end=end_of_epoch, on_train_batch_end=end_of_step
     )
-    run(
-        model,
-        config,
-        examples,
-        seed=seed,
-        first=diary.epochs,
-        callbacks=[watch],
-    )
+    try:
+        run(model, config, examples, seed=seed, first=diary.epochs, callbacks=[watch])
+    except KeyboardInterrupt:
+        diary.write()
+        raise
 
 
 def _all(
@@ -497,6 +494,7 @@ class _Diary:
         self.history: dict[str, list[float]] = {}
         self._before: dict[str, float] = {}
         self._best_weights: list[NDArray[Any]] = []
+        self._now: list[NDArray[Any]] = []
         self._resume(kept)
 
     @property
@@ -537,8 +535,9 @@ class _Diary:
         if self._is_best():
             self.best = self.epochs
             self._keep()
+        self._now = [_numbers(variable) for variable in self._variables]
         if time.monotonic() - self._written >= _SECONDS:
-            self._write()
+            self.write()
 
     def _is_best(self) -> bool:
         name = self._config.monitor.value
@@ -558,16 +557,17 @@ class _Diary:
         for variable, array in zip(self._weights, self._best_weights, strict=True):
             variable.assign(array)
 
-    def _write(self) -> None:
-        """Write everything down in one step."""
-        now = [_numbers(variable) for variable in self._variables]
+    def write(self) -> None:
+        """Write down how things stood after the last whole epoch, in one step."""
+        if not self._now:
+            return
         facts = {"epochs": self.epochs, "best": self.best, "history": self.history}
         facts |= {"before": self._before, "identity": self._identity}
         facts["learning_rate"] = self._config.learning_rate
 
         def fill(file: Any) -> None:
             file.attrs["facts"] = json.dumps(facts)
-            for name, arrays in (("now", now), ("best", self._best_weights)):
+            for name, arrays in (("now", self._now), ("best", self._best_weights)):
                 for number, array in enumerate(arrays):
                     file.create_dataset(f"{name}/{number}", data=array)
 
@@ -607,12 +607,12 @@ def _find_rate(model: keras.Model, config: MlpConfig, material: Material, *, see
     it good.
     """
     codes, y = _sample(material, _TRIAL_STEPS * config.batch_size, seed)
-    start = [(variable, _numbers(variable)) for variable in model.variables]
-    _compile(model, make_optimizer(config))
+    optimizer = make_optimizer(replace(config, decay_rate=1.0))
+    _compile(model, optimizer)
+    start = [(each, _numbers(each)) for each in (*model.variables, *optimizer.variables)]
     before, _ = model.evaluate(codes, y, batch_size=config.batch_size, verbose=0)
     for rate in _RATES:
-        constant = replace(config, decay_rate=1.0, learning_rate=rate)
-        _compile(model, make_optimizer(constant))
+        optimizer.learning_rate = rate
         for first in range(0, len(y), config.batch_size):
             part = slice(first, first + config.batch_size)
             model.train_on_batch(codes[part], y[part])

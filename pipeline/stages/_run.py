@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline import backbones, images, store
 from pipeline.choices import Augment, Dtype, Engine, Precision, Resize, choose
-from pipeline.errors import Interrupted, ResourceError, SpaceMismatch
+from pipeline.errors import ChoiceError, Interrupted, ResourceError, SpaceMismatch
 from pipeline.files import in_words, sha256_file
 from pipeline.space import Space, check_probe
 
@@ -77,6 +77,8 @@ def request_of(
     **rest: Any,
 ) -> Request:
     """Fill in what the backbone decides where the user does not."""
+    if size is not None and not (isinstance(size, int) and size >= 1):
+        raise ChoiceError(f"expected a whole number of pixels from 1 for size, found {size!r}")
     resize = choose(Resize, resize, what="resize")
     row = backbones.find(backbone)
     names = dict.fromkeys([layers] if isinstance(layers, str) else layers)

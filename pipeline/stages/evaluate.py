@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import heads, report, store
+from pipeline import backbones, heads, report, store
 from pipeline.choices import Split, choose
 from pipeline.errors import HeadError, SpaceMismatch, counted
 from pipeline.files import make_folder, write_durably, write_json
@@ -142,6 +142,12 @@ def _check_space(saved: heads.SavedHead, opened: store.Store) -> None:
                 f"{saved.directory}, found {shape}; fit a head on {opened.location}"
             )
         return
+    if card.layer != backbones.INPUT and card.layer not in opened.layers:
+        raise SpaceMismatch(
+            f"expected a store with the layer {card.layer} for head {saved.directory}, found "
+            f"{', '.join(opened.layers)} in {opened.location}; extract with --layer {card.layer} "
+            "into another store"
+        )
     expected = card.space.of_layer(card.layer)
     differences = expected.differences(opened.header.space.of_layer(card.layer))
     if differences:

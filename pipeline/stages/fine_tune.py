@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline import backbones, heads, images, report, store
 from pipeline.choices import ClassWeight, HeadKind, Optimizer, Pool, Precision, choose
-from pipeline.errors import HeadError, Interrupted, SpaceMismatch, StoreError
+from pipeline.errors import HeadError, Interrupted, OutputError, SpaceMismatch, StoreError, counted
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.space import Space
 from pipeline.stages._fitting import Examples, card_of, examples
@@ -187,16 +187,24 @@ def fine_tune(
     views = _augmentation(start, augment)
     limit = memory_limit(memory)
     folder = Path(out) if out is not None else _default_out(saved)
+    if folder.absolute() == saved.directory.absolute():
+        raise OutputError(
+            f"expected another folder than that of the head itself, found {folder}; choose "
+            "another --out"
+        )
     heads.check_target(folder)
     precision = choose(Precision, precision, what="precision")
     tail = _layers(saved, start, weights, precision)
     opened = store.open_store(Path(store_path or saved.card.trained_on["store"]))
     _check_space(saved, opened, tail)
     task = _Task(saved=saved, opened=opened, tail=tail, views=views, seed=seed)
+    task.check_classes()
+    if warning := task.left_out():
+        tell(warning)
     plan = heads.plan_tuning(
         task.size,
         weights=4 * tail.count,
-        batch=4 * batch_size * tail.activations,
+        batch=4 * min(batch_size, task.size.train) * tail.activations,
         limit=limit,
         resident=resident_bytes(),
         read=start == backbones.INPUT,
@@ -229,8 +237,14 @@ def fine_tune(
             progress=progress,
         )
     except KeyboardInterrupt:
-        kept = "all but the last moments is kept" if unfinished.exists() else "nothing is kept yet"
-        raise Interrupted(f"interrupted: {kept}; run the same command again to go on") from None
+        if not unfinished.exists():
+            raise Interrupted(
+                "interrupted before the first epoch was done; run the same command again"
+            ) from None
+        raise Interrupted(
+            "interrupted: what was learned up to the last whole epoch is kept; run the same "
+            "command again to go on"
+        ) from None
     heads.save(
         folder,
         tuned,
@@ -289,6 +303,33 @@ class _Task:
             return examples(self.opened, self.tail.start, Pool.flat)
         found = examples(self.opened, next(iter(self.opened.layers)), Pool.flat)
         return replace(found, views=1)
+
+    def check_classes(self) -> None:
+        """Raise HeadError unless the store has training images of just the head's classes."""
+        known, found = self.saved.card.classes, self.examples.classes
+        if known != found:
+            missing = ", ".join(name for name in known if name not in found) or "none of these"
+            others = ", ".join(name for name in found if name not in known) or "no others"
+            raise HeadError(
+                f"expected training images of the classes of head {self.saved.directory}, found "
+                f"that {self.opened.location} lacks {missing} and has {others}; fit a head on "
+                "codes of this store's images first"
+            )
+
+    def left_out(self) -> str | None:
+        """Say when the head was fitted on images that are not learned from here."""
+        used, seen = self.examples, self.saved.card.seen
+        here = self.opened.hashes(np.concatenate([used.train, used.val]))
+        if seen is None or here is None:
+            return None
+        missing = int((~np.isin(seen, here)).sum())
+        if not missing:
+            return None
+        return (
+            f"warning: {counted(missing, 'image')} that the head was fitted on took other sides of "
+            f"the split in {self.opened.location}, or are not there; extract with the --val, "
+            "--test and --limit of the head's store to learn from the same"
+        )
 
     @property
     def size(self) -> heads.Size:

@@ -176,7 +176,7 @@ class TestOptions:
             ({"l2": float("nan")}, "for --l2, found nan"),
             ({"learning_rate": 0}, "a number above 0 for --learning-rate, found 0"),
             ({"learning_rate": float("inf")}, "for --learning-rate, found inf"),
-            ({"epochs": 0}, "a whole number from 1 for --epochs"),
+            ({"epochs": 0}, "a whole number from 1 to 2147483647 for --epochs"),
             ({"batch_size": -5}, "for --batch-size, found -5"),
             ({"early_stopping": -1}, "for --early-stopping, found -1"),
             ({"colour": 1}, "no option 'colour'"),

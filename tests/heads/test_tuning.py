@@ -202,6 +202,14 @@ def test_the_rate_depends_on_how_large_the_numbers_are(size, layers, tmp_path):
 class TestKilled:
     """What a kill interrupts goes on, and ends where it would have ended."""
 
+    def test_ctrl_c_keeps_the_last_whole_epoch(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(tuning, "_SECONDS", 1e9)
+        self.killed(tmp_path, after=2)
+        layers, epochs = Convolution(), []
+        food = material(layers)
+        run(layers, fitted(layers, food), food, tmp_path, tell=epochs.append)
+        assert epochs[0].number == 2
+
     @pytest.fixture(autouse=True)
     def every_epoch(self, monkeypatch):
         monkeypatch.setattr(tuning, "_SECONDS", 0.0)
@@ -267,7 +275,8 @@ def test_heads_without_weights_are_refused(kind):
         ({"optimizer": Optimizer.sgd, "nesterov": True}, "expected --momentum above 0"),
         ({"momentum": 1.0, "optimizer": Optimizer.sgd}, "from 0 to below 1 for --momentum"),
         ({"learning_rate": 0.0}, "above 0 for --learning-rate"),
-        ({"epochs": 0}, "from 1 for --epochs"),
+        ({"epochs": 0}, "from 1 to 2147483647 for --epochs"),
+        ({"decay_rate": 1e9}, "at most 1 for --decay-rate"),
     ],
 )
 def test_impossible_settings_are_refused(options, message):

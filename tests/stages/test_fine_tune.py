@@ -207,6 +207,16 @@ class TestFromInput:
             )
 
 
+def test_other_splits_are_told(svm, photos, tmp_path):
+    out = tmp_path / "other"
+    pipeline.extract(photos, out=out, backbone="tiny", weights="random", layers="conv", test=0.5)
+    lines = []
+    pipeline.fine_tune(
+        svm, start="conv", store_path=out, out=tmp_path / "t", tell=lines.append, **QUICK
+    )
+    assert "that the head was fitted on took other sides of the split" in lines[0]
+
+
 class TestRefused:
     """One line each: what was expected, what was found, what to type."""
 
@@ -230,6 +240,23 @@ class TestRefused:
         )
         with pytest.raises(SpaceMismatch, match="resize: crop against squash"):
             pipeline.fine_tune(svm, start="conv", store_path=out, out=tmp_path / "tuned")
+
+    def test_a_store_without_some_classes(self, svm, photos, tmp_path):
+        shutil.rmtree(photos / "class_1")
+        out = tmp_path / "fewer"
+        pipeline.extract(photos, out=out, backbone="tiny", weights="random", layers="conv")
+        with pytest.raises(HeadError, match="lacks class_1 and has no others"):
+            pipeline.fine_tune(svm, start="conv", store_path=out, out=tmp_path / "tuned")
+
+    def test_the_folder_of_the_head_itself(self, svm):
+        with pytest.raises(pipeline.OutputError, match="another folder than that of the head"):
+            pipeline.fine_tune(svm, start="conv", out=svm)
+
+    def test_a_store_without_what_the_tuned_layers_take(self, tuned, photos, tmp_path):
+        out = tmp_path / "avg"
+        pipeline.extract(photos, out=out, backbone="tiny", weights="random", layers="avg")
+        with pytest.raises(SpaceMismatch, match=r"found avg in .* extract with --layer conv"):
+            pipeline.evaluate(tuned, out)
 
     def test_a_head_that_is_tuned_already(self, tuned, tmp_path):
         with pytest.raises(HeadError, match="fine-tuned already"):
