@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 PAGE = Path(__file__).parent.parent / "docs" / "exports.md"
 KINDS = ("svm", "softmax", "ridge", "centroid", "knn", "mlp")
-FEW = ("svm", "knn", "mlp")  # one linear step; neighbours; several layers
 FORMATS = (
     "keras",
     "saved-model",
@@ -43,8 +42,7 @@ processors (load {load} at the end); milliseconds are of one image in the format
 Eight bits throughout (`int8`) cannot tell nearest neighbours apart, and neither way of 8 bits suits
 weights that were not trained to classify, as in the second and third table. `saved-model` also
 takes the bytes of image files; the second of its differences is of that entry, whose decoder is
-TensorFlow's. Heads of kind softmax and ridge are one linear step like svm, centroid a scaled one:
-where only svm, knn and mlp are listed, the others are the same operations.
+TensorFlow's.
 """
 HEADER = """## {name}
 
@@ -54,13 +52,12 @@ HEADER = """## {name}
 
 
 class Case(NamedTuple):
-    """A backbone with its weights, in words for the page, and the heads to export."""
+    """A backbone with its weights, in words for the page."""
 
     name: str
     backbone: str
     weights: str
     layer: str
-    kinds: tuple[str, ...]
 
 
 def pipeline(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -105,7 +102,7 @@ def rows(case: Case, photos: str, folder: Path) -> Iterator[str]:
     store = folder / case.backbone
     options = ["--backbone", case.backbone, "--weights", case.weights, "--layer", case.layer]
     checked("extract", photos, "--out", store, *options)
-    for kind in case.kinds:
+    for kind in KINDS:
         head = folder / f"{case.backbone}-{kind}"
         more = ["--epochs", 20] if kind == "mlp" else []
         checked("fit-head", store, "--kind", kind, "--out", head, *more)
@@ -119,11 +116,11 @@ def main() -> None:
     parser.add_argument("photos")
     parser.add_argument("--vgg16", help="a weights file")
     asked = parser.parse_args()
-    cases = [Case("EfficientNet-Lite0", "efficientnet-lite0", "imagenet", "avg", KINDS)]
+    cases = [Case("EfficientNet-Lite0", "efficientnet-lite0", "imagenet", "avg")]
     if asked.vgg16:
         name = "VGG16, weights of an edge detector"
-        cases.append(Case(name, "vgg16", asked.vgg16, "block5_pool:avg", FEW))
-    cases.append(Case("MobileNetV2, random weights", "mobilenetv2", "random", "avg", FEW))
+        cases.append(Case(name, "vgg16", asked.vgg16, "block5_pool:avg"))
+    cases.append(Case("MobileNetV2, random weights", "mobilenetv2", "random", "avg"))
     tables: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         for case in cases:
