@@ -43,8 +43,8 @@ Eight bits throughout (`int8`) cannot tell nearest neighbours apart, and neither
 weights that were not trained to classify, as in the second and third table. `saved-model` also
 takes the bytes of image files; the second of its differences is of that entry, whose decoder is
 TensorFlow's.
-Codes of random weights nearly coincide, so that a centroid head multiplies their cosines by a large slope,
-and with it last digits: TFLite and OpenVINO in 32 bits are refused there by a hair.
+Codes of random weights nearly coincide, so that a centroid head multiplies their cosines by a large
+slope, and with it last digits: TFLite and OpenVINO in 32 bits are refused there by a hair.
 """
 HEADER = """## {name}
 
