@@ -449,11 +449,8 @@ def cut(
     names = canonical_names(model)
     digests: dict[str, str] = {}
     tensors, outputs = [], {}
-    for text, (name, pooling) in requests.items():
-        layer = backbone.final_map if name == "avg" else name
-        if layer not in names:
-            raise unknown_layer(backbone, layer, names)
-        tensor = _pool(backbone, names[layer].output, text, pooling)
+    for text, (_, pooling) in requests.items():
+        tensor = tensor_of(backbone, names, text)
         below = connect(model.inputs[0], tensor).operations
         needed = {id(operation) for operation in below}
         used = {key: operation for key, operation in names.items() if id(operation) in needed}
@@ -464,6 +461,15 @@ def cut(
             weights_sha256=hash_weights(used, digests),
         )
     return tensors, outputs
+
+
+def tensor_of(backbone: Backbone, names: Mapping[str, Any], text: str) -> Any:
+    """Find the tensor of a request among the operations of a network, pooled as it says."""
+    name, pooling = parse_layer(text)
+    layer = backbone.final_map if name == "avg" else name
+    if layer not in names:
+        raise unknown_layer(backbone, layer, names)
+    return _pool(backbone, names[layer].output, text, pooling)
 
 
 def _pool(backbone: Backbone, tensor: Any, text: str, pooling: str) -> Any:

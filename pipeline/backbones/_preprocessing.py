@@ -83,7 +83,9 @@ def preprocess_symbolically(pixels: Any, preprocessing: Preprocessing) -> Any:
     return x
 
 
-def from_pixels(model: Any, preprocessing: Preprocessing, *, size: int) -> Any:
+def from_pixels(
+    model: Any, preprocessing: Preprocessing, *, size: int, dtype: str = "uint8"
+) -> Any:
     """
     Put the preprocessing in front of a network.
 
@@ -95,13 +97,15 @@ def from_pixels(model: Any, preprocessing: Preprocessing, *, size: int) -> Any:
         What it expects to be done to the pixels.
     size : int
         Edge of the input in pixels.
+    dtype : str, default "uint8"
+        Of the pixels.
 
     Returns
     -------
     keras.Model
-        From uint8 ``pixels`` (None, size, size, 3), with built-in layers and operations only.
+        From ``pixels`` (None, size, size, 3), with built-in layers and operations only.
     """
     import keras
 
-    pixels = keras.Input((size, size, 3), dtype="uint8", name="pixels")
+    pixels = keras.Input((size, size, 3), dtype=dtype, name="pixels")
     return keras.Model(pixels, model(preprocess_symbolically(pixels, preprocessing)))

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._build import build, numbers
 from pipeline.backbones._layers import canonical_names, parse_layer, unknown_layer
-from pipeline.backbones._network import connect, cut, needs_top, weighted
-from pipeline.backbones._preprocessing import preprocess_symbolically
+from pipeline.backbones._network import connect, cut, needs_top, tensor_of, weighted
+from pipeline.backbones._preprocessing import from_pixels
 from pipeline.backbones._tensorflow import BATCH_SIZE, in_bfloat16, trains_in_bfloat16
 from pipeline.backbones._weights import variables
-from pipeline.backbones._weights_file import settle
+from pipeline.backbones._weights_file import put
 from pipeline.choices import Precision
 from pipeline.errors import BackboneError
 from pipeline.lazy import in_batches
@@ -51,8 +51,9 @@ class Tail:
         self.precision = Precision.float32
         self.weights_sha256: Mapping[str, str] = {}
         self._backbone, self._whole = backbone, whole
-        (last,), _ = cut(backbone, whole, {stop: parse_layer(stop)})
-        first = whole.inputs[0] if start == INPUT else canonical_names(whole)[start].output
+        names = canonical_names(whole)
+        last = tensor_of(backbone, names, stop)
+        first = whole.inputs[0] if start == INPUT else names[start].output
         self._network = self._trained = connect(first, last)
         self.model = self._from_codes(self._network)
         self.shape: tuple[int, ...] = tuple(self.model.inputs[0].shape[1:])
@@ -87,15 +88,12 @@ class Tail:
         BackboneError
             If these are the weights of other layers.
         """
-        own = dict(self._variables())
         found = {path: array.shape for path, array in arrays.items()}
-        if found != {path: tuple(variable.shape) for path, variable in own.items()}:
+        if found != {path: tuple(variable.shape) for path, variable in self._variables()}:
             raise BackboneError(
                 f"expected the weights of the layers above {self.start}, found those of others"
             )
-        for path, variable in own.items():
-            variable.assign(arrays[path])
-        settle(self._whole)
+        put(self._whole, arrays)
 
     @property
     def count(self) -> int:
@@ -129,13 +127,10 @@ class Tail:
 
     def _from_codes(self, network: Any) -> Any:
         """Put the preprocessing in front where the codes are pixels."""
-        import keras
-
         if self.start != INPUT:
             return network
-        pixels = keras.Input(self._whole.inputs[0].shape[1:])
-        prepared = preprocess_symbolically(pixels, self._backbone.preprocessing)
-        return connect(pixels, network(prepared, training=False))
+        size, preprocessing = network.inputs[0].shape[1], self._backbone.preprocessing
+        return from_pixels(network, preprocessing, size=size, dtype="float32")
 
     def _variables(self) -> Iterator[tuple[str, Any]]:
         """Yield the variables that are numbers of the network, by path."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._build import build, first_line, numbers
 from pipeline.backbones._layers import canonical_names
-from pipeline.backbones._weights import Weights
+from pipeline.backbones._weights import Weights, variables
 from pipeline.errors import BackboneError, WeightsNotFound
 from pipeline.files import open_hdf5, sha256_file
 
@@ -129,6 +131,14 @@ def _transfer(source: Any, target: Any) -> None:
     for name, layer in canonical_names(target).items():
         if getattr(layer, "weights", None):
             layer.set_weights(names[name].get_weights())
+
+
+def put(whole: Any, arrays: Mapping[str, NDArray[np.floating]]) -> None:
+    """Give a network weights by the paths that `variables` gives them."""
+    own = dict(variables(canonical_names(whole)))
+    for path, array in arrays.items():
+        own[path].assign(array)
+    settle(whole)
 
 
 def settle(model: Any) -> None:

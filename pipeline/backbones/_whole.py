@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._layers import canonical_names
-from pipeline.backbones._network import checked, connect, cut, needs_top, weighted
+from pipeline.backbones._network import checked, connect, needs_top, tensor_of, weighted
 from pipeline.backbones._preprocessing import from_pixels
-from pipeline.backbones._weights import variables
-from pipeline.backbones._weights_file import settle
+from pipeline.backbones._weights_file import put
 from pipeline.lazy import import_keras
 
 
@@ -54,9 +53,6 @@ def codes_model(
     top = needs_top(backbone, [name for name, _ in asked.values()], size=size)
     whole, _ = weighted(backbone, weights, top=top, size=size)
     if tuned is not None:
-        own = dict(variables(canonical_names(whole)))
-        for path, array in tuned.items():
-            own[path].assign(array)
-        settle(whole)
-    (tensor,), _ = cut(backbone, whole, asked)
+        put(whole, tuned)
+    tensor = tensor_of(backbone, canonical_names(whole), layer)
     return from_pixels(connect(whole.inputs[0], tensor), backbone.preprocessing, size=size)
