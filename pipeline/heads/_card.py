@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Engine, Precision
+from pipeline.choices import Engine, Pool, Precision
 from pipeline.errors import HeadError
 from pipeline.space import Space
 
@@ -71,6 +71,11 @@ class Card:
     trained_on: Mapping[str, Any] = field(default_factory=dict)
     probe: NDArray[Any] | None = None
     seen: NDArray[np.uint64] | None = None
+
+    @property
+    def pooling(self) -> Pool | None:
+        """How maps of codes become vectors, as `pool` takes it."""
+        return None if self.pool is None else Pool(self.pool)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the arrays as plain JSON values."""

@@ -21,7 +21,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import HeadKind, Pool
+from pipeline.choices import HeadKind
 from pipeline.errors import HeadDamaged, HeadError, HeadNotFound, OutputError
 from pipeline.files import (
     HostileFile,
@@ -90,7 +90,7 @@ class SavedHead:
         if self.tuned is not None:
             assert self.above is not None  # noqa: S101 - a stage has rebuilt the layers
             codes = self.above(codes)
-        return self.head.decision(pool(codes, Pool(self.card.pool) if self.card.pool else None))
+        return self.head.decision(pool(codes, self.card.pooling))
 
 
 def save(

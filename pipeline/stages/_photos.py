@@ -179,13 +179,19 @@ class Originals:
         self._places = np.array([places[row] for row in range(len(paths))], np.int64)
 
     def blocks(
-        self, *, views: images.Views | None = None, rng: np.random.Generator | None = None
+        self,
+        wanted: NDArray[np.int64] | None = None,
+        *,
+        views: images.Views | None = None,
+        rng: np.random.Generator | None = None,
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
         """
         Decode every photo once.
 
         Parameters
         ----------
+        wanted : int64 array of shape (n,), optional
+            Places in the rows; all by default.
         views : Views, optional
             Of each photo; by default the photo itself.
         rng : Generator, optional
@@ -194,6 +200,7 @@ class Originals:
         Yields
         ------
         positions : int64 array of shape (m,)
+            Places in `wanted`.
         pixels : uint8 array of shape (m, size, size, 3), or (m, views, size, size, 3)
 
         Raises
@@ -201,11 +208,12 @@ class Originals:
         SourceError
             If a photo has changed since its codes were computed, or cannot be read.
         """
-        count = len(self._rows)
+        wanted = np.arange(len(self._rows)) if wanted is None else wanted
+        count = len(wanted)
         order = np.arange(count) if rng is None else rng.permutation(count)
         stream = images.stream(
             self._source,
-            self._places[order].tolist(),
+            self._places[wanted[order]].tolist(),
             size=self.space.size,
             resize=Resize(self.space.resize),
             workers=WORKERS,
@@ -216,14 +224,14 @@ class Originals:
             for start in range(0, count, _AT_ONCE):
                 positions = order[start : start + _AT_ONCE]
                 loaded = list(islice(stream, len(positions)))
-                self._check(positions, loaded)
+                self._check(wanted[positions], loaded)
                 yield (
                     positions,
                     np.stack([each.pixels for each in loaded if each.pixels is not None]),
                 )
 
-    def _check(self, positions: NDArray[np.int64], loaded: list[images.Loaded]) -> None:
-        kept = self._opened.hashes(self._rows[positions])
+    def _check(self, places: NDArray[np.int64], loaded: list[images.Loaded]) -> None:
+        kept = self._opened.hashes(self._rows[places])
         for place, each in enumerate(loaded):
             reason = each.reason
             if each.sha256 is not None and kept is not None:

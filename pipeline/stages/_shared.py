@@ -17,6 +17,7 @@ from pipeline.choices import Pool
 from pipeline.errors import SourceError, SpaceMismatch, StoreLocked, StoreNotFound, counted
 from pipeline.files import cache_directory, canonical_json, sha256_file
 from pipeline.stages._run import WORKERS, Request, Run, asked, differences_of, same_weights
+from pipeline.stages._voice import quiet
 
 _POLL_SECONDS = 0.1
 _BAD_TOLD = 3
@@ -36,7 +37,7 @@ class Kept:
     def __call__(self, request: Request) -> backbones.Network:
         """Load the network of a request, unless it is the last one's."""
         if self._network is None or self._request != request:
-            self._network, self._request = request.load(_quiet), request
+            self._network, self._request = request.load(quiet), request
         return self._network
 
     def __reduce__(self) -> tuple[type[Kept], tuple[()]]:
@@ -184,7 +185,7 @@ class SharedStore:
 
     def _run(self, found: images.Source, writer: store.Writer) -> Run:
         request = self._adapted(writer.header)
-        return Run(found=found, writer=writer, request=request, tell=_quiet, load=self._kept)
+        return Run(found=found, writer=writer, request=request, tell=quiet, load=self._kept)
 
     def _adapted(self, header: store.Header | None) -> Request:
         """Ask for what a store has besides: its other layers, and its own width of numbers."""
@@ -236,7 +237,3 @@ def _unusable(found: images.Source, reasons: Mapping[int, str]) -> SourceError:
         f"expected images that can be used, found {len(reasons)} of {len(found)} that cannot: "
         f"{', '.join(first)}; leave them out of X and y"
     )
-
-
-def _quiet(sentence: str) -> None:
-    """Tell nobody."""

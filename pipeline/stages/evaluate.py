@@ -14,6 +14,7 @@ from pipeline.choices import Split, choose
 from pipeline.errors import HeadError, SpaceMismatch, counted
 from pipeline.files import make_folder, write_durably, write_json
 from pipeline.stages import _heads
+from pipeline.stages._voice import quiet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,7 @@ def evaluate(
             f"{there or 'none at all'}; choose one of these with --split, or extract with "
             f"--{split.value} 0.2 (where the source has splits of its own: with images in that one)"
         )
-    tell = tell or _quiet
+    tell = tell or quiet
     if warning := _already_seen(saved, opened, rows):
         tell(warning)
     classes, truth = _align(saved.card.classes, opened, rows, tell)
@@ -219,7 +220,3 @@ def _scores(
 def _default_out(saved: heads.SavedHead, split: Split, *, views: bool) -> Path:
     suffix = ("" if split is Split.test else f"-{split.value}") + ("-views" if views else "")
     return Path("artifacts") / "reports" / (saved.directory.absolute().name + suffix)
-
-
-def _quiet(sentence: str) -> None:
-    """Tell nobody."""

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, exports, heads, store
-from pipeline.choices import ExportFormat, Pool, Quantize, Resize, choose
+from pipeline.choices import ExportFormat, Quantize, Resize, choose
 from pipeline.errors import ExportError, OutputError, PipelineError
 from pipeline.files import building, make_folder, put_in_place
 from pipeline.stages import _heads
 from pipeline.stages import _photos as photos
 from pipeline.stages._facts import facts_of
 from pipeline.stages._recognise import recognise, space_of
+from pipeline.stages._voice import quiet
 
 _COMPARED = 32  # images
 _CALIBRATED = 100  # training photos by which 8 bits are spread
@@ -128,7 +129,7 @@ def export(
     if form.takes_codes:
         made = _of_codes(saved, steps)
     else:
-        made = _of_pixels(saved, steps, weights, quantize, tell or _quiet)
+        made = _of_pixels(saved, steps, weights, quantize, tell or quiet)
     make_folder(target.parent)
     with building(target) as aside:
         fresh = aside / target.name
@@ -204,7 +205,7 @@ def _codes_model(saved: heads.SavedHead, weights: str | None) -> Any:
         size=space.size,
         tuned=saved.tuned,
     )
-    return exports.pooled(model, _pool(card))
+    return exports.pooled(model, card.pooling)
 
 
 def _probabilities(
@@ -217,10 +218,6 @@ def _probabilities(
     else:
         codes = recognise(saved, weights, exactly=True)(pixels)[card.layer]
     return saved.head.as_scores(saved.decision(codes))
-
-
-def _pool(card: heads.Card) -> Pool | None:
-    return Pool(card.pool) if card.pool is not None else None
 
 
 def _samples(saved: heads.SavedHead, found: photos.Photos | None) -> NDArray[np.uint8]:
@@ -257,9 +254,9 @@ def _some_codes(saved: heads.SavedHead) -> tuple[NDArray[np.float32], str]:
     opened = photos.store_of(saved)
     if opened is not None and opened.layers.get(card.layer) == card.shape:
         codes = store.read_rows(opened, card.layer, photos.held_out(opened, _COMPARED))
-        return heads.pool(codes, _pool(card)), "codes of the head's store"
+        return heads.pool(codes, card.pooling), "codes of the head's store"
     if card.probe is not None:
-        return heads.pool(card.probe, _pool(card)), "codes of the bundled probe images"
+        return heads.pool(card.probe, card.pooling), "codes of the bundled probe images"
     shape = (_COMPARED, saved.head.n_features_)
     return np.random.default_rng(0).random(shape, dtype=np.float32), "random codes"
 
@@ -376,7 +373,3 @@ def _text(
         command=shlex.join(["pipeline", "export", str(saved.directory), *words]),
     )
     return exports.card_text(facts, form)
-
-
-def _quiet(sentence: str) -> None:
-    """Tell nobody."""

@@ -13,6 +13,7 @@ from pipeline import images, store
 from pipeline.choices import Augment, Dtype, Engine, Precision, Resize
 from pipeline.errors import SourceError, counted
 from pipeline.stages._run import Run, bottleneck, request_of
+from pipeline.stages._voice import quiet, silent
 
 _TRIED = 64  # images that an estimate rests on: two batches for TensorFlow
 # Of files that are no images, name the most frequent kinds.
@@ -216,7 +217,7 @@ def extract(
         If Ctrl-C was pressed; what was computed is kept.
     """
     started = time.monotonic()
-    tell = tell or _quiet
+    tell = tell or quiet
     _check_shares(val, test)
     allowed_share = _parse_share(str(max_rejected))
     request = request_of(
@@ -242,7 +243,7 @@ def extract(
         todo = run.recall()
         if todo or writer.header is None:
             run.prepare(len(todo))
-            run.compute(todo, val=val, test=test, progress=progress or _no_progress)
+            run.compute(todo, val=val, test=test, progress=progress or silent)
         table = writer.finish(run.scan(val=val, test=test))
         space = writer.space
     for sentence in _warnings(before, table):
@@ -308,7 +309,7 @@ def estimate(
     SourceError, ChoiceError, BackboneError, SpaceMismatch, StoreDamaged
         As `extract` would.
     """
-    tell = tell or _quiet
+    tell = tell or quiet
     request = request_of(
         backbone=backbone,
         weights=weights,
@@ -419,11 +420,3 @@ def _parse_share(text: str) -> Callable[[int], int]:
     if text.endswith("%"):
         return lambda count: int(count * number / 100)
     return lambda count: int(number)
-
-
-def _quiet(sentence: str) -> None:
-    """Tell nobody."""
-
-
-def _no_progress(done: int, total: int) -> None:
-    """Show nothing."""

@@ -22,6 +22,7 @@ from pipeline.space import Space
 from pipeline.stages._fitting import Examples, card_of, examples
 from pipeline.stages._photos import Originals
 from pipeline.stages._recognise import space_of
+from pipeline.stages._voice import quiet, silent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +168,7 @@ def fine_tune(
         If it was stopped; the same call goes on.
     """
     began = time.monotonic()
-    tell = tell or _quiet
+    tell = tell or quiet
     saved = heads.load(Path(head))
     find_rate = learning_rate == "auto"
     if isinstance(learning_rate, str) and not find_rate:
@@ -197,7 +198,7 @@ def fine_tune(
     tail = _layers(saved, start, weights, precision)
     opened = store.open_store(Path(store_path or saved.card.trained_on["store"]))
     _check_space(saved, opened, tail)
-    task = _Task(saved=saved, opened=opened, tail=tail, views=views, seed=seed)
+    task = _Task(saved=saved, opened=opened, tail=tail, views=views)
     task.check_classes()
     if warning := task.left_out():
         tell(warning)
@@ -210,7 +211,7 @@ def fine_tune(
         read=start == backbones.INPUT,
     )
     tell(f"{plan}; training in {tail.precision.value}")
-    progress = progress or _nothing
+    progress = progress or silent
     lines: list[heads.Epoch] = []
     clock: list[float] = []
 
@@ -229,7 +230,7 @@ def fine_tune(
             material,
             config=config,
             find_rate=find_rate,
-            how=task.pool,
+            how=saved.card.pooling,
             seed=seed,
             unfinished=unfinished,
             identity=task.identity,
@@ -283,18 +284,11 @@ class _Task:
     opened: store.Store
     tail: backbones.Tail
     views: images.Views | None
-    seed: int
 
     @property
     def photos(self) -> bool:
         """Whether the photos themselves are learned from."""
         return self.tail.start == backbones.INPUT
-
-    @property
-    def pool(self) -> Pool | None:
-        """How what comes out of the layers becomes vectors."""
-        how = self.saved.card.pool
-        return Pool(how) if how is not None else None
 
     @cached_property
     def examples(self) -> Examples:
@@ -352,8 +346,8 @@ class _Task:
         """Find the codes, and fit the head anew on those of the training images alone."""
         used = self.examples
         train, val, plain = self._codes(plan)
-        vectors = heads.through(self.tail, plain, self.pool, progress=progress)
-        before = heads.through(self.tail, val, self.pool) if val is not None else None
+        vectors = heads.through(self.tail, plain, self.saved.card.pooling, progress=progress)
+        before = heads.through(self.tail, val, self.saved.card.pooling) if val is not None else None
         y_val = used.y_val if val is not None else None
         own = heads.build(self.saved.head.kind, seed=self.saved.card.seed, **_again(self.saved))
         fitted = own.fit(vectors, used.y, X_val=before, y_val=y_val, n_classes=len(used.classes))
@@ -373,14 +367,15 @@ class _Task:
         return self._of_photos(used.train, self.views), judge, plain
 
     def _of_photos(self, rows: NDArray[np.int64], views: images.Views | None) -> heads.Codes:
+        originals = Originals(self.opened, rows)  # looked up once, not in every epoch
+
         def read(
             wanted: NDArray[np.int64], rng: np.random.Generator | None
         ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
             own = None
             if views is not None and rng is not None:  # other copies in every epoch
                 own = replace(views, seed=int(rng.integers(2**32)))
-            originals = Originals(self.opened, rows[wanted])
-            for positions, pixels in originals.blocks(views=own, rng=rng):
+            for positions, pixels in originals.blocks(wanted, views=own, rng=rng):
                 chosen = pixels[:, -1] if own is not None else pixels
                 yield positions, chosen.reshape(len(chosen), -1).astype(np.float32)
 
@@ -514,11 +509,3 @@ def _rate(clock: list[float], images: int) -> float | None:
 
 def _default_out(saved: heads.SavedHead) -> Path:
     return Path("artifacts") / "heads" / f"{saved.directory.absolute().name}-tuned"
-
-
-def _quiet(sentence: str) -> None:
-    """Tell nobody."""
-
-
-def _nothing(done: int, total: int) -> None:
-    """Show nothing."""

@@ -16,6 +16,7 @@ from pipeline.choices import ClassWeight, HeadKind, Pool, Preset, Split, choose
 from pipeline.errors import HeadError, counted
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.stages._fitting import REGULARISED, Examples, card_of, examples, pooling
+from pipeline.stages._voice import quiet
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def fit_head(
         If the head cannot be written.
     """
     started = time.monotonic()
-    tell = tell or _quiet
+    tell = tell or quiet
     kind = choose(HeadKind, kind, what="kind")
     seeds = _seeds(seed)
     parameters = _parameters(kind, C, k, class_weight, preset, mlp)
@@ -328,7 +329,3 @@ def _default_out(opened: store.Store, layer: str, kind: HeadKind) -> Path:
     if len(opened.layers) > 1:
         parts.insert(1, layer.replace(":", "-"))
     return Path("artifacts") / "heads" / "-".join(parts)
-
-
-def _quiet(sentence: str) -> None:
-    """Tell nobody."""
