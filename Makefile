@@ -32,8 +32,12 @@ test: check ## install, lint and run the tests (some minutes)
 test-all: check ## all tests, also those that need gigabytes and an hour
 	$(BIN)/pytest
 
-torture: $(VENV)/installed-test ## kill extract again and again and compare what survives
-	$(BIN)/python -m tests.torture.kills
+torture: $(VENV)/installed-test ## kills, failing system calls and flipped bits, and what survives them (an hour)
+	$(BIN)/python -m tests.torture.kills --engine tensorflow
+	$(BIN)/python -m tests.torture.kills --engine openvino
+	$(BIN)/python -m tests.torture.calls
+	$(BIN)/python -m tests.torture.flips
+	$(BIN)/python -m tests.torture.foreign
 
 bench: $(VENV)/installed-test ## measure stage one against the articles' loop (half an hour)
 	$(BIN)/python -m benchmarks.bench

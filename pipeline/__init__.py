@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 from pipeline._version import __version__
-from pipeline.choices import (
-    Activation,
-    Augment,
-    ClassWeight,
-    Dtype,
-    Engine,
-    ExportFormat,
-    HeadKind,
-    Optimizer,
-    Pool,
-    Precision,
-    Preset,
-    Quantize,
-    Resize,
-    Split,
-)
-from pipeline.errors import (
-    BackboneError,
-    ChoiceError,
-    ExportError,
-    HeadDamaged,
-    HeadError,
-    HeadNotFound,
-    Interrupted,
-    OutputError,
-    PipelineError,
-    ResourceError,
-    SourceError,
-    SourceNotFound,
-    SpaceMismatch,
-    StoreDamaged,
-    StoreError,
-    StoreIncomplete,
-    StoreLocked,
-    StoreNotFound,
-    WeightsNotFound,
-)
 
+TYPE_CHECKING = False  # typing's own costs milliseconds in which Ctrl-C would show a traceback
 if TYPE_CHECKING:
+    from typing import Any
+
+    from pipeline.choices import (
+        Activation,
+        Augment,
+        ClassWeight,
+        Dtype,
+        Engine,
+        ExportFormat,
+        HeadKind,
+        Optimizer,
+        Pool,
+        Precision,
+        Preset,
+        Quantize,
+        Resize,
+        Split,
+    )
+    from pipeline.errors import (
+        BackboneError,
+        ChoiceError,
+        ExportError,
+        HeadDamaged,
+        HeadError,
+        HeadLocked,
+        HeadNotFound,
+        Interrupted,
+        OutputError,
+        PipelineError,
+        ResourceError,
+        SourceError,
+        SourceNotFound,
+        SpaceMismatch,
+        StoreDamaged,
+        StoreError,
+        StoreIncomplete,
+        StoreLocked,
+        StoreNotFound,
+        WeightsNotFound,
+    )
     from pipeline.stages.cnn_codes import CNNCodes
     from pipeline.stages.compare import compare
     from pipeline.stages.demo import demo
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from pipeline.stages.load_codes import load_codes
     from pipeline.stages.pack import pack
     from pipeline.stages.predict import predict
+    from pipeline.stages.repair import repair
     from pipeline.stages.verify import verify
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "HeadDamaged",
     "HeadError",
     "HeadKind",
+    "HeadLocked",
     "HeadNotFound",
     "Interrupted",
     "Optimizer",
@@ -109,33 +112,82 @@ __all__ = [
     "load_codes",
     "pack",
     "predict",
+    "repair",
     "verify",
 ]
 
-_STAGES = {
-    "CNNCodes": "cnn_codes",
-    "compare": "compare",
-    "demo": "demo",
-    "estimate": "extract",
-    "evaluate": "evaluate",
-    "export": "export",
-    "extract": "extract",
-    "fine_tune": "fine_tune",
-    "fit_head": "fit_head",
-    "info": "info",
-    "learning_curve": "learning_curve",
-    "load_codes": "load_codes",
-    "pack": "pack",
-    "predict": "predict",
-    "verify": "verify",
+# Where each name lives; it is imported when it is first used.
+_PLACES = {
+    **dict.fromkeys(
+        (
+            "Activation",
+            "Augment",
+            "ClassWeight",
+            "Dtype",
+            "Engine",
+            "ExportFormat",
+            "HeadKind",
+            "Optimizer",
+            "Pool",
+            "Precision",
+            "Preset",
+            "Quantize",
+            "Resize",
+            "Split",
+        ),
+        "choices",
+    ),
+    **dict.fromkeys(
+        (
+            "BackboneError",
+            "ChoiceError",
+            "ExportError",
+            "HeadDamaged",
+            "HeadError",
+            "HeadLocked",
+            "HeadNotFound",
+            "Interrupted",
+            "OutputError",
+            "PipelineError",
+            "ResourceError",
+            "SourceError",
+            "SourceNotFound",
+            "SpaceMismatch",
+            "StoreDamaged",
+            "StoreError",
+            "StoreIncomplete",
+            "StoreLocked",
+            "StoreNotFound",
+            "WeightsNotFound",
+        ),
+        "errors",
+    ),
+    "CNNCodes": "stages.cnn_codes",
+    "compare": "stages.compare",
+    "demo": "stages.demo",
+    "estimate": "stages.extract",
+    "evaluate": "stages.evaluate",
+    "export": "stages.export",
+    "extract": "stages.extract",
+    "fine_tune": "stages.fine_tune",
+    "fit_head": "stages.fit_head",
+    "info": "stages.info",
+    "learning_curve": "stages.learning_curve",
+    "load_codes": "stages.load_codes",
+    "pack": "stages.pack",
+    "predict": "stages.predict",
+    "repair": "stages.repair",
+    "verify": "stages.verify",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import a stage when it is first used, so that `import pipeline` stays light."""
-    if name in _STAGES:
-        return getattr(import_module(f"pipeline.stages.{_STAGES[name]}"), name)
-    raise AttributeError(f"module 'pipeline' has no attribute '{name}'")
+    """Import what is asked for, so that `import pipeline` stays light."""
+    if name not in _PLACES:
+        raise AttributeError(f"module 'pipeline' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(f"pipeline.{_PLACES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -40,12 +40,13 @@ from pipeline.choices import (
 )
 from pipeline.errors import ChoiceError, Interrupted, PipelineError, counted
 from pipeline.files import FULL, in_words
+from pipeline.memory import ran_out
 
 if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
-    from pipeline.report import Report
+    from pipeline.report import ClassScore, Report
     from pipeline.stages.compare import Candidate, Comparison
     from pipeline.stages.export import Export
     from pipeline.stages.extract import Estimate, Extraction
@@ -53,12 +54,19 @@ if TYPE_CHECKING:
     from pipeline.stages.fit_head import Fit
     from pipeline.stages.learning_curve import LearningCurve
     from pipeline.stages.predict import Prediction
+    from pipeline.stages.repair import Repairing
 
 _TOO_MANY_REJECTED = 3
+_OUT_OF_MEMORY = (
+    "out of memory; end other programs, or ask for less: --batch-size or --size of extract, "
+    "pooled codes or --memory of fit-head"
+)
 _NO_RESOURCES = 4
 _DAMAGED = 5
 # A confusion matrix wider than this is better looked at in confusion.png.
 _WIDEST_MATRIX = 16
+# More classes than this scroll away; report.json has all.
+_MOST_ROWS = 100
 
 P = ParamSpec("P")
 N = TypeVar("N", int, float)
@@ -85,6 +93,9 @@ MemoryOption = Annotated[
         show_default="most of what is free",
     ),
 ]
+FollowOption = Annotated[
+    bool, typer.Option("--follow-links", help="Read what links lead to outside of a folder, too.")
+]
 HeadArgument = Annotated[Path, typer.Argument(help="A head made by fit-head.")]
 
 
@@ -98,20 +109,26 @@ def main() -> NoReturn:
     # What Pillow warns about becomes a reason or a documented rule.
     warnings.filterwarnings("ignore", module="PIL")
     logging.getLogger("PIL").setLevel(logging.CRITICAL + 1)
-    signal.signal(signal.SIGTERM, _terminate)
+    for name in ("SIGTERM", "SIGHUP", "SIGQUIT"):
+        number = getattr(signal, name, None)
+        # nohup has SIGHUP ignored, and means it.
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _terminate)
     if not os.environ.get("PIPELINE_DEBUG"):
         _silence_libraries()
     try:
         app(prog_name="pipeline")
     except PipelineError as error:
         _fail(error, str(error), error.exit_code)
-    except MemoryError as error:
-        _fail(error, "out of memory; use pooled codes, or another head", _NO_RESOURCES)
     except OSError as error:
+        if ran_out(error):  # ENOMEM
+            _fail(error, _OUT_OF_MEMORY, _NO_RESOURCES)
         if error.errno in FULL:
             _fail(error, f"{error.strerror}; make room and run it again", _NO_RESOURCES)
         _fail(error, f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
     except Exception as error:
+        if ran_out(error):
+            _fail(error, _OUT_OF_MEMORY, _NO_RESOURCES)
         said = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         _fail(error, f"unexpected {said}; this is a bug: PIPELINE_DEBUG=1 shows where", 1)
     sys.exit(0)
@@ -138,6 +155,10 @@ def _silence_libraries() -> None:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
+    """End like Ctrl-C; what is sent again while work is being saved changes nothing."""
+    for name in ("SIGTERM", "SIGHUP", "SIGQUIT"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -153,6 +174,8 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             function(*args, **kwargs)
         except KeyboardInterrupt:
@@ -247,6 +270,7 @@ def extract(
         str | None,
         typer.Option(help="Use only N images, or train=N,test=N.", show_default="all"),
     ] = None,
+    follow_links: FollowOption = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Try a few images; say what all would take."),
@@ -276,6 +300,7 @@ def extract(
             "seed": seed,
             "dtype": dtype,
             "limit": limit,
+            "follow_links": follow_links,
             "tell": screen.tell,
         }
         if dry_run:
@@ -675,7 +700,11 @@ def evaluate(
 
 
 def _say_report(report: Report) -> None:
-    _print_table(_class_table(report))
+    classes = report.classes
+    if len(classes) > _MOST_ROWS:
+        typer.echo(f"the {_MOST_ROWS} of {len(classes)} classes with the smallest F1:")
+        classes = tuple(sorted(classes, key=lambda row: row.f1)[:_MOST_ROWS])
+    _print_table(_class_table(classes))
     if len(report.names) <= _WIDEST_MATRIX:
         _print_table(_confusion_table(report))
     else:
@@ -700,14 +729,14 @@ def _accuracy(report: Report, split: str) -> str:
     )
 
 
-def _class_table(report: Report) -> Table:
+def _class_table(classes: Sequence[ClassScore]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table("class", box=None, header_style="bold")
     for name in ("precision", "recall", "f1", "images"):
         table.add_column(name, justify="right")
-    for row in report.classes:
+    for row in classes:
         table.add_row(
             Text(_printable(row.name)),
             f"{row.precision:.3f}",
@@ -732,8 +761,9 @@ def _confusion_table(report: Report) -> Table:
     table.add_column("true \\ predicted", no_wrap=True)
     for name in heads:
         table.add_column(Text(name), justify="right", no_wrap=True)
+    matrix = report.confusion
     for i, name in enumerate(rows):
-        counts = [int(count) for count in report.confusion[i]]
+        counts = matrix[i]
         styles = [
             "green" if i == j else "red" if count else "dim" for j, count in enumerate(counts)
         ]
@@ -758,6 +788,7 @@ def predict(
     views: Annotated[
         bool, typer.Option("--views", help="Average the scores over views, as many as were fitted.")
     ] = False,
+    follow_links: FollowOption = False,
     json_: JsonOption = False,
 ) -> None:
     """Classify photos with a head."""
@@ -771,6 +802,7 @@ def predict(
             csv=csv,
             weights=weights,
             views=views,
+            follow_links=follow_links,
             show=None if json_ else functools.partial(_say_prediction, screen),
             progress=screen.progress if json_ or csv is not None else None,
         )
@@ -885,14 +917,51 @@ def verify(store: StoreArgument, json_: JsonOption = False) -> None:
         result = stage(store, progress=screen.progress)
     if json_:
         _print_json(asdict(result))
-    for line in result.damage:
-        typer.echo(f"error: {line}", err=True)
+    for line in result.notes:
+        typer.echo(f"note: {_printable(line)}", err=True)
+    for line in (*result.damage, *result.unreadable):
+        typer.echo(f"error: {_printable(line)}", err=True)
     if result.damage:
         raise typer.Exit(_DAMAGED)
+    if result.unreadable:
+        raise typer.Exit(1)
     if not json_:
         size = in_words(result.bytes)
         shards = counted(result.shards, "file")
         typer.echo(f"sound: {shards}, {result.rows} rows, {size}")
+
+
+@command
+def repair(
+    store: Annotated[Path, typer.Argument(help="A store.")], json_: JsonOption = False
+) -> None:
+    """Set aside what is damaged in a store, and make again what can be."""
+    from pipeline.stages.repair import repair as stage
+
+    with _Screen("shards") as screen:
+        result = stage(store, progress=screen.progress)
+    for line in result.unreadable:
+        typer.echo(f"error: {_printable(line)}", err=True)
+    if json_:
+        _print_json(asdict(result))
+    else:
+        _say_repair(result)
+    if result.unreadable:
+        raise typer.Exit(1)
+
+
+def _say_repair(result: Repairing) -> None:
+    for line in result.set_aside:
+        typer.echo(_printable(f"set aside {line}"))
+    if result.made:
+        typer.echo(f"made again: {', '.join(result.made)}")
+    if result.command is None:
+        done = "mended" if result.made or result.set_aside else "nothing to repair"
+        typer.echo(f"{done}: {result.rows} rows of codes are sound")
+        return
+    missing = "some images" if result.waiting is None else counted(result.waiting, "image")
+    typer.echo(f"{result.rows} rows of codes are sound; to compute {missing} again, type:")
+    typer.echo(_printable(result.command))
 
 
 @command

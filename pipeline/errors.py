@@ -12,6 +12,7 @@ PipelineError                     1
 │   └── StoreDamaged              5
 ├── HeadError                     1   (also ValueError)
 │   ├── HeadNotFound              1   (also FileNotFoundError)
+│   ├── HeadLocked                1
 │   └── HeadDamaged               5
 ├── ExportError                   1   (also ValueError)
 ├── SpaceMismatch                 1   (also ValueError)
@@ -23,7 +24,6 @@ PipelineError                     1
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -92,6 +92,10 @@ class HeadNotFound(HeadError, FileNotFoundError):
     """There is no head under this name."""
 
 
+class HeadLocked(HeadError):
+    """Another process is writing to the folder of the head."""
+
+
 class HeadDamaged(HeadError):
     """The bytes of a saved head are not those that were written."""
 
@@ -151,6 +155,8 @@ def nearest(name: str, names: Iterable[str], *, count: int = 3) -> str:
         The candidates joined by commas, best first; all of them (up to `count`) when none is
         similar.
     """
+    import difflib
+
     candidates = list(names)
     lowered = {candidate.lower(): candidate for candidate in candidates}
     close = difflib.get_close_matches(name.lower(), list(lowered), n=count, cutoff=0.5)

@@ -1,4 +1,4 @@
-"""Bytes on disk: durable writes, hashes, canonical JSON, and HDF5 that cannot lie."""
+"""Bytes on disk: durable writes, hashes, canonical JSON."""
 
 from __future__ import annotations
 
@@ -8,28 +8,18 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.errors import OutputError, ResourceError
 
-if TYPE_CHECKING:
-    import h5py
-
-# Ids that HDF5 itself defines (https://docs.hdfgroup.org, "Filters in HDF5"): all three are part
-# of every build, so that reading a file never loads a plugin.
-_DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
-_FILTERS = {_DEFLATE: "deflate", _SHUFFLE: "shuffle", _FLETCHER32: "fletcher32"}
-# The most that deflate can shrink a run of equal bytes (zlib's technical notes: 1032 to 1).
-_DEFLATE_LIMIT = 1032
-# Tools that make an HDF5 file hold up to this many objects; a model's weights have some thousand.
-_MOST_OBJECTS = 100_000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -39,8 +29,19 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 _FULL = 64 * 1024  # bytes free on a disk that somebody has just filled
 
 
-class HostileFile(ValueError):
-    """An HDF5 file reaches outside itself, needs a plugin, or claims more than it can hold."""
+def read_bytes(path: Path) -> bytes:
+    """
+    Read a whole file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there.
+    OSError
+        If it is no file, or cannot be read.
+    """
+    check_regular(path)
+    return path.read_bytes()
 
 
 def sha256_file(path: Path) -> str:
@@ -86,8 +87,7 @@ def read_json(path: Path) -> Any:
     ValueError
         If the bytes are not a JSON object.
     """
-    check_regular(path)
-    value = json.loads(path.read_bytes().decode())
+    value = json.loads(read_bytes(path).decode())
     if not isinstance(value, dict):
         raise ValueError(f"expected a JSON object in {path}")
     return value
@@ -129,8 +129,7 @@ def replacing(path: Path) -> Iterator[io.BufferedRandom]:
     binary file
         Open for reading and writing.
     """
-    # The aside name must fit where the final one does, and a name has 255 bytes at the most.
-    aside = path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+    aside = _aside(path)
     try:
         with _begin(aside, path) as file:
             yield file
@@ -144,6 +143,46 @@ def replacing(path: Path) -> Iterator[io.BufferedRandom]:
         raise _no_room(path, error.strerror) from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def check_place(path: Path) -> None:
+    """
+    See beforehand, when nothing has been computed yet, that a file can be written.
+
+    Parameters
+    ----------
+    path : Path
+        What it will be called; what stands there is not touched.
+
+    Raises
+    ------
+    OutputError
+        If its folder is not there or takes no files.
+    ResourceError
+        If the disk is full.
+    """
+    aside = _aside(path)
+    try:
+        _begin(aside, path).close()
+        aside.unlink()
+    except OSError as error:
+        if error.errno in FULL:
+            raise _no_room(path, error.strerror) from error
+        raise _no_place(path, error) from error
+
+
+def _aside(path: Path) -> Path:
+    """Name what a file is called until it is whole; `is_temporary` knows it again."""
+    # It must fit where the final name does, and a name has 255 bytes at the most.
+    return path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
+
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL)
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a name is one that `replacing` gives a file until it is whole."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 @contextmanager
@@ -208,26 +247,39 @@ def _no_place(path: Path, error: OSError) -> OutputError:
 
 def _no_room(path: Path, why: str | None) -> ResourceError:
     return ResourceError(
-        f"cannot write {path} ({why}; {in_words(shutil.disk_usage(path.parent).free)} free); "
+        f"cannot write {path} ({why}; {in_words(free_bytes(path.parent))} free); "
         "nothing that was there is lost: make room and run the same command again"
     )
 
 
 def make_folder(path: Path) -> None:
     """
-    Make a folder and those above it, where they are missing.
+    Make a folder and those above it, durably, where they are missing.
 
     Raises
     ------
     OutputError
         If that cannot be.
     """
+    missing = [each for each in (path, *path.absolute().parents) if not each.exists()]
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        for each in reversed(missing):
+            each.mkdir(exist_ok=True)
+            sync_directory(each.absolute().parent)
+        if not path.is_dir():
+            raise FileExistsError(errno.EEXIST, "there is a file of that name")
     except OSError as error:
+        if error.errno in FULL:
+            raise _no_room(path, error.strerror) from error
         raise OutputError(
             f"cannot make the folder {path} ({error.strerror}); choose another place with --out"
         ) from error
+
+
+def free_bytes(folder: Path) -> int:
+    """Free bytes on the file system that a folder, existing or not, is or will be on."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(existing).free
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -260,114 +312,3 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
             for cell in row
         )
     return text.getvalue()
-
-
-def hdf5_bytes(fill: Callable[[h5py.File], None]) -> bytes:
-    """
-    Build a small HDF5 file in memory.
-
-    HDF5 never syncs, and a full disk inside it ends the interpreter; bytes in memory can be
-    written and synced by ourselves.
-
-    Parameters
-    ----------
-    fill : callable
-        Given the open file, writes what belongs in it.
-
-    Returns
-    -------
-    bytes
-        The whole file.
-    """
-    import h5py
-
-    memory = io.BytesIO()
-    with h5py.File(memory, "w") as file:
-        fill(file)
-    return memory.getvalue()
-
-
-def open_hdf5(path: Path) -> h5py.File:
-    """
-    Open an HDF5 file for reading after a look at what it claims.
-
-    Parameters
-    ----------
-    path : Path
-        The file; it is never locked and never written.
-
-    Returns
-    -------
-    h5py.File
-        To be closed by the caller.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    HostileFile
-        If the file has soft or external links, external or virtual storage, filters that HDF5
-        itself does not bring, or shapes that its bytes cannot hold.
-    OSError
-        If it is not an HDF5 file, or a damaged one.
-    """
-    import h5py
-
-    check_regular(path)
-    file = h5py.File(path, "r", locking=False)
-    try:
-        _inspect(file)
-    except RuntimeError as error:  # h5py's word for damaged metadata
-        file.close()
-        raise OSError(f"{path} cannot be read as HDF5: {error}") from error
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def _inspect(file: h5py.File) -> None:
-    """Refuse what a well-meant file never has; nothing is read but metadata."""
-    import h5py
-
-    seen = 0
-    groups: list[h5py.Group] = [file]
-    visited = set()
-    while groups:
-        group = groups.pop()
-        address = h5py.h5o.get_info(group.id).addr
-        if address in visited:
-            continue
-        visited.add(address)
-        for name in group:
-            seen += 1
-            if seen > _MOST_OBJECTS:
-                raise HostileFile(f"more than {_MOST_OBJECTS} objects")
-            link = group.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                raise HostileFile(f"'{name}' is a {type(link).__name__}, not data of this file")
-            member = group[name]
-            if isinstance(member, h5py.Group):
-                groups.append(member)
-            elif isinstance(member, h5py.Dataset):
-                _inspect_dataset(member)
-
-
-def _inspect_dataset(dataset: h5py.Dataset) -> None:
-    """Refuse storage outside the file, unknown filters and impossible shapes."""
-    creation = dataset.id.get_create_plist()
-    if creation.get_external_count():
-        raise HostileFile(f"'{dataset.name}' keeps its numbers in another file")
-    if dataset.is_virtual:
-        raise HostileFile(f"'{dataset.name}' is a view into other files")
-    filters = {creation.get_filter(i)[0] for i in range(creation.get_nfilters())}
-    if unknown := filters - set(_FILTERS):
-        known = ", ".join(_FILTERS.values())
-        raise HostileFile(
-            f"'{dataset.name}' needs HDF5 filter {min(unknown)}; accepted are {known}"
-        )
-    claimed = dataset.size * dataset.dtype.itemsize if dataset.size else 0
-    # A few bytes of slack: small datasets may live inside the metadata.
-    held = dataset.id.get_storage_size() * (_DEFLATE_LIMIT if _DEFLATE in filters else 1)
-    if claimed > held + 65536 and creation.get_layout() != 0:
-        raise HostileFile(f"'{dataset.name}' claims {claimed} bytes and holds {held}")

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from pathlib import Path
 
-from pipeline.errors import ChoiceError
+from pipeline.errors import ChoiceError, ResourceError
+from pipeline.files import in_words
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
+# glibc, C++, OpenVINO, TensorFlow, the dynamic linker and Python, in this order.
+_RAN_OUT = re.compile(
+    r"cannot allocate memory|bad_alloc|failed to allocate|OOM when allocating|"
+    r"failed to map segment|can't start new thread|out of memory",
+    re.IGNORECASE,
+)
 # Where a control group (a container, a batch job) caps its processes.
 _GROUP = Path("/sys/fs/cgroup")
 # Of what is free, what may be planned with: estimates err, and others live here too.
@@ -56,6 +64,72 @@ def resident_bytes() -> int:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def address_space_bytes() -> int | None:
+    """Return what this process has mapped, in memory or not; None where nobody says."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def check_room(what: str, *, resident: float, mapped: float, advice: str) -> None:
+    """
+    Refuse what would take more memory than there is, before the system ends the process.
+
+    Parameters
+    ----------
+    what : str
+        What needs it, for the message.
+    resident : float
+        Bytes that it takes at the least.
+    mapped : float
+        Bytes of address space that it wants, where that is limited (``ulimit -v``): libraries
+        written in C++ crash where they do not get it.
+    advice : str
+        What to do.
+
+    Raises
+    ------
+    ResourceError
+        If there is less.
+    """
+    if resident > (free := available_bytes()):
+        raise ResourceError(
+            f"{what} needs about {in_words(resident)} of memory, {in_words(free)} are free; "
+            f"{advice}"
+        )
+    if mapped > (allowed := _allowed_address_space()):
+        raise ResourceError(
+            f"{what} needs about {in_words(mapped)} of address space, `ulimit -v` leaves "
+            f"{in_words(max(0, allowed))}; raise that limit, or {advice}"
+        )
+
+
+def smaller_batch(batch_size: int) -> str:
+    """Say how a forward pass takes less memory."""
+    less = f"--batch-size {max(1, batch_size // 4)} or " if batch_size > 1 else ""
+    return f"use {less}a smaller --size"
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error is some library's word for too little memory."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return True
+    return isinstance(error, Exception) and _RAN_OUT.search(str(error)) is not None
+
+
+def _allowed_address_space() -> float:
+    """Return what this process may still map."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.inf
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    taken = address_space_bytes()
+    return math.inf if limit == resource.RLIM_INFINITY or taken is None else limit - taken
 
 
 def _of_machine() -> int:

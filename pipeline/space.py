@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pipeline.choices import Resize
 from pipeline.errors import SpaceMismatch
 from pipeline.files import canonical_json
 
@@ -18,6 +19,21 @@ if TYPE_CHECKING:
 # agree to 1e-6; where either side computed in bfloat16, Lite0 on photos gave 0.9975 at the least.
 _PROBE_FLOAT32 = 0.9999
 _PROBE_16_BIT = 0.99
+
+
+# What one axis of an image or of its codes, a batch or a number of views is at the most.
+LARGEST_EDGE = 10_000_000
+_TEXTS = (
+    "backbone",
+    "resize",
+    "kernel",
+    "colour",
+    "alpha",
+    "exif",
+    "depth16",
+    "preprocessing",
+    "augment",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +102,35 @@ class Space:
         try:
             fields = dict(plain)
             fields["layers"] = {name: tuple(shape) for name, shape in plain["layers"].items()}
-            return cls(**fields)
+            space = cls(**fields)
+            space._check()
+            return space
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a space: {error}") from error
+
+    def _check(self) -> None:
+        """Raise TypeError for what no space has."""
+        counts = {"size": self.size, "views": self.views}
+        texts = {name: getattr(self, name) for name in _TEXTS}
+        for name, count in counts.items():
+            if not _is_whole(count) or not 0 < count <= LARGEST_EDGE:
+                raise TypeError(f"{name} is {count!r}")
+        if not _is_whole(self.augment_seed) or self.augment_seed < 0:
+            raise TypeError(f"augment_seed is {self.augment_seed!r}")
+        for name, text in texts.items():
+            if not isinstance(text, str):
+                raise TypeError(f"{name} is {text!r}")
+        if self.resize not in set(Resize):
+            raise TypeError(f"resize is {self.resize!r}, which this version does not know")
+        if not set(self.layers) == set(self.pooling) == set(self.weights_sha256):
+            raise TypeError("layers, pooling and weights_sha256 name different layers")
+        if not all(isinstance(text, str) for text in self.weights_sha256.values()):
+            raise TypeError("weights_sha256 has hashes that are none")
+        for name, shape in self.layers.items():
+            if not all(_is_whole(edge) and 0 < edge <= LARGEST_EDGE for edge in shape) or not shape:
+                raise TypeError(f"layer {name} has the shape {shape!r}")
+            if self.pooling[name] not in ("none", "avg", "max"):
+                raise TypeError(f"the pooling of layer {name} is {self.pooling[name]!r}")
 
     @property
     def space_id(self) -> str:
@@ -165,6 +207,10 @@ def check_probe(
             f"more), found {cosines.min():.4f} for layer {layer}: the weights, the decoder or this "
             "machine's arithmetic is not the same; extract again into a new store"
         )
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _short(value: object) -> str:

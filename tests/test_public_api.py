@@ -35,7 +35,7 @@ def test_every_error_is_a_pipeline_error_with_an_exit_code() -> None:
         if isinstance(value := getattr(pipeline, name), type)
         and issubclass(value, pipeline.PipelineError)
     }
-    assert len(codes) == 19
+    assert len(codes) == 20
     assert {name for name, code in codes.items() if code == 5} == {"HeadDamaged", "StoreDamaged"}
     assert codes["ResourceError"] == 4
     assert codes["Interrupted"] == 130

@@ -18,16 +18,14 @@ from pipeline._version import __version__
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._weights import Weights
 from pipeline.files import (
-    HostileFile,
     cache_directory,
     canonical_json,
-    hdf5_bytes,
-    open_hdf5,
     read_json,
     sha256_file,
     write_durably,
     write_json,
 )
+from pipeline.hdf5 import HostileFile, hdf5_bytes, open_hdf5
 
 if TYPE_CHECKING:
     import h5py

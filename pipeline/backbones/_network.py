@@ -25,8 +25,10 @@ from pipeline.backbones._overlap import Meter
 from pipeline.backbones._weights import Weights, hash_weights, load_imagenet, randomize
 from pipeline.backbones._weights_file import load_file
 from pipeline.choices import Engine, Precision
-from pipeline.errors import BackboneError, SpaceMismatch
+from pipeline.errors import BackboneError, ResourceError, SpaceMismatch
+from pipeline.files import in_words
 from pipeline.lazy import import_keras
+from pipeline.memory import available_bytes, ran_out, smaller_batch
 from pipeline.space import Space, check_probe
 
 
@@ -174,14 +176,29 @@ class Network:
         """
         return self._pool.submit(self._batch, pixels)
 
+    def _computed(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+        try:
+            return self._forward(pixels)
+        except Exception as error:
+            if ran_out(error):
+                raise _out_of_memory(self.batch_size) from error
+            raise
+
     def _batch(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         count = len(pixels)
         if count < self.batch_size:
             padding = np.zeros((self.batch_size - count, *pixels.shape[1:]), np.uint8)
             pixels = np.concatenate([pixels, padding])
         with self._busy.running():
-            codes = self._forward(pixels)
+            codes = self._computed(pixels)
         return {layer: block[:count] for layer, block in zip(self.layers, codes, strict=True)}
+
+
+def _out_of_memory(batch_size: int) -> ResourceError:
+    return ResourceError(
+        f"out of memory with a batch of {batch_size} images ({in_words(available_bytes())} free); "
+        f"{smaller_batch(batch_size)}, and run it again"
+    )
 
 
 def load(

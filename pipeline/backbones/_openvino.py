@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline.backbones._preprocessing import Preprocessing, from_pixels
 from pipeline.choices import Precision
 from pipeline.lazy import import_openvino
+from pipeline.memory import check_room, smaller_batch
 
 BATCH_SIZE = 4
 """Images in one batch where the user leaves it to us."""
@@ -68,6 +70,19 @@ def export(model: Any, preprocessing: Preprocessing, path: Path, *, size: int) -
     whole.export(str(path), format="openvino", verbose=False)
 
 
+def _largest_step(model: Any, *, width: int) -> int:
+    """Return the bytes that go in and out of the largest operation of a reshaped network."""
+
+    def numbers(ports: Any) -> int:
+        return sum(math.prod(port.get_shape()) for port in ports)
+
+    return width * max(
+        numbers(operation.outputs()) + numbers(operation.inputs())
+        for operation in model.get_ops()
+        if operation.get_type_name() != "Constant"
+    )
+
+
 def compile_forward(path: Path, *, batch_size: int, size: int, precision: Precision) -> Compiled:
     """
     Compile an exported network for batches of one size.
@@ -90,6 +105,13 @@ def compile_forward(path: Path, *, batch_size: int, size: int, precision: Precis
     core = openvino.Core()
     model = core.read_model(path)
     model.reshape([batch_size, size, size, 3])
+    needed = _largest_step(model, width=2 if precision is Precision.bfloat16 else 4)
+    check_room(
+        f"a batch of {batch_size} images",
+        resident=needed,
+        mapped=2.5 * needed,
+        advice=smaller_batch(batch_size),
+    )
     # Each core computes a batch of its own, small enough for its cache: on two cores MobileNetV2
     # in bfloat16 goes from 875 images/s (one batch of 32 over both) to 1115 (two of 4). Not
     # pinned, so that the threads that decode find a core as well.

@@ -71,15 +71,16 @@ class _Batch(Generic[T]):
             self.codes = network().submit(np.stack(self.pixels))
             self.pixels = []
 
-    def results(self) -> Iterator[tuple[T, Codes | None]]:
+    def results(self) -> Iterator[tuple[T, Codes | None, bool]]:
         codes = self.codes.result() if self.codes is not None else {}
-        for item, i in self.places:
-            yield item, None if i is None else {layer: rows[i] for layer, rows in codes.items()}
+        for number, (item, i) in enumerate(self.places, start=1):
+            own = None if i is None else {layer: rows[i] for layer, rows in codes.items()}
+            yield item, own, number == len(self.places)
 
 
 def compute(
     images: Iterable[tuple[T, NDArray[np.uint8] | None]], *, network: Callable[[], Network]
-) -> Generator[tuple[T, Codes | None], None, None]:
+) -> Generator[tuple[T, Codes | None, bool], None, None]:
     """
     Compute codes while the next images are fetched.
 
@@ -96,6 +97,8 @@ def compute(
         In the order in which they came, a batch at a time.
     codes : mapping of str to float32 array, or None
         For each layer, the codes of this one image; None where there were no pixels.
+    ends : bool
+        Whether a batch ends with this item: what comes next has the first place in the next one.
     """
     waiting: deque[_Batch[T]] = deque()
     batch: _Batch[T] = _Batch()

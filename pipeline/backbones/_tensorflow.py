@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backbones._preprocessing import Preprocessing, preprocess
+from pipeline.memory import check_room, smaller_batch
 
 BATCH_SIZE = 32
 """Images in one batch where the user leaves it to us: TensorFlow spreads one over all cores."""
+# What TensorFlow maps besides the numbers: seen with EfficientNet-Lite0.
+_MAPPED = 0.7e9
 # NVIDIA's Ampere is the first generation whose tensor cores take bfloat16.
 _COMPUTES_BFLOAT16 = (8, 0)
 
@@ -84,6 +88,19 @@ def in_bfloat16(model: Any, *, pooling: bool = True) -> Any:
     return copy
 
 
+def _largest_step(model: Any) -> int:
+    """Return the bytes that go in and out of the largest operation, for one image."""
+    import keras
+
+    def numbers(tensors: Any) -> int:
+        return sum(math.prod(tensor.shape[1:]) for tensor in keras.tree.flatten(tensors))
+
+    width = 2 if "bfloat16" in str(model.operations[-1].dtype_policy) else 4
+    return width * max(
+        numbers(operation.input) + numbers(operation.output) for operation in model.operations
+    )
+
+
 def compile_forward(
     model: Any, preprocessing: Preprocessing, *, batch_size: int, size: int
 ) -> Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]:
@@ -105,6 +122,14 @@ def compile_forward(
         Maps uint8 (batch_size, size, size, 3) to one float32 array for each output.
     """
     import tensorflow as tf
+
+    needed = batch_size * _largest_step(model)
+    check_room(
+        f"a batch of {batch_size} images",
+        resident=needed,
+        mapped=_MAPPED + 2.5 * needed,
+        advice=smaller_batch(batch_size),
+    )
 
     def forward(x: Any) -> list[Any]:
         codes = model(x, training=False)

@@ -15,7 +15,9 @@ from pipeline.backbones._build import build, first_line, numbers
 from pipeline.backbones._layers import canonical_names
 from pipeline.backbones._weights import Weights, variables
 from pipeline.errors import BackboneError, WeightsNotFound
-from pipeline.files import open_hdf5, sha256_file
+from pipeline.files import sha256_file
+from pipeline.foreign import Foreign
+from pipeline.hdf5 import open_hdf5
 
 
 def load_file(backbone: Backbone, path: Path, *, top: bool, size: int) -> tuple[Any, Weights]:
@@ -65,6 +67,9 @@ def load_file(backbone: Backbone, path: Path, *, top: bool, size: int) -> tuple[
 def _count_arrays(backbone: Backbone, path: Path) -> int:
     """Look into a file without Keras; count the arrays that belong to layers."""
     try:
+        # Keras reads the file in this process: see first that HDF5 can.
+        with Foreign(path) as datasets:
+            datasets.look()
         with open_hdf5(path) as file:
             group = file.get("model_weights", file)
             classic = any(name.startswith("layer_names") for name in group.attrs)

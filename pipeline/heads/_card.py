@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.choices import Engine, Pool, Precision
 from pipeline.errors import HeadError
-from pipeline.space import Space
+from pipeline.space import LARGEST_EDGE, Space
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ class Card:
             space = None if plain["space"] is None else Space.from_json(plain["space"])
             if space is not None and space.space_id != plain["space_id"]:
                 raise ValueError("space and space_id do not belong together")
-            return cls(
+            card = cls(
                 classes=tuple(map(str, plain["classes"])),
                 layer=str(plain["layer"]),
                 pool=plain["pool"],
@@ -134,5 +134,37 @@ class Card:
                 probe=None if probe is None else np.asarray(probe),
                 seen=seen,
             )
+            card._check()
+            return card
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise HeadError(f"not the card of a head: {error}") from error
+
+    def _check(self) -> None:
+        """Raise ValueError for what no head says of itself."""
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError("two classes of one name")
+        if self.pooling is None and len(self.shape) not in (0, 1, 3):
+            raise ValueError(f"codes of shape {self.shape}")
+        if not self.shape or not all(0 < edge <= LARGEST_EDGE for edge in self.shape):
+            raise ValueError(f"codes of shape {self.shape}")
+        if not 0 < self.batch_size <= LARGEST_EDGE:
+            raise ValueError(f"a batch of {self.batch_size}")
+        texts = (
+            self.weights.get("source"),
+            self.weights.get("file_sha256"),
+            self.trained_on.get("store"),
+            self.tuned_to,
+        )
+        if not all(text is None or isinstance(text, str) for text in texts):
+            raise ValueError("weights, a store or a layer whose name is no text")
+        if self.space is None:
+            return
+        if not isinstance(self.weights.get("source"), str):
+            raise ValueError("a backbone without weights")
+        known = self.space.layers.get(self.layer)
+        if known is not None and known != self.shape:
+            raise ValueError(f"codes of shape {self.shape} in a layer of {known}")
+        if known is None and self.tuned_to is None:
+            raise ValueError(f"no layer {self.layer} in its space")
+        if self.probe is not None and self.probe.shape[1:] != self.shape:
+            raise ValueError(f"a probe of shape {self.probe.shape}")

@@ -179,6 +179,8 @@ class KnnHead(CosineHead):
         labels = head.labels_
         if not (len(labels) and 0 <= labels.min() <= labels.max() < head.n_classes_):
             raise HeadError(f"expected labels below {head.n_classes_}")
+        if not 1 <= head._k <= len(labels):
+            raise HeadError(f"expected 1 to {len(labels)} neighbours, found {head._k}")
         return head
 
     def _fit(self, train: Rows, val: Rows | None, progress: Progress) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,3 +48,8 @@ def pool(codes: NDArray[Any], how: Pool | None = None) -> NDArray[Any]:
         return np.asarray(codes.max(axis=(1, 2)))
     # float16 codes would overflow while being summed up.
     return np.asarray(codes.mean(axis=(1, 2), dtype=np.float32), dtype=codes.dtype)
+
+
+def width(shape: Sequence[int], how: Pool | None = None) -> int:
+    """Return how many numbers `pool` makes of one image's codes of shape (d,) or (h, w, c)."""
+    return math.prod(shape) if len(shape) == 1 or how is Pool.flat else shape[-1]

@@ -12,32 +12,33 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.choices import HeadKind
-from pipeline.errors import HeadDamaged, HeadError, HeadNotFound, OutputError
+from pipeline.errors import HeadDamaged, HeadError, HeadLocked, HeadNotFound, OutputError
 from pipeline.files import (
-    HostileFile,
     canonical_json,
-    hdf5_bytes,
+    is_temporary,
     make_folder,
-    open_hdf5,
     read_json,
-    sha256_file,
     write_durably,
     write_json,
 )
+from pipeline.hdf5 import HostileFile
+from pipeline.heads import _payload
 from pipeline.heads._card import Card
 from pipeline.heads._head import Head
 from pipeline.heads._kinds import KINDS
-from pipeline.heads._pool import pool
+from pipeline.heads._payload import Payload
+from pipeline.heads._pool import pool, width
+from pipeline.locks import Locked, locked
 
 # Heads whose codes go through fine-tuned layers first have a format of their own, or a version that
 # knows nothing of these would leave them out.
@@ -47,8 +48,12 @@ _PAYLOAD = re.compile(r"weights-[0-9a-f]{12}\.h5")
 # Where a head that is being trained writes down how far it has come.
 UNFINISHED = "unfinished.h5"
 # Payloads of heads replaced, and what a process that was killed left behind.
-_OURS = re.compile(r"curves\.png|unfinished\.h5|weights-[0-9a-f]{12}\.h5|\..+\.[0-9a-f]{8}\.tmp")
+_OURS = re.compile(r"curves\.png|unfinished\.h5|weights-[0-9a-f]{12}\.h5")
 _SAMPLE_ROWS = 4
+# Saving takes milliseconds: whoever saves a head to the same place waits for it.
+_PATIENCE = 60.0
+# A head may be replaced while it is read; so many times in a row nobody replaces it.
+_TRIES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +131,8 @@ def save(
         If the head is not fitted or the card does not belong to it.
     HeadDamaged
         If what was read back is not what was written.
+    HeadLocked
+        If another process saves to the same place for a minute.
     """
     head.check_fitted()
     if len(card.classes) != head.n_classes_:
@@ -134,22 +141,61 @@ def save(
         )
     if (tuned is None) is not (card.tuned_to is None):
         raise HeadError("expected the weights of fine-tuned layers and their end, found one of two")
-    payload = hdf5_bytes(lambda file: _fill(file, head, card, tuned or {}))
-    digest = hashlib.sha256(payload).hexdigest()
-    description = _describe(head, card, digest)
+    data, places = _payload.write(Payload(head.arrays(), card.probe, card.seen, dict(tuned or {})))
+    digest = hashlib.sha256(data).hexdigest()
+    description = _describe(head, card, digest) | {"arrays": places}
     make_folder(directory)
-    path = directory / description["payload"]
-    write_durably(path, payload)
-    again = _read(directory, description)
-    _compare(head, again.head)
-    _compare_arrays(tuned or {}, again.tuned or {})
-    for name, data in (attachments or {}).items():
-        write_durably(directory / name, data)
-    write_json(directory / _JSON, description)
-    current = {path.name, *(attachments or {})}
-    for other in directory.iterdir():
-        if _OURS.fullmatch(other.name) and other.name not in current:
-            other.unlink(missing_ok=True)
+    with writing(directory, seconds=_PATIENCE):
+        path = directory / description["payload"]
+        write_durably(path, data)
+        again = _read(directory, description)
+        _compare(head, again.head)
+        _compare_arrays(tuned or {}, again.tuned or {})
+        for name, attached in (attachments or {}).items():
+            write_durably(directory / name, attached)
+        write_json(directory / _JSON, description | {"checksum": _checksum(description)})
+        current = {path.name, *(attachments or {})}
+        for other in directory.iterdir():
+            if is_ours(other.name) and other.name not in current:
+                other.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(directory: Path, *, seconds: float = 0.0, name: str = "LOCK") -> Iterator[None]:
+    """
+    Be the only one who writes to the folder of a head.
+
+    Parameters
+    ----------
+    directory : Path
+        Must exist.
+    seconds : float, default 0.0
+        How long to wait for others.
+    name : str
+        Of the lock: saving has one, and training for hours another.
+
+    Raises
+    ------
+    HeadLocked
+        If another process does.
+    """
+    try:
+        with locked(directory, seconds=seconds, name=name) as lock:
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # not even a lock file stays
+                    lock.unlink()
+    except Locked as holder:
+        raise HeadLocked(
+            f"expected to be alone in {directory}, found it locked by {holder}; wait until that "
+            "run ends or choose another --out"
+        ) from None
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file beside head.json is one that only this program makes."""
+    return _OURS.fullmatch(name) is not None or is_temporary(name)
 
 
 def check_target(directory: Path) -> None:
@@ -163,7 +209,7 @@ def check_target(directory: Path) -> None:
     """
     if directory.is_dir():
         strangers = {entry.name for entry in directory.iterdir()}
-        if not strangers or _JSON in strangers or any(map(_OURS.fullmatch, strangers)):
+        if not strangers or _JSON in strangers or any(map(is_ours, strangers)):
             return
     elif not directory.exists():
         return
@@ -190,35 +236,54 @@ def load(directory: Path) -> SavedHead:
     HeadNotFound
         If there is no head.
     HeadError
-        If it was written by a later version of the pipeline.
+        If it was written by a later version of the pipeline, or cannot be read this time.
     HeadDamaged
         If its files are not as they were written.
     """
+    for _ in range(_TRIES):
+        description = _description(directory)
+        try:
+            return _read(directory, description)
+        except HeadDamaged:
+            # Its payload is gone once a new head is in place.
+            if _description(directory) == description:
+                raise
+    return _read(directory, description)
+
+
+def _description(directory: Path) -> dict[str, Any]:
+    """Read head.json and see that it is what was written."""
+    path = directory / _JSON
     try:
-        description = read_json(directory / _JSON)
+        description: dict[str, Any] = read_json(path)
     except (FileNotFoundError, NotADirectoryError) as error:
         found = "a store" if (directory / "store.json").exists() else f"no {_JSON}"
         raise HeadNotFound(
             f"expected a head in {directory}, found {found}; make one with "
             "`pipeline fit-head STORE --kind svm`"
         ) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
         raise _damaged(directory, f"{_JSON} is not JSON: {error}") from error
-    checksum = description.pop("checksum", None)
-    if not _finite(description):
-        raise _damaged(directory, f"a number in {_JSON} is none")
-    if checksum != _checksum(description):
-        if isinstance(description.get("format"), int) and description["format"] > TUNED_FORMAT:
-            raise _unknown_format(directory, description)
-        raise _damaged(directory, f"the checksum of {_JSON} differs")
-    if description.get("format") not in (FORMAT, TUNED_FORMAT):
-        raise _unknown_format(directory, description)
-    return _read(directory, description)
+    try:
+        plain = {name: value for name, value in description.items() if name != "checksum"}
+        if not _finite(plain):
+            raise _damaged(directory, f"a number in {_JSON} is none")
+        if description.get("checksum") != _checksum(plain):
+            if isinstance(plain.get("format"), int) and plain["format"] > TUNED_FORMAT:
+                raise _unknown_format(directory, plain)
+            raise _damaged(directory, f"the checksum of {_JSON} differs")
+    except RecursionError as error:
+        raise _damaged(directory, f"{_JSON} is nested too deep") from error
+    if plain.get("format") not in (FORMAT, TUNED_FORMAT):
+        raise _unknown_format(directory, plain)
+    return plain
 
 
 def _describe(head: Head, card: Card, digest: str) -> dict[str, Any]:
     """Return the content of head.json."""
-    description = {
+    return {
         "format": FORMAT if card.tuned_to is None else TUNED_FORMAT,
         "kind": head.kind.value,
         "parameters": head.parameters,
@@ -229,7 +294,6 @@ def _describe(head: Head, card: Card, digest: str) -> dict[str, Any]:
         "payload": f"weights-{digest[:12]}.h5",
         "payload_sha256": digest,
     }
-    return {**description, "checksum": _checksum(description)}
 
 
 def _checksum(description: Mapping[str, Any]) -> str:
@@ -245,69 +309,91 @@ def _finite(plain: Any) -> bool:
     return not isinstance(plain, float) or math.isfinite(plain)
 
 
-def _fill(
-    file: h5py.File, head: Head, card: Card, tuned: Mapping[str, NDArray[np.floating]]
-) -> None:
-    """Write all arrays into an HDF5 file."""
-    for name, array in head.arrays().items():
-        file.create_dataset(f"arrays/{name}", data=array)
-    for name, array in tuned.items():
-        file.create_dataset(f"tuned/{name}", data=array)
-    if card.probe is not None:
-        file.create_dataset("probe", data=card.probe)
-    if card.seen is not None:
-        file.create_dataset("seen", data=card.seen)
-
-
 def _read(directory: Path, description: Mapping[str, Any]) -> SavedHead:
     """Rebuild a head from its description and the payload that this names."""
     try:
         name = str(description["payload"])
         if not _PAYLOAD.fullmatch(name):
             raise _damaged(directory, f"{name!r} is no name of a payload")
-        path = directory / name
-        if sha256_file(path) != description["payload_sha256"]:
-            raise _damaged(directory, f"the SHA-256 of {name} differs")
-        arrays, probe, seen, tuned = _arrays(path)
+        payload = _payload.read(
+            directory / name,
+            sha256=description["payload_sha256"],
+            places=description.get("arrays"),
+        )
         head_class = KINDS[HeadKind(description["kind"])]
-        head = head_class.from_arrays(description["parameters"], arrays)
-        head.history_, head.validation_ = description["history"], description["validation"]
+        head = head_class.from_arrays(description["parameters"], payload.arrays)
+        head.history_ = _history(description["history"])
+        head.validation_ = _validation(description["validation"])
         head.calibration_ = _calibration(description.get("calibration"))
-        card = Card.from_json(description, probe, seen)
+        card = Card.from_json(description, payload.probe, payload.seen)
+        _check_same(description, _describe(head, card, description["payload_sha256"]))
+        _check_widths(head, card)
     except HeadDamaged:
         raise
-    except (OSError, HostileFile, LookupError, TypeError, ValueError, AttributeError) as error:
+    except FileNotFoundError as error:
+        raise _damaged(directory, f"{name} is missing") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise _unreadable(directory / name, error) from error
         raise _damaged(directory, str(error)) from error
+    except (
+        HostileFile,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise _damaged(directory, str(error)) from error
+    return SavedHead(head=head, card=card, directory=directory, tuned=payload.tuned or None)
+
+
+def _check_same(found: Mapping[str, Any], again: Mapping[str, Any]) -> None:
+    """See that a description says just what the head that was made of it would say."""
+    # Earlier versions did not write down these.
+    optional = {"calibration": None}
+    mine = {name: value for name, value in found.items() if name != "arrays"}
+    for name in {*mine, *again}:
+        kept, own = mine.get(name, optional.get(name)), again.get(name, optional.get(name))
+        if canonical_json(kept) != canonical_json(own):
+            raise ValueError(f"'{name}' is not what such a head has")
+
+
+def _check_widths(head: Head, card: Card) -> None:
+    """See that head, card and space belong together."""
     if len(card.classes) != head.n_classes_:
-        raise _damaged(directory, f"{len(card.classes)} classes and {head.n_classes_} scores")
-    if bool(tuned) is (card.tuned_to is None):
-        raise _damaged(directory, "fine-tuned layers without weights, or weights without layers")
-    return SavedHead(head=head, card=card, directory=directory, tuned=tuned or None)
+        raise ValueError(f"{len(card.classes)} classes and {head.n_classes_} scores")
+    if card.tuned_to is not None:
+        return
+    if width(card.shape, card.pooling) != head.n_features_:
+        raise ValueError(f"codes of shape {card.shape} for {head.n_features_} weights")
 
 
-def _arrays(
-    path: Path,
-) -> tuple[
-    dict[str, NDArray[Any]],
-    NDArray[Any] | None,
-    NDArray[np.uint64] | None,
-    dict[str, NDArray[Any]],
-]:
-    """Read the head's numbers, its probe, the hashes of images it has seen, and tuned layers."""
-    with open_hdf5(path) as file:
-        _check_size(file, path)
-        arrays = {name: _numbers(file["arrays"][name]) for name in file["arrays"]}
-        probe = _numbers(file["probe"]) if "probe" in file else None
-        seen = file["seen"][...].astype(np.uint64) if "seen" in file else None
-        tuned: dict[str, NDArray[Any]] = {}
+def _history(plain: Any) -> dict[str, list[float]] | None:
+    """Take curves only as lists of numbers, one for each epoch."""
+    if plain is None:
+        return None
+    for name, values in plain.items():
+        if not all(_is_number(value) for value in values):
+            raise ValueError(f"the history of {name} has values that are no numbers")
+    if len({len(values) for values in plain.values()}) > 1:
+        raise ValueError("histories of different length")
+    return {str(name): list(values) for name, values in plain.items()}
 
-        def visit(name: str, item: Any) -> None:
-            if not isinstance(item, h5py.Group):
-                tuned[name] = _numbers(item)
 
-        if "tuned" in file:
-            file["tuned"].visititems(visit)
-        return arrays, probe, seen, tuned
+def _validation(plain: Any) -> dict[str, Any] | None:
+    """Take the score of held-out images only as it is written."""
+    if plain is None:
+        return None
+    known = _is_number(plain["accuracy"]) and isinstance(plain["how"], str)
+    if not known or not isinstance(plain["images"], int):
+        raise ValueError("a validation that is none")
+    return dict(plain)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _calibration(plain: Any) -> dict[str, Any] | None:
@@ -318,20 +404,6 @@ def _calibration(plain: Any) -> dict[str, Any] | None:
     if not isinstance(slope, float) or not 0 < slope < math.inf:
         raise ValueError(f"expected a slope above 0, found {slope!r}")
     return dict(plain)
-
-
-def _check_size(file: h5py.File, path: Path) -> None:
-    """Refuse arrays that need more memory than the file has bytes; ours are not compressed."""
-    sizes: list[int] = []
-    file.visititems(lambda _, item: sizes.append(getattr(item, "nbytes", 0)))
-    if sum(sizes) > path.stat().st_size:
-        raise HostileFile(f"arrays of {sum(sizes)} bytes in a file of {path.stat().st_size}")
-
-
-def _numbers(dataset: Any) -> NDArray[Any]:
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind != "f":
-        raise ValueError(f"expected floating-point numbers in {dataset.name}")
-    return np.asarray(dataset[...])
 
 
 def _compare(head: Head, again: Head) -> None:
@@ -356,6 +428,12 @@ def _differs() -> HeadDamaged:
     return HeadDamaged(
         "the head read back differs from the one written; check the disk and save again"
     )
+
+
+def _unreadable(path: Path, error: OSError) -> HeadError:
+    """Say that a file of a head cannot be read this time, which says nothing of its bytes."""
+    said = str(error.strerror or error).lower()
+    return HeadError(f"cannot read {path} this time ({said}); mend that and try again")
 
 
 def _damaged(directory: Path, why: str) -> HeadDamaged:

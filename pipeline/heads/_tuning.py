@@ -15,14 +15,8 @@ from numpy.typing import NDArray
 
 from pipeline.choices import ClassWeight, Pool
 from pipeline.errors import HeadError
-from pipeline.files import (
-    HostileFile,
-    canonical_json,
-    hdf5_bytes,
-    make_folder,
-    open_hdf5,
-    write_durably,
-)
+from pipeline.files import canonical_json, make_folder, write_durably
+from pipeline.hdf5 import HostileFile, SealedDatasets, has_seal, names_in, sealed_bytes
 from pipeline.heads._calibration import calibrate
 from pipeline.heads._codes import Codes, InMemory, Rows
 from pipeline.heads._config import Initializer, MlpConfig, Output
@@ -454,10 +448,12 @@ class _Kept(NamedTuple):
 def _read(path: Path, identity: str) -> _Kept:
     """Read what was written down, if it was of the same task."""
     try:
-        with open_hdf5(path) as file:
-            facts = json.loads(file.attrs["facts"])
+        if not has_seal(path):
+            raise OSError("it is of an earlier version, or damaged")
+        with SealedDatasets(path) as kept:
+            facts = json.loads(kept.attributes["facts"] or "")
             now, best = (
-                [file[f"{name}/{number}"][...] for number in range(len(file[name]))]
+                [kept.read(f"{name}/{number}") for number in range(len(names_in(kept, name)))]
                 for name in ("now", "best")
             )
         if facts["identity"] == identity:
@@ -572,7 +568,7 @@ class _Diary:
                     file.create_dataset(f"{name}/{number}", data=array)
 
         make_folder(self._path.parent)
-        write_durably(self._path, hdf5_bytes(fill))
+        write_durably(self._path, sealed_bytes(fill))
         self._written = time.monotonic()
 
     def _resume(self, kept: _Kept) -> None:

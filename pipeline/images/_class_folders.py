@@ -9,15 +9,16 @@ import numpy as np
 
 from . import _scan
 from ._files import FileSource
+from ._scan import boundary
 from ._source import indexed
 from ._text import decoded, printable
 
 
-def read(root: str) -> FileSource | None:
+def read(root: str, *, follow_links: bool = False) -> FileSource | None:
     """Return the source, or None if no folder below `root` has an image."""
     if not os.path.isdir(root):
         return None
-    found = scan(os.fsencode(root), b"")
+    found = scan(os.fsencode(root), b"", inside=boundary(root, follow_links=follow_links))
     if not found.images:
         return None
     classes, labels = indexed(found.names)
@@ -37,6 +38,7 @@ def read(root: str) -> FileSource | None:
         splits=np.zeros(len(labels), np.uint8),
         ignored=found.ignored,
         notes=tuple(notes),
+        leaving=frozenset(found.leaving),
     )
 
 
@@ -45,24 +47,26 @@ class Found:
 
     def __init__(self) -> None:
         self.images: list[bytes] = []
+        self.leaving: list[bytes] = []
         self.names: list[str] = []
         self.ignored: Counter[str] = Counter()
         self.notes: list[str] = []
 
 
-def scan(root: bytes, folder: bytes) -> Found:
+def scan(root: bytes, folder: bytes, *, inside: bytes | None) -> Found:
     """Walk the class folders of one folder; paths are relative to `root`."""
     found = Found()
-    top = _scan.list_folder(os.path.join(root, folder))
+    top = _scan.list_folder(os.path.join(root, folder), inside=inside)
     found.ignored += top.ignored
     where = printable(folder) or "the top folder"
     if top.images:
         found.ignored["images beside class folders"] += len(top.images)
         found.notes.append(f"{len(top.images)} images in {where} are in no class folder: left out")
     for name in top.folders:
-        listing = _scan.walk(root, folder + b"/" + name if folder else name)
+        listing = _scan.walk(root, folder + b"/" + name if folder else name, inside=inside)
         found.ignored += listing.ignored
         found.images += listing.images
+        found.leaving += listing.leaving
         found.names += [decoded(name)] * len(listing.images)
         if not listing.images:
             found.notes.append(f"the folder '{printable(name)}' in {where} has no images")

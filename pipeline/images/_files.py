@@ -37,9 +37,12 @@ class FileSource(Source):
     listed : bool
         Whether the paths come from a list, not from a look at the folders: then a file that is
         missing was never there.
+    leaving : frozenset of bytes
+        Paths of links that lead out of the source, and are not followed.
     """
 
     listed: bool = False
+    leaving: frozenset[bytes] = frozenset()
 
     def stat(self, row: int) -> Stat | None:
         try:
@@ -49,10 +52,17 @@ class FileSource(Source):
 
     def contents(self, rows: Iterable[int]) -> Generator[tuple[int, Read], None, None]:
         for row in rows:
-            yield row, partial(_read, self._path(row), self.listed)
+            if self.paths[row] in self.leaving:
+                yield row, _refuse_link
+            else:
+                yield row, partial(_read, self._path(row), self.listed)
 
     def _path(self, row: int) -> bytes:
         return os.path.join(os.fsencode(self.location), self.paths[row])
+
+
+def _refuse_link() -> Content:
+    raise Unreadable("a link that leads out of the source (--follow-links)", transient=False)
 
 
 def _stat(found: os.stat_result) -> Stat:

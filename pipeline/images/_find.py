@@ -12,21 +12,15 @@ from ._text import printable
 
 # Tried in this order; each returns None for what it does not know. A new layout is one file with
 # a `read`, and one entry here.
-_LAYOUTS = (
-    _manifest.read,
-    _npz.read,
-    _idx.read,
-    _split_folders.read,
-    _class_folders.read,
-    _flat.read,
-)
+_ONE_FILE = (_manifest.read, _npz.read, _idx.read)
+_FOLDERS = (_split_folders.read, _class_folders.read, _flat.read)
 _ACCEPTED = (
     "class folders, train/val/test folders, flat files such as cat.1.jpg, a .csv or .tsv with "
     "columns path,label, an .npz with x_train and y_train, a folder of IDX files, or digits"
 )
 
 
-def find(source: str | os.PathLike[str]) -> Source:
+def find(source: str | os.PathLike[str], *, follow_links: bool = False) -> Source:
     """
     Find images and their labels.
 
@@ -37,6 +31,8 @@ def find(source: str | os.PathLike[str]) -> Source:
         folders, at least two of them; a folder of files with the label in the name; a CSV or TSV
         file with columns ``path,label[,split,group]``; a NumPy archive; a folder of IDX files; or
         the word ``digits``.
+    follow_links : bool, default False
+        Whether to read what links in a folder lead to outside of it.
 
     Returns
     -------
@@ -59,8 +55,11 @@ def find(source: str | os.PathLike[str]) -> Source:
         raise SourceNotFound(
             f"expected a source of images, found nothing at '{printable(name)}'; check it"
         )
-    for read in _LAYOUTS:
+    for read in _ONE_FILE:
         if (found := read(path)) is not None:
+            return found
+    for read_folder in _FOLDERS:
+        if (found := read_folder(path, follow_links=follow_links)) is not None:
             return found
     what = "no images there" if os.path.isdir(path) else "a file of another kind"
     raise SourceError(

@@ -19,11 +19,12 @@ _NAME = re.compile(r"(.*?)[\s._(-]*[0-9]+\)?", re.DOTALL)
 _SERIAL = re.compile(r".*[0-9]{6}", re.DOTALL)
 
 
-def read(root: str) -> FileSource | None:
+def read(root: str, *, follow_links: bool = False) -> FileSource | None:
     """Return the source, or None if there are no images right in `root`."""
     if not os.path.isdir(root):
         return None
-    top = _scan.list_folder(os.fsencode(root))
+    inside = _scan.boundary(root, follow_links=follow_links)
+    top = _scan.list_folder(os.fsencode(root), inside=inside)
     if not top.images:
         return None
     names = labels_in_names(top.images)
@@ -44,6 +45,7 @@ def read(root: str) -> FileSource | None:
         splits=np.zeros(len(labels), np.uint8),
         ignored=top.ignored,
         notes=tuple(note for note in notes if note),
+        leaving=frozenset(top.leaving),
     )
 
 

@@ -16,7 +16,7 @@ from ._source import UNLABELLED
 from ._text import printable
 
 
-def files(paths: Sequence[str | os.PathLike[str]]) -> FileSource:
+def files(paths: Sequence[str | os.PathLike[str]], *, follow_links: bool = False) -> FileSource:
     """
     Take files as they are named, and of folders all images below them.
 
@@ -25,6 +25,9 @@ def files(paths: Sequence[str | os.PathLike[str]]) -> FileSource:
     paths : sequence of path-like
         Files, whatever their extension, and folders. Relative ones are relative to the working
         directory, and stay so in the result.
+    follow_links : bool, default False
+        Whether to read what links in such a folder lead to outside of it. A link that is named
+        itself is always read.
 
     Returns
     -------
@@ -39,6 +42,7 @@ def files(paths: Sequence[str | os.PathLike[str]]) -> FileSource:
         If there is no image at all.
     """
     found: list[bytes] = []
+    leaving: set[bytes] = set()
     ignored: Counter[str] = Counter()
     for path in paths:
         name = os.fsencode(path)
@@ -50,9 +54,11 @@ def files(paths: Sequence[str | os.PathLike[str]]) -> FileSource:
         if not os.path.isdir(name):
             found.append(name)
             continue
-        listing = _scan.walk(name, b"")
+        inside = _scan.boundary(name, follow_links=follow_links)
+        listing = _scan.walk(name, b"", inside=inside)
         ignored += listing.ignored
         found += [os.path.join(name, image) for image in listing.images]
+        leaving |= {os.path.join(name, image) for image in listing.leaving}
     if not found:
         raise SourceError(
             f"expected images, found {ignored.total()} other files; name image files or folders"
@@ -65,4 +71,5 @@ def files(paths: Sequence[str | os.PathLike[str]]) -> FileSource:
         labels=np.full(len(found), UNLABELLED, np.int32),
         splits=np.zeros(len(found), np.uint8),
         ignored=ignored,
+        leaving=frozenset(leaving),
     )

@@ -17,38 +17,55 @@ _SIDECAR_FOLDERS = frozenset((b"__MACOSX", b"@eaDir"))
 
 @dataclass
 class Listing:
-    """Names of folders and images, sorted by their bytes; and of all else the number, by kind."""
+    """
+    Names of folders and images, sorted by their bytes; and of all else the number, by kind.
+
+    `leaving` are those of the images that are links to a place outside the source.
+    """
 
     folders: list[bytes] = field(default_factory=list)
     images: list[bytes] = field(default_factory=list)
+    leaving: list[bytes] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
 
 
-def list_folder(path: bytes) -> Listing:
+def list_folder(path: bytes, *, inside: bytes | None) -> Listing:
     """
     List one folder.
+
+    Parameters
+    ----------
+    path : bytes
+    inside : bytes or None
+        The real path of the folder that links must not leave; None for links to anywhere.
 
     Raises
     ------
     SourceError
-        If the folder cannot be listed.
+        If the folder cannot be listed, or links to another one that is outside.
     """
     try:
-        return _list(path)
+        return _list(path, inside)
     except OSError as error:
         raise _unlisted(path, error) from error
 
 
-def walk(root: bytes, folder: bytes) -> Listing:
+def boundary(root: str | bytes, *, follow_links: bool) -> bytes | None:
+    """Return what links must not leave, for `list_folder` and `walk`."""
+    return None if follow_links else os.path.realpath(os.fsencode(root))
+
+
+def walk(root: bytes, folder: bytes, *, inside: bytes | None) -> Listing:
     """
     List all images below a folder; their names are relative to `root`, with ``/`` between.
 
-    Symbolic links are followed, but no folder is visited twice, nor the root again.
+    Symbolic links are followed where they stay inside, but no folder is visited twice, nor the
+    root again.
 
     Raises
     ------
     SourceError
-        If a folder cannot be listed, other than for want of permission.
+        If a folder cannot be listed, other than for want of permission, or is outside.
     """
     found = Listing()
     visited = {_identity(root)} if folder else set()
@@ -62,7 +79,7 @@ def walk(root: bytes, folder: bytes) -> Listing:
                 found.ignored["folders linked again"] += 1
                 continue
             visited.add(identity)
-            listing = _list(path)
+            listing = _list(path, inside)
         except PermissionError:
             found.ignored["folders without permission"] += 1
             continue
@@ -72,6 +89,7 @@ def walk(root: bytes, folder: bytes) -> Listing:
             raise _unlisted(path, error) from error
         waiting += [_join(here, name) for name in listing.folders]
         found.images += [_join(here, name) for name in listing.images]
+        found.leaving += [_join(here, name) for name in listing.leaving]
         found.ignored += listing.ignored
     found.images.sort()
     return found
@@ -93,7 +111,7 @@ def _join(folder: bytes, name: bytes) -> bytes:
     return folder + b"/" + name if folder else name
 
 
-def _list(path: bytes) -> Listing:
+def _list(path: bytes, inside: bytes | None) -> Listing:
     """List one folder, or raise OSError."""
     listing = Listing()
     with os.scandir(path) as entries:
@@ -101,17 +119,33 @@ def _list(path: bytes) -> Listing:
             if entry.name.startswith(b"."):
                 listing.ignored["hidden"] += 1
             elif _is_folder(entry):
+                if _leaves(entry, inside):
+                    raise SourceError(
+                        f"expected folders inside the source, found {printable(entry.path)}, a "
+                        f"link to {printable(os.path.realpath(entry.path))}; add --follow-links "
+                        "to read what it leads to, or remove the link"
+                    )
                 if entry.name in _SIDECAR_FOLDERS:
                     listing.ignored[entry.name.decode()] += 1
                 else:
                     listing.folders.append(entry.name)
             elif _is_image(entry):
                 listing.images.append(entry.name)
+                if _leaves(entry, inside):
+                    listing.leaving.append(entry.name)
             else:
                 listing.ignored[_kind(entry.name)] += 1
     listing.folders.sort()
     listing.images.sort()
     return listing
+
+
+def _leaves(entry: os.DirEntry[bytes], inside: bytes | None) -> bool:
+    """Whether an entry is a link to a place that is not inside a folder."""
+    if inside is None or not entry.is_symlink():
+        return False
+    target = os.path.realpath(entry.path)
+    return os.path.commonpath([inside, target]) != inside
 
 
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:

@@ -25,17 +25,27 @@ _NAMES = {
 
 
 class _Rows(NamedTuple):
-    """The rows of one split: paths and class names."""
+    """The rows of one split: paths and class names, and which of them are links to outside."""
 
     paths: list[bytes]
     names: list[str | None]
+    leaving: list[bytes]
 
 
-def read(root: str) -> FileSource | None:
+class _Place(NamedTuple):
+    """Where a split is: the source, its folder in it, and what links must not leave."""
+
+    root: bytes
+    folder: bytes
+    inside: bytes | None
+
+
+def read(root: str, *, follow_links: bool = False) -> FileSource | None:
     """Return the source, or None if `root` has no train folder with another split beside it."""
     if not os.path.isdir(root):
         return None
-    top = _scan.list_folder(os.fsencode(root))
+    inside = _scan.boundary(root, follow_links=follow_links)
+    top = _scan.list_folder(os.fsencode(root), inside=inside)
     folders = {name: _NAMES[text] for name in top.folders if (text := _lower(name)) in _NAMES}
     if Given.TRAIN not in folders.values() or len(set(folders.values())) < 2:
         return None
@@ -44,7 +54,9 @@ def read(root: str) -> FileSource | None:
     # Train first: it decides which labels there are.
     for folder in sorted(folders, key=lambda name: (folders[name], name)):
         known = {name for rows in found.values() for name in rows.names if name is not None}
-        found[folder] = _read_split(os.fsencode(root), folder, known, ignored, notes)
+        found[folder] = _read_split(
+            _Place(os.fsencode(root), folder, inside), known, ignored, notes
+        )
     rows = [found[folder] for folder in folders]
     classes, labels = indexed([name for part in rows for name in part.names])
     splits = [given for folder, given in folders.items() for _ in found[folder].paths]
@@ -59,6 +71,7 @@ def read(root: str) -> FileSource | None:
         splits=np.array(splits, np.uint8),
         ignored=ignored,
         notes=tuple(notes),
+        leaving=frozenset(path for part in rows for path in part.leaving),
     )
 
 
@@ -76,14 +89,12 @@ def _beside(top: _scan.Listing, folders: dict[bytes, Given]) -> list[str]:
     return notes
 
 
-def _read_split(
-    root: bytes, folder: bytes, known: set[str], ignored: Counter[str], notes: list[str]
-) -> _Rows:
+def _read_split(place: _Place, known: set[str], ignored: Counter[str], notes: list[str]) -> _Rows:
     """Read one split folder: class folders, or flat files labelled in the name or not at all."""
-    found = _class_folders.scan(root, folder)
-    where = printable(folder)
+    found = _class_folders.scan(place.root, place.folder, inside=place.inside)
+    where = printable(place.folder)
     if not found.images:
-        return _read_flat(root, folder, known, ignored, notes)
+        return _read_flat(place, known, ignored, notes)
     ignored += found.ignored
     notes += found.notes
     strange = sorted(set(found.names) - known) if known else []
@@ -92,17 +103,16 @@ def _read_split(
         notes.append(
             f"{where}/{printable(strange[0])} is no class of the other splits: read as unlabelled"
         )
-        return _Rows(found.images, [None] * len(found.images))
+        return _Rows(found.images, [None] * len(found.images), found.leaving)
     if strange:
         notes.append(f"only in {where}: {', '.join(map(printable, strange[:5]))}")
-    return _Rows(found.images, list(found.names))
+    return _Rows(found.images, list(found.names), found.leaving)
 
 
-def _read_flat(
-    root: bytes, folder: bytes, known: set[str], ignored: Counter[str], notes: list[str]
-) -> _Rows:
+def _read_flat(place: _Place, known: set[str], ignored: Counter[str], notes: list[str]) -> _Rows:
     """Read the files of one split; what is no known label counts only if many files have it."""
-    top = _scan.list_folder(os.path.join(root, folder))
+    folder = place.folder
+    top = _scan.list_folder(os.path.join(place.root, folder), inside=place.inside)
     ignored += top.ignored
     paths = [folder + b"/" + name for name in top.images]
     if known:
@@ -114,4 +124,4 @@ def _read_flat(
         notes.append(f"{printable(folder)} has no images")
     elif note := _flat.unlabelled_note(names, paths):
         notes.append(note)
-    return _Rows(paths, names)
+    return _Rows(paths, names, [folder + b"/" + name for name in top.leaving])

@@ -2,16 +2,25 @@
 
 from pipeline.report._curve import CurvePoint, CurveReading, read_curve
 from pipeline.report._plots import confusion_png, curves_png, learning_curve_png
-from pipeline.report._score import ClassScore, Report, calibration_error, most_confused, score
-from pipeline.report._table import confusion_csv, confusion_table_rows
+from pipeline.report._score import (
+    ClassScore,
+    Report,
+    Tally,
+    calibration_error,
+    most_confused,
+    score,
+)
+from pipeline.report._table import confusion_csv, confusion_csv_lines, confusion_table_rows
 
 __all__ = [
     "ClassScore",
     "CurvePoint",
     "CurveReading",
     "Report",
+    "Tally",
     "calibration_error",
     "confusion_csv",
+    "confusion_csv_lines",
     "confusion_png",
     "confusion_table_rows",
     "curves_png",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.report._curve import CurvePoint
-from pipeline.report._score import Report
+from pipeline.report._score import MOST_CLASSES, MOST_PAIRS, Report, most_confused
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _DPI = 120
 _COUNTED_CLASSES = 25  # with more, numbers in cells are too small to read
 _LONGEST_NAME = 24
+_LONGEST_TITLE = 80
 _TRAIN, _VALIDATION = "#4477aa", "#ee6677"  # told apart by all readers: P. Tol, "bright"
 
 
@@ -50,8 +51,13 @@ def confusion_png(report: Report, *, title: str = "") -> bytes:
     Returns
     -------
     bytes
-        A PNG file. Colour is the share of the true class; numbers are images.
+        A PNG file. Colour is the share of the true class; numbers are images. For more than 100
+        classes bars of the pairs that are confused most often, since no screen shows such a matrix.
     """
+    right = f"{report.accuracy:.1%} of {report.images} images right"
+    title = f"{shortened(title, _LONGEST_TITLE)}\n{right}" if title else right
+    if len(report.classes) > MOST_CLASSES:
+        return _pairs_png(report, title)
     counts = np.array(report.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [printable(name) for name in report.names]
@@ -66,13 +72,33 @@ def confusion_png(report: Report, *, title: str = "") -> bytes:
     axes.set_yticks(range(k), names, **labels)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    right = f"{report.accuracy:.1%} of {report.images} images right"
-    axes.set_title(f"{title}\n{right}" if title else right, fontsize=11, parse_math=False)
+    axes.set_title(title, fontsize=11, parse_math=False)
     if k <= _COUNTED_CLASSES:
         _write_counts(axes, counts, shares, text)
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
     bar.set_label("share of the true class")
     bar.outline.set_visible(False)
+    return _png(figure)
+
+
+def _pairs_png(report: Report, title: str) -> bytes:
+    """Draw the pairs of classes that are taken for each other most often."""
+    from matplotlib.ticker import MaxNLocator
+
+    pairs = most_confused(report, MOST_PAIRS)
+    figure, axes = _figure(8.0, 1.6 + 0.26 * max(1, len(pairs)))
+    names = [f"{printable(true)} taken for {printable(pred)}" for true, pred, _ in pairs]
+    places = range(len(pairs))
+    axes.barh(places, [images for *_, images in pairs], color=_VALIDATION, height=0.7)
+    axes.set_yticks(places, names, fontsize=8, parse_math=False)
+    axes.invert_yaxis()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlabel("images" if pairs else "no image was taken for another class")
+    what = f"the most frequent errors among {len(report.classes)} classes"
+    axes.set_title(f"{title}\n{what}", fontsize=11, parse_math=False)
+    axes.grid(axis="x", color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
     return _png(figure)
 
 
@@ -159,7 +185,7 @@ def learning_curve_png(points: Sequence[CurvePoint], *, title: str = "") -> byte
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("training images per class, at the most")
     axes.set_ylabel("accuracy")
-    axes.set_title(title, fontsize=11, parse_math=False)
+    axes.set_title(shortened(title, _LONGEST_TITLE), fontsize=11, parse_math=False)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")
@@ -168,11 +194,16 @@ def learning_curve_png(points: Sequence[CurvePoint], *, title: str = "") -> byte
 
 def printable(name: str) -> str:
     """Shorten a name, and show bytes that are no text, and control characters, as boxes."""
-    text = name.encode(errors="replace").decode()
+    return shortened(name, _LONGEST_NAME)
+
+
+def shortened(text: str, most: int) -> str:
+    """Cut a text to so many letters; what cannot be printed becomes a box."""
+    text = text.encode(errors="replace").decode()
     text = "".join(
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
-    return text if len(text) <= _LONGEST_NAME else text[: _LONGEST_NAME - 1] + "…"
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Axes]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 TOP = 5
+# A matrix of more classes than this is neither drawn nor written into report.json.
+MOST_CLASSES = 100
+MOST_PAIRS = 20
 _CONFIDENCE = 0.95
 _BINS = 15
 
@@ -55,8 +59,8 @@ class Report:
         as they were before calibration. None without probabilities.
     classes : tuple of ClassScore
         Each class.
-    confusion : tuple of tuple of int
-        Rows are true classes, columns are predicted ones.
+    pairs : tuple of (int, int, int)
+        True class, predicted class, images; only those that occur, sorted.
     """
 
     images: int
@@ -70,7 +74,22 @@ class Report:
     calibration_error: float | None
     uncalibrated_error: float | None
     classes: tuple[ClassScore, ...]
-    confusion: tuple[tuple[int, ...], ...]
+    pairs: tuple[tuple[int, int, int], ...]
+
+    @property
+    def confusion(self) -> tuple[tuple[int, ...], ...]:
+        """The confusion matrix: rows are true classes, columns are predicted ones."""
+        return tuple(tuple(row.tolist()) for row in self.confusion_rows())
+
+    def confusion_rows(self) -> Iterator[NDArray[np.int64]]:
+        """Yield the rows of the confusion matrix, one true class after the other."""
+        pairs = np.array(self.pairs, np.int64).reshape(-1, 3)
+        k = len(self.classes)
+        starts = np.searchsorted(pairs[:, 0], np.arange(k + 1))
+        for start, stop in pairwise(starts):
+            row = np.zeros(k, np.int64)
+            row[pairs[start:stop, 1]] = pairs[start:stop, 2]
+            yield row
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,11 +97,22 @@ class Report:
         return tuple(score.name for score in self.classes)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as plain JSON values."""
+        """
+        Return the report as plain JSON values.
+
+        ``confusion`` is None for more than `MOST_CLASSES` classes; ``most_confused`` names up to
+        `MOST_PAIRS` pairs of classes.
+        """
         plain = asdict(self)
+        del plain["pairs"]
         plain["accuracy_interval"] = list(self.accuracy_interval)
         plain["classes"] = [asdict(score) for score in self.classes]
-        plain["confusion"] = [list(row) for row in self.confusion]
+        plain["most_confused"] = [
+            {"true": true, "predicted": predicted, "images": images}
+            for true, predicted, images in most_confused(self, MOST_PAIRS)
+        ]
+        many = len(self.classes) > MOST_CLASSES
+        plain["confusion"] = None if many else [list(row) for row in self.confusion]
         return plain
 
 
@@ -120,28 +150,107 @@ def score(
     ValueError
         If shapes or labels do not fit each other, or there is no image.
     """
-    true, pred = np.asarray(y_true), np.asarray(y_pred)
-    _check(true, pred, len(classes))
-    confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    np.add.at(confusion, (true, pred), 1)
-    per_class = _per_class(true, pred, classes)
-    probable = np.asarray(scores) if score_kind == "probability" else None
-    right, support = int(np.trace(confusion)), confusion.sum(axis=1)
-    seen = (support > 0) | (confusion.sum(axis=0) > 0)
-    return Report(
-        images=len(true),
-        accuracy=right / len(true),
-        accuracy_interval=_wilson(right, len(true)),
-        balanced_accuracy=float(np.mean([c.recall for c in per_class if c.support])),
-        macro_f1=float(np.mean([c.f1 for c, s in zip(per_class, seen, strict=True) if s])),
-        baseline=float(support.max() / len(true)),
-        top5_accuracy=None if scores is None else _top(true, np.asarray(scores), len(classes)),
-        score_kind=score_kind,
-        calibration_error=None if probable is None else calibration_error(true, probable),
-        uncalibrated_error=None if uncalibrated is None else calibration_error(true, uncalibrated),
-        classes=per_class,
-        confusion=tuple(tuple(row) for row in confusion.tolist()),
-    )
+    if scores is not None and np.shape(scores) != (np.size(y_true), len(classes)):
+        found = np.shape(scores)
+        raise ValueError(
+            f"expected scores of shape {(np.size(y_true), len(classes))}, found {found}"
+        )
+    tally = Tally(classes, score_kind=score_kind)
+    tally.add(y_true, y_pred, scores=scores, uncalibrated=uncalibrated)
+    return tally.report()
+
+
+class Tally:
+    """
+    Counts what a report needs, block by block: memory does not grow with the classes.
+
+    Parameters
+    ----------
+    classes : sequence of str
+        The k names.
+    score_kind : str, optional
+        What the scores are.
+    """
+
+    def __init__(self, classes: Sequence[str], *, score_kind: str | None = None) -> None:
+        self._classes, self._kind = tuple(classes), score_kind
+        self._true: list[NDArray[np.int64]] = []
+        self._pred: list[NDArray[np.int64]] = []
+        self._top = 0
+        self._scored = False
+        self._gaps = np.zeros(_BINS)
+        self._gaps_before: NDArray[np.float64] | None = None
+
+    def add(
+        self,
+        y_true: ArrayLike,
+        y_pred: ArrayLike,
+        *,
+        scores: ArrayLike | None = None,
+        uncalibrated: ArrayLike | None = None,
+    ) -> None:
+        """
+        Count some more images.
+
+        Parameters
+        ----------
+        y_true, y_pred : array-like of int, shape (n,)
+            Labels from 0 to k - 1.
+        scores : array-like of shape (n, c), optional
+            Of the first c classes, from 2 to k: a head knows nothing of classes that it never saw.
+        uncalibrated : array-like of shape (n, c), optional
+            Probabilities as they were before calibration.
+
+        Raises
+        ------
+        ValueError
+            If shapes or labels do not fit each other, or there is no image.
+        """
+        true, pred = np.asarray(y_true), np.asarray(y_pred)
+        _check(true, pred, len(self._classes))
+        self._true.append(true.astype(np.int64))
+        self._pred.append(pred.astype(np.int64))
+        if scores is not None:
+            self._scored = True
+            table = np.asarray(scores)
+            if len(self._classes) > TOP:
+                best = np.argsort(-table, axis=1, kind="stable")[:, :TOP]
+                self._top += int((best == true[:, None]).any(axis=1).sum())
+            if self._kind == "probability":
+                self._gaps += _gaps(true, table)
+        if uncalibrated is not None:
+            before = _gaps(true, np.asarray(uncalibrated))
+            self._gaps_before = before + (0 if self._gaps_before is None else self._gaps_before)
+
+    def report(self) -> Report:
+        """Return what all images together say."""
+        true, pred = (
+            np.concatenate(parts) if parts else np.empty(0, np.int64)
+            for parts in (self._true, self._pred)
+        )
+        _check(true, pred, len(self._classes))
+        n, k = len(true), len(self._classes)
+        cells, counts = np.unique(true * k + pred, return_counts=True)
+        pairs = np.stack([*np.divmod(cells, k), counts], axis=1)
+        per_class = _per_class(true, pred, self._classes)
+        right, support = int((true == pred).sum()), np.bincount(true, minlength=k)
+        seen = (support > 0) | (np.bincount(pred, minlength=k) > 0)
+        probable = self._scored and self._kind == "probability"
+        before = self._gaps_before
+        return Report(
+            images=n,
+            accuracy=right / n,
+            accuracy_interval=_wilson(right, n),
+            balanced_accuracy=float(np.mean([c.recall for c in per_class if c.support])),
+            macro_f1=float(np.mean([c.f1 for c, s in zip(per_class, seen, strict=True) if s])),
+            baseline=float(support.max() / n),
+            top5_accuracy=self._top / n if self._scored and k > TOP else None,
+            score_kind=self._kind,
+            calibration_error=float(np.abs(self._gaps).sum() / n) if probable else None,
+            uncalibrated_error=None if before is None else float(np.abs(before).sum() / n),
+            classes=per_class,
+            pairs=tuple((int(i), int(j), int(images)) for i, j, images in pairs),
+        )
 
 
 def calibration_error(y_true: ArrayLike, probabilities: ArrayLike) -> float:
@@ -164,11 +273,15 @@ def calibration_error(y_true: ArrayLike, probabilities: ArrayLike) -> float:
     float
         From 0 to 1. Of few images it is above 0 by chance alone.
     """
-    p = np.asarray(probabilities)
-    sure, right = p.max(axis=1), p.argmax(axis=1) == np.asarray(y_true)
+    true = np.asarray(y_true)
+    return float(np.abs(_gaps(true, np.asarray(probabilities))).sum() / len(true))
+
+
+def _gaps(true: NDArray[Any], probabilities: NDArray[Any]) -> NDArray[np.float64]:
+    """Sum up in each bin what the best probability lacks to being right."""
+    sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true
     bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
-    gaps = np.bincount(bins, weights=right - sure, minlength=_BINS)
-    return float(np.abs(gaps).sum() / len(p))
+    return np.bincount(bins, weights=right - sure, minlength=_BINS).astype(np.float64)
 
 
 def most_confused(report: Report, count: int = 5) -> list[tuple[str, str, int]]:
@@ -188,12 +301,7 @@ def most_confused(report: Report, count: int = 5) -> list[tuple[str, str, int]]:
         left out.
     """
     names = report.names
-    pairs = [
-        (names[i], names[j], images)
-        for i, row in enumerate(report.confusion)
-        for j, images in enumerate(row)
-        if i != j and images
-    ]
+    pairs = [(names[i], names[j], images) for i, j, images in report.pairs if i != j]
     return sorted(pairs, key=lambda pair: -pair[2])[:count]
 
 
@@ -230,13 +338,3 @@ def _wilson(right: int, images: int) -> tuple[float, float]:
 
     interval = binomtest(right, images).proportion_ci(_CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)
-
-
-def _top(true: NDArray[Any], scores: NDArray[Any], n_classes: int) -> float | None:
-    """Return the share of images whose class has one of the `TOP` highest scores."""
-    if scores.shape != (len(true), n_classes):
-        raise ValueError(f"expected scores of shape {(len(true), n_classes)}, found {scores.shape}")
-    if n_classes <= TOP:
-        return None
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :TOP]
-    return float((best == true[:, None]).any(axis=1).mean())

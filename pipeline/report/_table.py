@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator, Sequence
 
 from pipeline.report._score import Report
 
@@ -49,12 +50,20 @@ def confusion_csv(report: Report) -> str:
         spreadsheet would run as a formula gets a single quote in front. Bytes of a name that
         are no text are kept as surrogate escapes: encode with ``errors="surrogateescape"``.
     """
-    text = io.StringIO()
-    writer = csv.writer(text)
+    return "".join(confusion_csv_lines(report))
+
+
+def confusion_csv_lines(report: Report) -> Iterator[str]:
+    """Yield the lines of `confusion_csv`, so that a large matrix is never in memory as a whole."""
     names = [harmless(name) for name in report.names]
-    writer.writerow(["true class", *names])
-    for name, row in zip(names, report.confusion, strict=True):
-        writer.writerow([name, *row])
+    yield _line(["true class", *names])
+    for name, row in zip(names, report.confusion_rows(), strict=True):
+        yield _line([name, *row.tolist()])
+
+
+def _line(cells: Sequence[object]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerow(cells)
     return text.getvalue()
 
 

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline import backbones, images, store
 from pipeline.choices import Augment, Dtype, Engine, Precision, Resize, choose
 from pipeline.errors import ChoiceError, Interrupted, ResourceError, SpaceMismatch
-from pipeline.files import in_words, sha256_file
+from pipeline.files import free_bytes, in_words, sha256_file
 from pipeline.space import Space, check_probe
 
 # Decoding uses a core as well as the network does: with one thread for each, whichever is behind
@@ -106,7 +106,9 @@ class Run:
         request: Request,
         tell: Callable[[str], None],
         load: Callable[[Request], backbones.Network] | None = None,
+        limit: str | None = None,
     ) -> None:
+        self._limit = limit
         self.found, self.writer, self.request = found, writer, request
         self._load_network = load or (lambda request: request.load(tell))
         self.computed = 0
@@ -118,6 +120,7 @@ class Run:
         self._stat = np.zeros((len(found), 3), np.int64)
         self._rejected: dict[int, str] = {}
         self._pending: dict[int, str] = {}
+        self._under_way: set[bytes] = set()  # contents whose codes are being computed
 
     @property
     def profile(self) -> dict[str, float]:
@@ -154,7 +157,7 @@ class Run:
             network = self._load()
             header = _header(network, self._space(network), dtype=self.request.dtype)
             self.writer.create(header, network.reference)
-        needed, free = self.bytes_for(count), store.free_bytes(self.writer.folder)
+        needed, free = self.bytes_for(count), free_bytes(self.writer.folder)
         if needed > free:
             raise ResourceError(
                 f"{count} images need up to {in_words(needed)} in {self.writer.folder}, which "
@@ -174,7 +177,7 @@ class Run:
         """Read and compute a few images from all over the source, and keep nothing of them."""
         self._load()
         started = time.monotonic()
-        for loaded, _ in self._results(todo):
+        for loaded, _, _ in self._results(todo):
             self._count(loaded)
         self._measure(time.monotonic() - started)
         return self.seconds
@@ -188,7 +191,7 @@ class Run:
         try:
             self.fill(todo, progress=progress)
         except KeyboardInterrupt:
-            table = self.writer.finish(self.scan(val=val, test=test))
+            table = self.writer.finish(self.scan(val=val, test=test), interrupted=True)
             raise Interrupted(
                 f"interrupted: {table.count(store.Status.ok)} of {len(table)} images have their "
                 "codes; run the same command again to go on"
@@ -199,8 +202,10 @@ class Run:
         total, done = len(self.found), len(self.found) - len(todo)
         started, loading = time.monotonic(), self._loading
         try:
-            for loaded, codes in self._results(todo):
+            for loaded, codes, ends in self._results(todo):
                 self._note(loaded, codes)
+                if ends:
+                    self.writer.end_batch()
                 done += 1
                 if progress is not None:
                     progress(done, total)
@@ -208,7 +213,7 @@ class Run:
             # A store that goes on loads its network only now.
             self._measure(time.monotonic() - started - (self._loading - loading))
 
-    def _results(self, rows: Sequence[int]) -> Iterator[tuple[images.Loaded, Codes | None]]:
+    def _results(self, rows: Sequence[int]) -> Iterator[tuple[images.Loaded, Codes | None, bool]]:
         """Read, decode and compute some rows, all at the same time."""
         stream = images.stream(
             self.found,
@@ -220,7 +225,23 @@ class Run:
             views=self.request.views,
         )
         with closing(stream):
-            yield from computed(stream, network=self._load)
+            yield from computed(self._once(stream), network=self._load)
+
+    def _once(self, stream: Iterable[images.Loaded]) -> Iterator[images.Loaded]:
+        """
+        Have each content computed where it first comes, however fast images are read.
+
+        What is in a batch, and in which place, then follows from the source alone.
+        """
+        for loaded in stream:
+            digest = loaded.sha256
+            if loaded.pixels is None or digest is None:
+                yield loaded
+            elif digest in self._under_way or self.writer.known(digest):
+                yield replace(loaded, pixels=None)
+            else:
+                self._under_way.add(digest)
+                yield loaded
 
     def scan(self, *, val: float, test: float) -> store.Scan:
         """Say what is known of every image, splits included."""
@@ -237,7 +258,13 @@ class Run:
             stat=self._stat,
             rejected=self._rejected,
             pending=self._pending,
-            source={"location": found.location, "layout": found.layout},
+            source={
+                "location": found.location,
+                "layout": found.layout,
+                "val": val,
+                "test": test,
+                "limit": self._limit,
+            },
         )
 
     def _note(self, loaded: images.Loaded, codes: Codes | None) -> None:
@@ -279,6 +306,7 @@ class Run:
             reason=reason,
         )
         self.computed += self.writer.append(row) and codes is not None
+        self._under_way.discard(row.sha256)
 
     def _load(self) -> backbones.Network:
         """Load the network when first needed, and see that it is what made the store."""
@@ -303,7 +331,7 @@ class Run:
 
 def computed(
     stream: Iterable[images.Loaded], *, network: Callable[[], backbones.Network]
-) -> Iterator[tuple[images.Loaded, Codes | None]]:
+) -> Iterator[tuple[images.Loaded, Codes | None, bool]]:
     """
     Compute the codes of images as they are loaded.
 
@@ -320,17 +348,20 @@ def computed(
         In the order in which they came; of several views, once all of them are computed.
     codes : mapping of str to float32 array, or None
         For each layer, of shape (...); of several views (views, ...).
+    ends : bool
+        Whether a batch of the network ends with this image.
     """
     pairs = (pair for loaded in stream for pair in _views_of(loaded))
     views: list[Codes] = []
     with closing(backbones.compute(pairs, network=network)) as results:
-        for (loaded, last), codes in results:
+        for (loaded, last), codes, ends in results:
             if codes is None or loaded.pixels is None or loaded.pixels.ndim == 3:
-                yield loaded, codes
+                yield loaded, codes, ends
                 continue
             views.append(codes)
             if last:
-                yield loaded, {name: np.stack([view[name] for view in views]) for name in codes}
+                joined = {name: np.stack([view[name] for view in views]) for name in codes}
+                yield loaded, joined, ends
                 views = []
 
 

@@ -167,7 +167,7 @@ class SharedStore:
                     run.prepare(len(rows))
                     run.fill(rows)
             except KeyboardInterrupt:
-                writer.commit()
+                writer.commit(interrupted=True)
                 raise
             writer.commit()
 

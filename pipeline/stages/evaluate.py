@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from pipeline import backbones, heads, report, store
 from pipeline.choices import Split, choose
 from pipeline.errors import HeadError, SpaceMismatch, counted
-from pipeline.files import make_folder, write_durably, write_json
+from pipeline.files import make_folder, replacing, write_durably, write_json
 from pipeline.stages import _heads
 from pipeline.stages._voice import quiet
+
+_MOST_SCORES = 1 << 20  # numbers at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,22 +107,16 @@ def evaluate(
     if warning := _already_seen(saved, opened, rows):
         tell(warning)
     classes, truth = _align(saved.card.classes, opened, rows, tell)
-    scores, before = _scores(saved, opened, rows, n_classes=len(classes), views=views)
-    result = report.score(
-        truth,
-        scores.argmax(axis=1),
-        classes=classes,
-        scores=scores,
-        score_kind=saved.head.score_kind,
-        uncalibrated=before if saved.head.calibration_ is not None else None,
-    )
+    result = _score(saved, opened, rows, truth, classes=classes, views=views)
     folder = Path(out) if out is not None else _default_out(saved, split, views=views)
     title = f"{saved.directory.name} on {split.value} of {opened.location.name}"
     picture = report.confusion_png(result, title=title)
     make_folder(folder)
     about = {"head": str(head), "store": str(store_path), "split": split.value, "views": count}
     write_json(folder / "report.json", about | result.to_json())
-    write_durably(folder / "confusion.csv", report.confusion_csv(result).encode("utf-8", "replace"))
+    with replacing(folder / "confusion.csv") as file:
+        for line in report.confusion_csv_lines(result):
+            file.write(line.encode("utf-8", "surrogateescape"))
     write_durably(folder / "confusion.png", picture)
     return Evaluation(
         head=str(head),
@@ -195,26 +191,39 @@ def _align(
     return classes, numbers[labels]
 
 
-def _scores(
+def _score(
     saved: heads.SavedHead,
     opened: store.Store,
     rows: NDArray[np.int64],
+    truth: NDArray[np.int64],
     *,
-    n_classes: int,
+    classes: Sequence[str],
     views: bool,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> report.Report:
     """Score block by block, also as before calibration; classes unknown to the head never win."""
     card, head = saved.card, saved.head
-    unknown = 0.0 if head.score_kind == "probability" else -np.inf
-    scores = np.full((len(rows), n_classes), unknown)
-    before = np.zeros_like(scores)
+    tally = report.Tally(classes, score_kind=head.score_kind)
     for positions, codes in _heads.blocks(card, opened, rows, views=views):
-        decision = saved.decision(codes.reshape(-1, *card.shape))
-        plain = head.probabilities(decision, calibrated=False)
-        for table, each in ((scores, head.as_scores(decision)), (before, plain)):
-            mean = each.reshape(len(positions), -1, each.shape[1]).mean(axis=1)  # of all views
-            table[positions, : len(card.classes)] = mean
-    return scores, before
+        for part in _parts(len(positions), views=opened.views if views else 1, head=head):
+            decision = saved.decision(codes[part].reshape(-1, *card.shape))
+            scores = _mean_of_views(head.as_scores(decision), len(positions[part]))
+            before = None
+            if head.calibration_ is not None:
+                plain = head.probabilities(decision, calibrated=False)
+                before = _mean_of_views(plain, len(positions[part]))
+            right = truth[positions[part]]
+            tally.add(right, scores.argmax(axis=1), scores=scores, uncalibrated=before)
+    return tally.report()
+
+
+def _parts(count: int, *, views: int, head: heads.Head) -> Iterator[slice]:
+    """Cut rows so that the scores of all classes stay small."""
+    step = max(1, _MOST_SCORES // (views * head.n_classes_))
+    return (slice(start, start + step) for start in range(0, count, step))
+
+
+def _mean_of_views(scores: NDArray[np.float64], images: int) -> NDArray[np.float64]:
+    return np.asarray(scores.reshape(images, -1, scores.shape[1]).mean(axis=1))
 
 
 def _default_out(saved: heads.SavedHead, split: Split, *, views: bool) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 from pipeline import images, store
 from pipeline.choices import Augment, Dtype, Engine, Precision, Resize
 from pipeline.errors import SourceError, counted
+from pipeline.files import free_bytes
 from pipeline.stages._run import Run, bottleneck, request_of
 from pipeline.stages._voice import quiet, silent
 
@@ -140,6 +141,7 @@ def extract(
     dtype: Dtype | str = Dtype.float32,
     max_rejected: str | int = "1%",
     limit: str | int | None = None,
+    follow_links: bool = False,
     tell: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Extraction:
@@ -188,6 +190,8 @@ def extract(
         How many images may be unusable before the result is called bad: a number or a share.
     limit : str or int, optional
         Use only so many images: ``"500"``, or by split ``"train=2000,test=1000"``.
+    follow_links : bool, default False
+        Whether to read what links in the source lead to outside of it.
     tell : callable, optional
         Called with sentences for the user.
     progress : callable, optional
@@ -234,11 +238,12 @@ def extract(
         seed=seed,
         dtype=dtype,
     )
-    found = _find(source, limit, tell)
+    found = _find(source, limit, follow_links, tell)
     folder = Path(out) if out is not None else _default_out(source)
     with store.Writer(folder) as writer:
         before = writer.table
-        run = Run(found=found, writer=writer, request=request, tell=tell)
+        asked = None if limit is None else str(limit)
+        run = Run(found=found, writer=writer, request=request, tell=tell, limit=asked)
         run.check_header()
         todo = run.recall()
         if todo or writer.header is None:
@@ -289,6 +294,7 @@ def estimate(
     seed: int = 0,
     dtype: Dtype | str = Dtype.float32,
     limit: str | int | None = None,
+    follow_links: bool = False,
     tell: Callable[[str], None] | None = None,
 ) -> Estimate:
     """
@@ -297,7 +303,7 @@ def estimate(
     Parameters
     ----------
     source, out, backbone, weights, layers, size, resize, batch_size, engine, precision, views
-    augment, seed, dtype, limit, tell
+    augment, seed, dtype, limit, follow_links, tell
         As for `extract`.
 
     Returns
@@ -324,7 +330,7 @@ def estimate(
         seed=seed,
         dtype=dtype,
     )
-    found = _find(source, limit, tell)
+    found = _find(source, limit, follow_links, tell)
     folder = Path(out) if out is not None else _default_out(source)
     with store.Writer(folder) as writer:
         run = Run(found=found, writer=writer, request=request, tell=tell)
@@ -340,17 +346,20 @@ def estimate(
             images_per_second=round(len(sample) / seconds, 1) if sample else None,
             seconds=round(len(todo) * seconds / len(sample), 1) if sample else 0.0,
             bytes=run.bytes_for(len(todo)),
-            free_bytes=store.free_bytes(folder),
+            free_bytes=free_bytes(folder),
             profile=run.profile,
             bottleneck=bottleneck(run.profile) if sample else None,
         )
 
 
 def _find(
-    source: str | Path, limit: str | int | None, tell: Callable[[str], None]
+    source: str | Path,
+    limit: str | int | None,
+    follow_links: bool,
+    tell: Callable[[str], None],
 ) -> images.Source:
     """Look at the source, and say what was understood."""
-    found = images.find(source)
+    found = images.find(source, follow_links=follow_links)
     if limit is not None:
         found = found.limited(images.parse_limit(str(limit)))
     _describe(found, tell)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from pipeline.choices import ClassWeight, HeadKind, Optimizer, Pool, Precision, 
 from pipeline.errors import HeadError, Interrupted, OutputError, SpaceMismatch, StoreError, counted
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.space import Space
+from pipeline.stages._command import extract_command
 from pipeline.stages._fitting import Examples, card_of, examples
 from pipeline.stages._photos import Originals
 from pipeline.stages._recognise import space_of
@@ -469,19 +469,14 @@ def _of_boundary(space: Space, tail: backbones.Tail) -> Space:
 
 def _extract_command(saved: heads.SavedHead, opened: store.Store, start: str) -> str:
     """Write down the command that makes a store with a layer."""
-    space, weights = space_of(saved), saved.card.weights
-    source = "SOURCE"
-    if isinstance(opened, store.FolderStore):
-        of = opened.table.source
-        table = of["layout"].removeprefix("manifest ")
-        source = of["location"] if table == of["layout"] else str(Path(of["location"]) / table)
-    words = ["pipeline", "extract", source, "--backbone", space.backbone]
-    if weights["source"] != "imagenet":
-        words += ["--weights", weights["source"]]
-    words += ["--size", str(space.size), "--resize", space.resize, "--layer", start]
-    name = f"{store.name_of(opened)}-{start}"
-    words += ["--dtype", "float16", "--out", str(Path("artifacts") / "features" / name)]
-    return shlex.join(words)
+    return extract_command(
+        space_of(saved),
+        weights=saved.card.weights,
+        table=opened.table if isinstance(opened, store.FolderStore) else None,
+        layers=[start],
+        dtype="float16",
+        out=Path("artifacts") / "features" / f"{store.name_of(opened)}-{start}",
+    )
 
 
 def _again(saved: heads.SavedHead) -> dict[str, Any]:

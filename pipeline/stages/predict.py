@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline import backbones, heads, images
 from pipeline.choices import Resize
 from pipeline.errors import HeadError, Interrupted, OutputError
-from pipeline.files import csv_text, replacing
+from pipeline.files import check_place, csv_text, replacing
 from pipeline.stages import _heads
 from pipeline.stages._recognise import recognise, space_of
 from pipeline.stages._run import WORKERS, Codes, computed
@@ -82,6 +82,7 @@ def predict(
     csv: str | Path | None = None,
     weights: str | None = None,
     views: bool = False,
+    follow_links: bool = False,
     show: Callable[[Prediction], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Predictions:
@@ -102,6 +103,8 @@ def predict(
         The backbone's weights, if they are no longer where they were.
     views : bool, default False
         Whether to average the scores over the views that the head's store has of each image.
+    follow_links : bool, default False
+        Whether to read what links in a folder lead to outside of it.
     show : callable, optional
         Called with each prediction as it comes.
     progress : callable, optional
@@ -129,7 +132,7 @@ def predict(
     if top < 1:
         raise HeadError(f"expected --top of 1 or more, found {top}")
     copies = _views(saved) if views else images.ONE_VIEW
-    found = images.files(paths)
+    found = images.files(paths, follow_links=follow_links)
     network = None if saved.card.layer == backbones.INPUT else recognise(saved, weights)
     predictions = []
     try:
@@ -160,6 +163,7 @@ def _check_table(path: Path) -> None:
         raise OutputError(f"expected a folder for the table, found none at {path.parent}")
     if path.exists() and not (path.is_file() and path.suffix.lower() == ".csv"):
         raise OutputError(f"expected a new file or a .csv to replace, found {path}; name another")
+    check_place(path)
 
 
 def _views(saved: heads.SavedHead) -> images.Views:
@@ -193,7 +197,11 @@ def _answers(
         views=views,
     )
     with closing(stream):
-        results = _pixels(stream) if network is None else computed(stream, network=lambda: network)
+        results: Iterator[tuple[images.Loaded, Codes | None]] = (
+            _pixels(stream)
+            if network is None
+            else ((each, codes) for each, codes, _ in computed(stream, network=lambda: network))
+        )
         while chunk := list(islice(results, _CHUNK)):
             yield from _answer(saved, found, chunk, top=top)
 

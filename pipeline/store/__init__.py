@@ -3,7 +3,8 @@
 A store is a folder:
 
 - ``shards/NNNNNN-<sha256>.h5``: for each row the codes of every layer, the SHA-256 of the image's
-  bytes, its path as raw bytes, and for images that could not be used a reason instead of codes.
+  bytes, its path as raw bytes, and for images that could not be used a reason instead of codes;
+  beside them what ``store.json`` and ``probe.h5`` say, so that these can be made again.
   A shard MUST be built in memory, written aside, synced, renamed, and its folder synced; it MUST
   NOT be opened for writing again. Its name ends in the SHA-256 of its bytes. Numbers are chunked
   by rows, each chunk with a fletcher32 checksum. ``codes/<layer>`` are those of the images, and
@@ -15,6 +16,10 @@ A store is a folder:
 - ``table.h5``: for each scanned image its label, split, status and place in the shards. It is
   replaced atomically and can always be rebuilt from the source and the shards.
 - ``LOCK``: locked by the kernel while a process writes.
+- ``set-aside/``: damaged files that repair moved out of the way.
+
+No byte of these is shown to HDF5 before it was compared: with the SHA-256 in a shard's name or in
+``store.json``, or with the seal at the end of a file (`pipeline.hdf5`).
 
 A row is found by its content hash: a renamed or copied image is a hit, an edited one a miss.
 """
@@ -35,10 +40,11 @@ from pipeline.store._reader import (
     read_rows,
     rows_of,
 )
+from pipeline.store._repair import Repair, repair
 from pipeline.store._shard import Row
 from pipeline.store._table import SPLITS, Status, Table
 from pipeline.store._verify import Verification, verify_folder, verify_packed
-from pipeline.store._writer import Scan, Writer, free_bytes, lasting
+from pipeline.store._writer import Scan, Writer, lasting
 
 __all__ = [
     "SPLITS",
@@ -46,6 +52,7 @@ __all__ = [
     "FolderStore",
     "Header",
     "PackedStore",
+    "Repair",
     "Row",
     "Scan",
     "Status",
@@ -55,12 +62,12 @@ __all__ = [
     "Writer",
     "choose_layer",
     "contents",
-    "free_bytes",
     "lasting",
     "name_of",
     "open_store",
     "pack",
     "read_rows",
+    "repair",
     "rows_of",
     "verify_folder",
     "verify_packed",

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.store._header import Header, read_header
+from pipeline.store._header import SHARDS, Header, read_header
 from pipeline.store._lookup import Lookup
 from pipeline.store._reader import Codes, Rows, probe_of
 from pipeline.store._shard import damaged, read_codes
-from pipeline.store._writer import SHARDS
 
 
 class ByContent:

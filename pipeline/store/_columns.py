@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.hdf5 import Datasets
+
 if TYPE_CHECKING:
     import h5py
 
@@ -50,10 +52,20 @@ def write_strings(group: h5py.Group, name: str, values: Sequence[bytes]) -> None
     write_array(folder, "bytes", np.frombuffer(b"".join(values), np.uint8))
 
 
-def read_strings(group: h5py.Group, name: str) -> list[bytes]:
-    """Read what `write_strings` wrote."""
-    data = group[name]["bytes"][...].tobytes()
-    ends: list[int] = group[name]["ends"][...].tolist()
-    if ends and (min(ends) < 0 or ends[-1] != len(data)):
+def read_strings(datasets: Datasets, name: str) -> list[bytes]:
+    """
+    Read what `write_strings` wrote.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    OSError
+        If it is damaged.
+    """
+    data = datasets.read(f"{name}/bytes").tobytes()
+    ends: list[int] = datasets.read(f"{name}/ends").tolist()
+    starts = [0, *ends]
+    if ends and (starts != sorted(starts) or ends[-1] != len(data)):
         raise OSError(f"the strings of '{name}' do not add up")
-    return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    return [data[start:end] for start, end in zip(starts, ends, strict=False)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +14,21 @@ from numpy.typing import NDArray
 
 from pipeline.choices import Dtype
 from pipeline.errors import StoreDamaged, StoreError, StoreNotFound
-from pipeline.files import (
-    HostileFile,
-    hdf5_bytes,
-    open_hdf5,
-    read_json,
-    sha256_file,
-    write_durably,
-    write_json,
-)
+from pipeline.files import canonical_json, read_bytes, read_json, write_durably, write_json
+from pipeline.hdf5 import HostileFile, open_bytes, sealed_bytes
 from pipeline.space import Space
 from pipeline.store._columns import write_array
 
 FILE = "store.json"
 PROBE = "probe.h5"
+SHARDS = "shards"
 FORMAT = 1
+
+_FIELDS = frozenset(
+    ("format", "space", "space_id", "weights", "batch_size", "engine", "precision", "versions")
+)
+# What `write_header` adds, and `dtype`, which stores from before there was a choice lack.
+_FURTHER = frozenset(("dtype", "probe_sha256", "checksum"))
 
 Codes = Mapping[str, NDArray[np.float32]]
 
@@ -87,6 +86,10 @@ class Header:
         ValueError
             If fields are missing or impossible, or the space is not the one that `space_id` names.
         """
+        if missing := _FIELDS - set(plain):
+            raise ValueError(f"it lacks {min(missing)}")
+        if unknown := set(plain) - _FIELDS - _FURTHER:
+            raise ValueError(f"it has an unknown field {min(unknown)!r}")
         space = Space.from_json(plain["space"])
         if space.space_id != plain["space_id"]:
             raise ValueError("its space is not the one that space_id was computed from")
@@ -111,10 +114,16 @@ def write_header(folder: Path, header: Header, probe: Codes) -> None:
         for layer, codes in probe.items():
             write_array(file, layer, codes)
 
-    data = hdf5_bytes(fill)
+    data = sealed_bytes(fill)
     write_durably(folder / PROBE, data)
     plain = header.to_json() | {"probe_sha256": hashlib.sha256(data).hexdigest()}
-    write_json(folder / FILE, plain)
+    write_json(folder / FILE, plain | {"checksum": _checksum(plain)})
+
+
+def _checksum(plain: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all fields but itself."""
+    others = {name: value for name, value in plain.items() if name != "checksum"}
+    return hashlib.sha256(canonical_json(others)).hexdigest()
 
 
 def read_header(folder: Path) -> Header:
@@ -126,28 +135,55 @@ def read_header(folder: Path) -> Header:
     StoreNotFound
         If there is none.
     StoreDamaged
-        If it is not what was written.
+        If it is not what was written, or lost while shards are there.
     StoreError
-        If a later version of this program wrote it.
+        If a later version of this program wrote it, or it cannot be read this time.
     """
+    return Header.from_json(_read(folder))
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """Read store.json and see that it is what was written."""
     path = folder / FILE
     try:
-        plain = read_json(path)
-        if plain.get("format", 0) > FORMAT:
+        plain: dict[str, Any] = read_json(path)
+        if isinstance(plain.get("format"), int) and plain["format"] > FORMAT:
             raise StoreError(
                 f"expected a store of format {FORMAT}, found {plain['format']} in {path}; "
                 "update with `pip install --upgrade bottleneck-pipeline`"
             )
-        return Header.from_json(plain)
+        # Stores from before there were checksums have none.
+        if "checksum" in plain and plain["checksum"] != _checksum(plain):
+            raise ValueError("its checksum differs")
+        Header.from_json(plain)
+        return plain
     except (FileNotFoundError, NotADirectoryError) as error:
+        if next((folder / SHARDS).glob("[0-9]*-*.h5"), None) is not None:
+            raise StoreDamaged(
+                f"{path} is missing, and {SHARDS}/ has codes; `pipeline repair {folder}` makes it "
+                "again"
+            ) from error
         raise StoreNotFound(_not_a_store(folder)) from error
     except StoreError:
         raise
-    except PermissionError as error:
-        raise StoreError(f"cannot read {path} (permission denied); make it readable") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        said = " ".join(str(error).split())
-        raise StoreDamaged(f"{path} is damaged ({said}); extract into a new folder") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise broken(path, error) from error
+
+
+def unreadable(path: Path, error: OSError) -> StoreError:
+    """Say that a file of a store cannot be read this time, which says nothing of its bytes."""
+    said = str(error.strerror or error).lower()
+    return StoreError(f"cannot read {path} this time ({said}); mend that and try again")
+
+
+def broken(path: Path, error: object) -> StoreDamaged:
+    """Say that a file beside the shards is damaged, and how it is made again."""
+    said = " ".join(str(error).split())
+    return StoreDamaged(
+        f"{path} is damaged ({said}); `pipeline repair {path.parent}` makes it again"
+    )
 
 
 def _not_a_store(folder: Path) -> str:
@@ -179,13 +215,21 @@ def read_probe(folder: Path) -> dict[str, NDArray[np.float32]]:
     ------
     StoreDamaged
         If they are missing or not those that were written.
+    StoreError
+        If they cannot be read this time.
     """
     path = folder / PROBE
+    expected = _read(folder).get("probe_sha256")
     try:
-        expected = json.loads((folder / FILE).read_bytes())["probe_sha256"]
-        if sha256_file(path) != expected:
-            raise StoreDamaged(f"{path} is damaged; extract into a new folder")
-        with open_hdf5(path) as file:
+        data = read_bytes(path)
+    except FileNotFoundError as error:
+        raise broken(path, "it is missing") from error
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if hashlib.sha256(data).hexdigest() != expected:
+        raise broken(path, "its SHA-256 is not the one in store.json")
+    try:
+        with open_bytes(data) as file:
             return {layer: file[layer][...] for layer in file}
-    except (OSError, KeyError, HostileFile) as error:
-        raise StoreDamaged(f"{path} cannot be read ({error}); extract into a new folder") from error
+    except (OSError, KeyError, RuntimeError, HostileFile) as error:
+        raise broken(path, error) from error

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,33 @@ from numpy.typing import NDArray
 
 from pipeline.choices import Split
 from pipeline.errors import OutputError, ResourceError, StoreDamaged, StoreError, StoreNotFound
-from pipeline.files import FULL, HostileFile, in_words, open_hdf5, replacing
+from pipeline.files import FULL, free_bytes, in_words, replacing
+from pipeline.foreign import open_datasets
+from pipeline.hdf5 import (
+    Datasets,
+    HostileFile,
+    SealedDatasets,
+    append_seal,
+    first_line,
+    has_signature,
+    mark_sealed,
+    names_in,
+)
 from pipeline.store._columns import create_array, write_array
 from pipeline.store._dtype import widened
-from pipeline.store._header import Header
+from pipeline.store._header import FILE, Header, unreadable
 from pipeline.store._reader import Codes, FolderStore, Rows, first_bytes
 from pipeline.store._shard import VIEWS, joined
 from pipeline.store._table import SPLITS
-from pipeline.store._writer import free_bytes
 
 # Rows read at a time from a packed file: some megabytes for 4096-D codes.
 _BLOCK_BYTES = 32 << 20
+# What is read whole when a file is opened, and what it may claim in a small file.
+_COLUMNS = ("labels", "classes", "paths", "splits", "sha256")
+_LARGEST_COLUMN = 64 << 20
+_LARGEST_ROW = 256 << 20
+# HDF5 may begin at byte 0, 512, 1024, 2048, ... of a file.
+_SEARCHED = 1 << 16
 
 # Shares for files without splits, the defaults of extract.
 _TEST_SHARE, _VAL_SHARE = 0.2, 0.2
@@ -39,7 +57,8 @@ def pack(store: FolderStore, path: Path) -> int:
     ``splits`` (n,) and ``sha256`` (n, 32); rows are the images that have codes, in the order of
     the source. The attribute ``header`` holds the space as JSON, ``probe/<layer>`` the codes of
     the probe. Of several views ``codes/<layer>`` has the images' own, ``views/<layer>``
-    (n, views - 1, ...) the others. Numbers are as wide as in the store.
+    (n, views - 1, ...) the others. Numbers are as wide as in the store. A seal follows the last
+    byte of HDF5, see `pipeline.hdf5`.
 
     Parameters
     ----------
@@ -62,6 +81,11 @@ def pack(store: FolderStore, path: Path) -> int:
     """
     if path.exists():
         raise OutputError(f"expected a new file, found {path}; delete it or choose another name")
+    for folder in path.resolve().parents:
+        if (folder / FILE).exists():
+            raise OutputError(
+                f"expected a place outside stores, found {path} in {folder}; choose another place"
+            )
     rows = np.flatnonzero(store.usable)
     numbers = sum(int(np.prod(shape)) for shape in store.layers.values())
     needed = _dtype(store).itemsize * numbers * store.views * len(rows)
@@ -76,6 +100,7 @@ def pack(store: FolderStore, path: Path) -> int:
             with h5py.File(careful, "w") as packed:
                 _fill(packed, store, rows, careful.check)
             careful.check()
+            append_seal(file)
     except OSError as error:
         if isinstance(error, ResourceError):
             raise
@@ -167,6 +192,7 @@ def _dtype(store: FolderStore) -> np.dtype[Any]:
 
 
 def _fill(file: h5py.File, store: FolderStore, rows: Rows, check: Callable[[], None]) -> None:
+    mark_sealed(file)
     if store.header is not None:
         file.attrs["header"] = np.bytes_(json.dumps(store.header.to_json(), sort_keys=True))
     classes = [name.encode("utf-8", "surrogateescape") for name in store.classes]
@@ -222,59 +248,89 @@ class PackedStore:
     Without splits the rows are divided by a hash of their first codes, in the shares that extract
     uses, so that equal rows never fall on both sides.
 
+    A file with a seal is compared with it piece by piece, as it is read; any other is read by a
+    process of its own, with limits.
+
+    Attributes
+    ----------
+    sealed : bool
+        Whether the file has a seal.
+
     Raises
     ------
     StoreNotFound
         If there is no such file.
+    StoreDamaged
+        If the file is not what was written, or HDF5 cannot read it.
     StoreError
-        If the file has another layout or is not safe to read.
+        If the file has another layout, is not safe to read, or cannot be read this time.
     """
 
     def __init__(self, path: Path) -> None:
         self.location = path
+        with self._explained():
+            self._datasets = open_datasets(path)
+            self.sealed = isinstance(self._datasets, SealedDatasets)
+            self._read()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say in one line what is wrong with the file, and whose fault it is."""
         try:
-            with open_hdf5(path) as file:
-                self._read(file)
+            yield
+        except StoreError:
+            raise
         except FileNotFoundError as error:
-            raise StoreNotFound(f"expected a store or packed file, found no {path}") from error
-        except (OSError, KeyError, HostileFile, ValueError, TypeError, AttributeError) as error:
-            if isinstance(error, StoreError):
-                raise
+            raise StoreNotFound(
+                f"expected a store or packed file, found no {self.location}"
+            ) from error
+        except OSError as error:
+            raise _unusable(self.location, error) from error
+        except (KeyError, HostileFile, ValueError, TypeError, RecursionError) as error:
             said = " ".join(str(error).split())
             raise StoreError(
-                f"expected an HDF5 file with codes/<layer> and labels, found {path}: {said}"
+                f"expected an HDF5 file with codes/<layer> and labels, found {self.location}: "
+                f"{said}"
             ) from error
 
-    def _read(self, file: h5py.File) -> None:
-        header = file.attrs.get("header")
+    def _read(self) -> None:
+        datasets = self._datasets
+        for name in _COLUMNS:
+            _check_column(datasets, name, most=max(_LARGEST_COLUMN, self.location.stat().st_size))
+        header = datasets.attributes.get("header")
         self.header: Header | None = (
             None if header is None else Header.from_json(json.loads(header))
         )
-        self.layers: Mapping[str, tuple[int, ...]] = _layers(file["codes"], self.header)
+        self.layers: Mapping[str, tuple[int, ...]] = _layers(datasets, self.header)
         self.views = self.header.space.views if self.header is not None else 1
-        n = len(file["labels"])
+        n = datasets.entries["labels"].shape[0] if datasets.entries["labels"].shape else 0
         for layer, shape in self.layers.items():
-            if len(file["codes"][layer]) != n:
-                raise ValueError(f"codes/{layer} has {len(file['codes'][layer])} rows, labels {n}")
+            rows = datasets.entries[f"codes/{layer}"].shape[0]
+            if rows != n:
+                raise ValueError(f"codes/{layer} has {rows} rows, labels {n}")
             if self.views > 1:
-                _check_views(file[VIEWS][layer], (n, self.views - 1, *shape))
-        self.labels, self.classes = _labels(file)
-        self._paths = _strings(file["paths"]) if "paths" in file else [b""] * n
+                _check_views(datasets, layer, (n, self.views - 1, *shape))
+        self.labels, self.classes = _labels(datasets)
+        self._paths = _strings(datasets, "paths") if "paths" in datasets.entries else [b""] * n
         self.usable = np.ones(n, bool)
-        self.splits = _splits(_strings(file["splits"])) if "splits" in file else self._divide(file)
+        self.splits = (
+            _splits(_strings(datasets, "splits"))
+            if "splits" in datasets.entries
+            else self._divide()
+        )
         if not len(self._paths) == len(self.splits) == n:
             raise ValueError("paths, splits and labels differ in length")
 
-    def _divide(self, file: h5py.File) -> NDArray[np.uint8]:
+    def _divide(self) -> NDArray[np.uint8]:
         splits = np.empty(len(self.labels), np.uint8)
-        dataset = file["codes"][next(iter(self.layers))]
-        for piece in _pieces(dataset):
-            for i, codes in enumerate(_read(dataset, None, piece)):
+        layer = next(iter(self.layers))
+        for start, stop in self._pieces(layer, views=False):
+            for i, codes in enumerate(self._codes(layer, start, stop, views=False)):
                 digest = hashlib.sha256(codes.tobytes()).digest()
                 share = int.from_bytes(digest[:8], "big") / 2**64
                 held_out = Split.test if share < _TEST_SHARE else Split.val
                 chosen = held_out if share < _TEST_SHARE + _VAL_SHARE else Split.train
-                splits[piece[0] + i] = SPLITS[chosen]
+                splits[start + i] = SPLITS[chosen]
         return splits
 
     def paths(self, rows: Rows) -> list[bytes]:
@@ -292,48 +348,105 @@ class PackedStore:
         """Read codes some megabytes at a time; see `Store.blocks`."""
         several = views and self.views > 1
         order = np.argsort(rows, kind="stable")
-        try:
-            with open_hdf5(self.location) as file:
-                dataset, others = file["codes"][layer], file[VIEWS][layer] if several else None
-                pieces = _pieces(dataset, others)
-                for piece in pieces if rng is None else rng.permutation(np.array(pieces)):
-                    lo, hi = np.searchsorted(rows[order], piece)
-                    if lo < hi:
-                        positions = order[lo:hi]
-                        codes = _read(dataset, others, piece)[rows[positions] - piece[0]]
-                        yield positions, codes[:, None] if views and not several else codes
-        except (OSError, KeyError, HostileFile) as error:
-            raise StoreDamaged(
-                f"{self.location} is damaged ({' '.join(str(error).split())}); pack the store again"
-            ) from error
+        pieces = self._pieces(layer, views=several)
+        for start, stop in pieces if rng is None else rng.permutation(np.array(pieces)).tolist():
+            lo, hi = np.searchsorted(rows[order], (start, stop))
+            if lo < hi:
+                positions = order[lo:hi]
+                with self._explained():
+                    block = self._codes(layer, start, stop, views=several)
+                codes = block[rows[positions] - start]
+                yield positions, codes[:, None] if views and not several else codes
+
+    def _pieces(self, layer: str, *, views: bool) -> list[tuple[int, int]]:
+        """Cut rows into pieces of some megabytes: (first, behind the last)."""
+        row = 4 * (self.views if views else 1) * math.prod(self.layers[layer])
+        step, n = max(1, _BLOCK_BYTES // max(1, row)), len(self.labels)
+        return [(start, min(start + step, n)) for start in range(0, n, step)]
+
+    def _codes(self, layer: str, start: int, stop: int, *, views: bool) -> Codes:
+        """Read a piece, joined with the further views of its rows if asked for."""
+        block = widened(self._datasets.read(f"codes/{layer}", start, stop))
+        if views:
+            block = joined(block, widened(self._datasets.read(f"{VIEWS}/{layer}", start, stop)))
+        return block
 
     def hashes(self, rows: Rows) -> NDArray[np.uint64] | None:
         """Return the first 8 bytes of the content hashes of some rows, if the file has them."""
-        with open_hdf5(self.location) as file:
-            if "sha256" not in file or file["sha256"].shape != (len(self.labels), 32):
-                return None
-            return first_bytes(file["sha256"][...])[rows]
+        entry = self._datasets.entries.get("sha256")
+        if entry is None or entry.shape != (len(self.labels), 32) or entry.kind != "u":
+            return None
+        with self._explained():
+            return first_bytes(self._datasets.read("sha256").astype(np.uint8))[rows]
 
     def probe(self, layer: str) -> Codes | None:
         """Return the codes of the probe images, if the file has them."""
-        try:
-            with open_hdf5(self.location) as file:
-                if "probe" not in file or layer not in file["probe"]:
-                    return None
-                codes: Codes = file["probe"][layer][...]
-                return codes
-        except (OSError, KeyError, HostileFile, TypeError, ValueError) as error:
-            raise StoreDamaged(f"{self.location} is damaged; pack the store again") from error
+        if f"probe/{layer}" not in self._datasets.entries:
+            return None
+        with self._explained():
+            return widened(self._datasets.read(f"probe/{layer}"))
+
+    def look(self, progress: Callable[[int, int], None]) -> list[str]:
+        """
+        Read everything once.
+
+        Parameters
+        ----------
+        progress : callable
+            Called with (datasets done, datasets in all).
+
+        Returns
+        -------
+        list of str
+            One line for each dataset that is not what was written.
+        """
+        damage = []
+        entries = self._datasets.entries
+        for done, (name, entry) in enumerate(entries.items(), start=1):
+            n = entry.shape[0] if entry.shape else 1
+            step = max(1, _BLOCK_BYTES // max(1, entry.bytes // max(1, n)))
+            try:
+                for start in range(0, n, step):
+                    self._datasets.read(name, start, start + step)
+            except (OSError, ValueError) as error:
+                damage.append(f"{name} of {self.location} is damaged ({first_line(error)})")
+            progress(done, len(entries))
+        return damage
 
 
-def _layers(codes: h5py.Group, header: Header | None) -> dict[str, tuple[int, ...]]:
+def _unusable(path: Path, error: OSError) -> StoreError:
+    """Say that a file cannot be read: this time, as HDF5, or because its bytes have changed."""
+    if error.errno is not None:
+        return unreadable(path, error)
+    with path.open("rb") as file:
+        if not has_signature(file.read(_SEARCHED)):
+            return StoreError(
+                f"expected a store or an HDF5 file with codes/<layer> and labels, found {path}, "
+                "which is no HDF5"
+            )
+    return StoreDamaged(
+        f"{path} is damaged ({first_line(error)}); pack the store again, or restore a copy"
+    )
+
+
+def _check_column(datasets: Datasets, name: str, *, most: int) -> None:
+    """Refuse a column, which is read whole, that claims more than such a file would have."""
+    entry = datasets.entries.get(name)
+    if entry is not None and entry.bytes > most:
+        raise HostileFile(f"'{name}' claims {entry.bytes} bytes")
+
+
+def _layers(datasets: Datasets, header: Header | None) -> dict[str, tuple[int, ...]]:
     """Name the layers, in the order of the header where there is one."""
-    found = {name: tuple(map(int, codes[name].shape[1:])) for name in codes}
-    if not found:
-        raise ValueError("'codes' is empty")
-    for name in found:
-        if codes[name].dtype.kind not in "fiu" or 0 in found[name] or not found[name]:
-            raise ValueError(f"codes/{name} holds {codes[name].dtype} of shape {found[name]}")
+    entries = {name: datasets.entries[f"codes/{name}"] for name in names_in(datasets, "codes")}
+    if not entries:
+        raise ValueError("there are no 'codes'")
+    found = {name: entry.shape[1:] for name, entry in entries.items()}
+    for name, entry in entries.items():
+        if entry.kind not in "fiu" or 0 in found[name] or not found[name]:
+            raise ValueError(f"codes/{name} holds {entry.dtype} of shape {found[name]}")
+        if 4 * math.prod(found[name]) > _LARGEST_ROW:
+            raise HostileFile(f"codes/{name} claims rows of shape {found[name]}")
     if header is None:
         return found
     if found != {name: tuple(shape) for name, shape in header.space.layers.items()}:
@@ -341,27 +454,28 @@ def _layers(codes: h5py.Group, header: Header | None) -> dict[str, tuple[int, ..
     return {name: found[name] for name in header.space.layers}
 
 
-def _check_views(others: h5py.Dataset, shape: tuple[int, ...]) -> None:
+def _check_views(datasets: Datasets, layer: str, shape: tuple[int, ...]) -> None:
     """Refuse further views that are not those that the header promises."""
-    if others.dtype.kind not in "fiu" or others.shape != shape:
-        raise ValueError(f"{others.name} holds {others.dtype} of shape {others.shape}")
+    others = datasets.entries[f"{VIEWS}/{layer}"]
+    if others.kind not in "fiu" or others.shape != shape:
+        raise ValueError(f"{VIEWS}/{layer} holds {others.dtype} of shape {others.shape}")
 
 
-def _labels(file: h5py.File) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+def _labels(datasets: Datasets) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     """Read labels that are numbers (with or without classes) or names."""
-    labels = file["labels"]
-    if labels.ndim != 1:
-        raise ValueError(f"expected labels of shape (n,), found {labels.shape}")
-    if labels.dtype.kind not in "OSbiuf":
-        raise ValueError(f"expected numbers or names as labels, found {labels.dtype}")
-    if labels.dtype.kind in "OS":
-        names = [_text(name) for name in _strings(labels)]
+    entry = datasets.entries["labels"]
+    if len(entry.shape) != 1:
+        raise ValueError(f"expected labels of shape (n,), found {entry.shape}")
+    if entry.kind not in "Sbiuf":
+        raise ValueError(f"expected numbers or names as labels, found {entry.dtype}")
+    if entry.kind == "S":
+        names = [_text(name) for name in _strings(datasets, "labels")]
         classes = sorted(set(names))
         places = {name: i for i, name in enumerate(classes)}
         return np.array([places[name] for name in names], np.int32), tuple(classes)
-    numbers = _whole(labels[...])
-    if "classes" in file:
-        classes = [_text(name) for name in _strings(file["classes"])]
+    numbers = _whole(datasets.read("labels"))
+    if "classes" in datasets.entries:
+        classes = [_text(name) for name in _strings(datasets, "classes")]
         if len(set(classes)) < len(classes):
             raise ValueError("two classes have the same name")
         if len(numbers) and not (numbers.min() >= -1 and numbers.max() < len(classes)):
@@ -381,10 +495,12 @@ def _whole(labels: NDArray[Any]) -> NDArray[np.int64]:
     return numbers
 
 
-def _strings(dataset: h5py.Dataset) -> list[bytes]:
-    if dataset.dtype.kind not in "OS" or dataset.ndim != 1:
-        raise ValueError(f"expected names in {dataset.name}, found {dataset.dtype}")
-    return [bytes(value) for value in dataset[...].tolist()]
+def _strings(datasets: Datasets, name: str) -> list[bytes]:
+    entry = datasets.entries[name]
+    if entry.kind != "S" or len(entry.shape) != 1:
+        raise ValueError(f"expected names in {name}, found {entry.dtype}")
+    texts: list[bytes] = datasets.read(name).tolist()
+    return texts
 
 
 def _text(name: bytes) -> str:
@@ -396,20 +512,3 @@ def _splits(names: list[bytes]) -> NDArray[np.uint8]:
     if unknown := set(names) - set(known):
         raise ValueError(f"split {_text(min(unknown))!r} is none of train, val, test")
     return np.array([known[name] for name in names], np.uint8)
-
-
-def _pieces(dataset: h5py.Dataset, others: h5py.Dataset | None = None) -> list[tuple[int, int]]:
-    """Cut rows into pieces of some megabytes: (first, behind the last)."""
-    views = 1 if others is None else 1 + others.shape[1]
-    row = max(1, 4 * views * int(np.prod(dataset.shape[1:], dtype=np.int64)))
-    step = max(1, _BLOCK_BYTES // row)
-    return [(start, min(start + step, len(dataset))) for start in range(0, len(dataset), step)]
-
-
-def _read(dataset: h5py.Dataset, others: h5py.Dataset | None, piece: tuple[int, int]) -> Codes:
-    """Read a piece, joined with the further views of its rows if given."""
-    part = slice(*map(int, piece))
-    block = widened(dataset[part])
-    if others is not None:
-        block = joined(block, widened(others[part]))
-    return block

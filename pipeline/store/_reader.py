@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from pipeline.choices import Split
 from pipeline.errors import StoreDamaged, StoreError, StoreIncomplete, nearest
 from pipeline.space import Space
-from pipeline.store._header import Header, read_header, read_probe
+from pipeline.store._header import SHARDS, Header, read_header, read_probe
 from pipeline.store._shard import damaged, read_codes
 from pipeline.store._table import SPLITS, Status, Table, read_table
-from pipeline.store._writer import SHARDS
 
 Rows = NDArray[np.int64]
 Codes = NDArray[np.float32]
@@ -158,7 +157,6 @@ class FolderStore:
         self.labels = self.table.labels
         self.splits = self.table.splits
         self.usable = self.table.status == Status.ok
-        self._compared: set[str] = set()  # shards whose bytes have been compared with their names
 
     def paths(self, rows: Rows) -> list[bytes]:
         """Return where the images of some rows were."""
@@ -184,8 +182,7 @@ class FolderStore:
         for positions in pieces:
             path = self.location / SHARDS / self.table.shards[shard[positions[0]]]
             own = self.table.row[rows[positions]]
-            codes = read_codes(path, layer, own, views=several, trusted=path.name in self._compared)
-            self._compared.add(path.name)
+            codes = read_codes(path, layer, own, views=several)
             if codes.shape[1:] != shape:
                 raise damaged(path, f"codes of shape {codes.shape[1:]}")
             yield positions, codes[:, None] if views and not several else codes

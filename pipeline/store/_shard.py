@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import StoreDamaged, StoreError
-from pipeline.files import HostileFile, hdf5_bytes, open_hdf5, write_durably
+from pipeline.files import canonical_json, read_bytes, write_durably
+from pipeline.hdf5 import HostileFile, OpenDatasets, hdf5_bytes, open_bytes, open_hdf5
 from pipeline.store._columns import read_strings, write_array, write_rows, write_strings
 from pipeline.store._dtype import widened
+from pipeline.store._header import Codes, Header, unreadable
 
 F = TypeVar("F", bound=np.floating)
 
@@ -27,6 +33,9 @@ SECONDS = 60.0
 BYTES = 16 << 20
 
 _DIGITS_IN_NAME = 32
+_PROBE_SHARE = 16  # the probe's codes take no more of a shard than one in so many bytes
+# What h5py says of damaged bytes has no number; what the system says of a file has one.
+_OF_BYTES = (None, errno.ENOENT)
 _WIDTH = np.dtype(np.float32).itemsize
 
 VIEWS = "views"
@@ -75,6 +84,7 @@ class Index:
     stat : int64 array of shape (n, 3)
     code_row : int32 array of shape (n,)
         Row in each ``codes/<layer>``; -1 for a rejected image.
+    space_id : str
     """
 
     name: str
@@ -83,15 +93,55 @@ class Index:
     sha256: NDArray[np.uint8]
     stat: NDArray[np.int64]
     code_row: NDArray[np.int32]
+    space_id: str
+
+    def places(self) -> dict[int, bytes]:
+        """Return the content hash of each row of codes."""
+        return {
+            int(row): digest.tobytes()
+            for row, digest in zip(self.code_row, self.sha256, strict=True)
+            if row >= 0
+        }
+
+
+class Origin(NamedTuple):
+    """
+    What a shard says of its store.
+
+    Attributes
+    ----------
+    header : Header
+    images : int
+        How many probe images there are.
+    probe : dict of int to mapping of str to float32 array
+        For each probe image that the shard carries, its codes in each layer.
+    """
+
+    header: Header
+    images: int
+    probe: dict[int, dict[str, NDArray[np.float32]]]
 
 
 class Buffer:
-    """Rows that wait in memory to become a shard."""
+    """
+    Rows that wait in memory to become a shard.
+
+    A shard ends where a batch of the network does: what is computed after a kill then has the
+    places in its batches that it would have had without, and TensorFlow's last bits depend on
+    these.
+
+    Attributes
+    ----------
+    rows : list of Row
+        All of them.
+    whole : int
+        How many of them, from the first, end with a batch.
+    """
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
-        self.good = 0
-        self._bytes = 0
+        self.whole = 0
+        self._bytes = self._whole_bytes = self._batch_bytes = 0
         self._since = 0.0
 
     def add(self, row: Row) -> None:
@@ -100,18 +150,32 @@ class Buffer:
             self._since = time.monotonic()
         self.rows.append(row)
         if row.codes is not None:
-            self.good += 1
             self._bytes += sum(_WIDTH * codes.size for codes in row.codes.values())
+
+    def end_batch(self) -> None:
+        """Note that a batch ends with the last row."""
+        self.whole = len(self.rows)
+        self._batch_bytes = self._bytes - self._whole_bytes
+        self._whole_bytes = self._bytes
 
     @property
     def full(self) -> bool:
-        """Whether it is time to write."""
+        """Whether it is time to write the rows of whole batches."""
         late = time.monotonic() - self._since >= SECONDS
-        return bool(self.rows) and (late or self._bytes >= BYTES)
+        return bool(self.whole) and (late or self._bytes + self._batch_bytes > BYTES)
+
+    def take(self) -> list[Row]:
+        """Take out the rows of whole batches."""
+        taken, self.rows = self.rows[: self.whole], self.rows[self.whole :]
+        self.whole = 0
+        self._bytes -= self._whole_bytes
+        self._whole_bytes = 0
+        self._since = time.monotonic()
+        return taken
 
 
 def write_shard(
-    folder: Path, number: int, rows: list[Row], *, space_id: str, views: int = 1
+    folder: Path, number: int, rows: list[Row], *, header: Header, probe: Codes
 ) -> Index:
     """
     Commit rows as one shard: built in memory, written aside, synced, renamed.
@@ -124,10 +188,10 @@ def write_shard(
         Place of the shard in the order of shards.
     rows : list of Row
         At least one.
-    space_id : str
-        The space that the codes are in.
-    views : int, default 1
-        With more than one, the codes of a row have this many as their first axis.
+    header : Header
+        Of the store. With several views the codes of a row have as many as their first axis.
+    probe : mapping of str to float32 array
+        The codes of the probe images; see `carried`.
 
     Returns
     -------
@@ -139,6 +203,7 @@ def write_shard(
     OSError
         If the file cannot be written; nothing is left of it then.
     """
+    views = header.space.views
     good = [row.codes for row in rows if row.codes is not None]
     code_row = np.full(len(rows), -1, np.int32)
     code_row[[row.codes is not None for row in rows]] = np.arange(len(good))
@@ -146,7 +211,8 @@ def write_shard(
     stat = np.array([row.stat for row in rows], np.int64)
 
     def fill(file: h5py.File) -> None:
-        file.attrs["space_id"] = space_id
+        file.attrs["space_id"] = header.space.space_id
+        _write_origin(file, header, probe, number)
         write_strings(file, "paths", [row.path for row in rows])
         write_strings(file, "reasons", [row.reason.encode() for row in rows])
         write_array(file, "sha256", sha256)
@@ -170,7 +236,74 @@ def write_shard(
         sha256=sha256,
         stat=stat,
         code_row=code_row,
+        space_id=header.space.space_id,
     )
+
+
+def _write_origin(file: h5py.File, header: Header, probe: Codes, number: int) -> None:
+    """Write what store.json and probe.h5 say, so that these can be made again from shards."""
+    text = np.frombuffer(canonical_json(header.to_json()), np.uint8)
+    write_array(file, "header", text)
+    group = file.create_group("probe")
+    places = carried(probe, number)
+    group.attrs["images"] = len(next(iter(probe.values()))) if probe else 0
+    write_array(group, "places", np.array(places, np.int32))
+    codes = group.create_group("codes")
+    for layer, block in probe.items():
+        write_array(codes, layer, block[places])
+
+
+def carried(probe: Codes, number: int) -> list[int]:
+    """
+    Choose the probe images whose codes a shard carries.
+
+    All of them, as long as that is a small part of a shard; of large maps as many as are, by
+    turns, so that a few shards in a row have all.
+
+    Parameters
+    ----------
+    probe : mapping of str to array of shape (images, ...)
+    number : int
+        Of the shard.
+
+    Returns
+    -------
+    list of int
+    """
+    images = len(next(iter(probe.values()))) if probe else 0
+    if not images:
+        return []
+    one = sum(block.nbytes for block in probe.values()) // images
+    count = min(images, max(1, BYTES // _PROBE_SHARE // max(1, one)))
+    return sorted((number * count + place) % images for place in range(count))
+
+
+def read_origin(path: Path) -> Origin | None:
+    """
+    Read what a sound shard says of its store.
+
+    Returns
+    -------
+    Origin or None
+        None for a shard from before shards carried this.
+
+    Raises
+    ------
+    StoreDamaged
+        If the shard is not what was written.
+    """
+    with _opened(path) as file:
+        if "header" not in file:
+            return None
+        header = Header.from_json(json.loads(file["header"][...].tobytes()))
+        group = file["probe"]
+        blocks = {layer: group["codes"][layer][...] for layer in group["codes"]}
+        places = group["places"][...].tolist()
+        codes = {
+            place: {layer: block[i] for layer, block in blocks.items()}
+            for i, place in enumerate(places)
+        }
+        return Origin(header, int(group.attrs["images"]), codes)
 
 
 def shard_names(folder: Path) -> list[str]:
@@ -178,40 +311,101 @@ def shard_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("[0-9]*-*.h5"))
 
 
-def read_index(path: Path, *, space_id: str) -> Index:
+# Files that this process has compared with their names: they never change after that, so that
+# whoever opens a store many times (a grid search) need not hash it as often.
+_compared: set[tuple[int, ...]] = set()
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _compared_file(path: Path, *, again: bool) -> h5py.File:
+    """Open a shard from memory, or from its path if it was compared before."""
+    identity = _identity(path)
+    if identity in _compared and not again:
+        return open_hdf5(path)
+    data = read_bytes(path)
+    if not _named_after(path, data):
+        raise damaged(path, "its SHA-256 is not the one in its name")
+    _compared.add(identity)
+    return open_bytes(data)
+
+
+@contextmanager
+def _opened(path: Path, *, again: bool = False) -> Iterator[h5py.File]:
+    """
+    Read a shard whole, compare it with its name, and only then show it to HDF5.
+
+    Parameters
+    ----------
+    path : Path
+    again : bool, default False
+        Whether to compare also what this process has compared before.
+
+    Raises
+    ------
+    StoreDamaged
+        If it is missing or not what was written.
+    StoreError
+        If it cannot be read this time.
+    """
+    try:
+        with _compared_file(path, again=again) as file:
+            yield file
+    except StoreError:
+        raise
+    except OSError as error:
+        raise (damaged(path, error) if error.errno in _OF_BYTES else unreadable(path, error)) from (
+            error
+        )
+    except (KeyError, RuntimeError, HostileFile, IndexError, ValueError, TypeError) as error:
+        raise damaged(path, error) from error
+
+
+def read_index(path: Path, *, space_id: str | None, again: bool = False) -> Index:
     """
     Read everything of a shard but the codes.
+
+    Parameters
+    ----------
+    path : Path
+    space_id : str or None
+        Of the space that it must be of; None for any.
+    again : bool, default False
+        Whether to compare its bytes also if this process has done so before.
 
     Raises
     ------
     StoreDamaged
         If the file cannot be read or is of another space.
+    StoreError
+        If it cannot be read this time.
     """
-    try:
-        with open_hdf5(path) as file:
-            found = file.attrs["space_id"]
-            index = Index(
-                name=path.name,
-                paths=read_strings(file, "paths"),
-                reasons=[reason.decode() for reason in read_strings(file, "reasons")],
-                sha256=file["sha256"][...],
-                stat=file["stat"][...],
-                code_row=file["code_row"][...],
-            )
-    except (OSError, KeyError, RuntimeError, HostileFile, ValueError) as error:
-        raise damaged(path, error) from error
-    if found != space_id:
-        raise damaged(path, f"it belongs to space {str(found)[:12]}, not {space_id[:12]}")
+    with _opened(path, again=again) as file:
+        datasets = OpenDatasets(file)
+        index = Index(
+            name=path.name,
+            paths=read_strings(datasets, "paths"),
+            reasons=[reason.decode() for reason in read_strings(datasets, "reasons")],
+            sha256=file["sha256"][...],
+            stat=file["stat"][...],
+            code_row=file["code_row"][...],
+            space_id=str(file.attrs["space_id"]),
+        )
+        good = int((index.code_row >= 0).sum())
+        for name in ("codes", VIEWS):
+            for layer, codes in file[name].items() if name in file else ():
+                if len(codes) != good:
+                    raise ValueError(f"layer {layer} has {len(codes)} rows of {good}")
+    if space_id is not None and index.space_id != space_id:
+        raise damaged(path, f"it belongs to space {index.space_id[:12]}, not {space_id[:12]}")
     return index
 
 
 def read_codes(
-    path: Path,
-    layer: str,
-    rows: NDArray[np.int32],
-    *,
-    views: bool = False,
-    trusted: bool = False,
+    path: Path, layer: str, rows: NDArray[np.int32], *, views: bool = False
 ) -> NDArray[np.float32]:
     """
     Read some rows of one layer of a shard.
@@ -226,9 +420,6 @@ def read_codes(
         Values of ``code_row``; in any order.
     views : bool, default False
         Whether to read the codes of all views, of which the shard must have several.
-    trusted : bool, default False
-        Whether this process has compared the shard's bytes with its name before; the checksums of
-        the chunks are always compared.
 
     Returns
     -------
@@ -239,20 +430,15 @@ def read_codes(
     ------
     StoreDamaged
         If the shard is missing or its bytes are not those that were written.
+    StoreError
+        If it cannot be read this time.
     """
-    try:
-        # The checksums of the chunks do not tell a shard from another that took its name, and
-        # fletcher32 takes 0x0000 for 0xFFFF.
-        if not trusted and not name_is_true(path):
-            raise OSError("its SHA-256 is not the one in its name")
-        with open_hdf5(path) as file:
-            # A shard is at most some 16 MB: one sequential read beats many selected ones.
-            codes: NDArray[np.floating] = file["codes"][layer][...]
-            if views:
-                codes = joined(codes, file[VIEWS][layer][...])
+    with _opened(path) as file:
+        # A shard is at most some 16 MB: one sequential read beats many selected ones.
+        codes: NDArray[np.floating] = file["codes"][layer][...]
+        if views:
+            codes = joined(codes, file[VIEWS][layer][...])
         return widened(codes[rows])
-    except (OSError, KeyError, RuntimeError, HostileFile, IndexError, ValueError) as error:
-        raise damaged(path, error) from error
 
 
 def joined(first: NDArray[F], others: NDArray[F]) -> NDArray[F]:
@@ -260,24 +446,21 @@ def joined(first: NDArray[F], others: NDArray[F]) -> NDArray[F]:
     return np.concatenate([first[:, None], others], axis=1)
 
 
-def name_is_true(path: Path) -> bool:
-    """Whether a shard's bytes still have the SHA-256 that its name ends in."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return path.stem.partition("-")[2] == digest[:_DIGITS_IN_NAME]
+def _named_after(path: Path, data: bytes) -> bool:
+    """Whether bytes have the SHA-256 that a shard's name ends in."""
+    return path.stem.partition("-")[2] == hashlib.sha256(data).hexdigest()[:_DIGITS_IN_NAME]
 
 
-def damaged(path: Path, error: object) -> StoreError:
+def damaged(path: Path, error: object) -> StoreDamaged:
     """Say which shard is damaged and what to do about it."""
-    said = " ".join(str(error).split())
-    if isinstance(error, PermissionError):
-        return StoreError(f"cannot read shard {path} (permission denied); make it readable")
+    folder = path.parent.parent
     if isinstance(error, FileNotFoundError):
         return StoreDamaged(
-            f"shard {path.name} of {path.parent.parent} is missing; run the same extract command "
-            "again: only its rows are computed anew"
+            f"shard {path.name} of {folder} is missing; run the same extract command again: only "
+            "its rows are computed anew"
         )
+    said = " ".join(str(error).split())
     return StoreDamaged(
-        f"shard {path} is damaged ({said}); delete this file and run the same extract command "
-        "again: only its rows are computed anew"
+        f"shard {path} is damaged ({said}); `pipeline repair {folder}` sets it aside and says how "
+        "to compute just its rows again"
     )

@@ -16,16 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.choices import Split
-from pipeline.errors import StoreDamaged, StoreError
-from pipeline.files import (
-    HostileFile,
-    canonical_json,
-    csv_text,
-    hdf5_bytes,
-    open_hdf5,
-    write_durably,
-)
+from pipeline.files import canonical_json, csv_text, write_durably
+from pipeline.foreign import open_datasets
+from pipeline.hdf5 import BrokenSeal, Datasets, sealed_bytes
 from pipeline.store._columns import read_strings, write_array, write_strings
+from pipeline.store._header import broken, unreadable
 
 FILE = "table.h5"
 REJECTED = "rejected.csv"
@@ -149,7 +144,7 @@ def write_table(folder: Path, table: Table) -> None:
         write_strings(reasons, "text", [text.encode() for text in table.reasons.values()])
         write_strings(file, "source", [canonical_json(dict(table.source))])
 
-    write_durably(folder / FILE, hdf5_bytes(fill))
+    write_durably(folder / FILE, sealed_bytes(fill))
     reasons = [
         (os.fsdecode(table.paths[row]), reason)
         for row, reason in sorted(table.reasons.items())
@@ -171,37 +166,36 @@ def read_table(folder: Path) -> Table | None:
     Raises
     ------
     StoreDamaged
-        If the file is there and cannot be read.
+        If the file is there and not what was written.
+    StoreError
+        If it cannot be read this time.
     """
+    path = folder / FILE
     try:
-        with open_hdf5(folder / FILE) as file:
-            table = _from_file(file)
+        with open_datasets(path) as datasets:
+            table = _from_datasets(datasets)
         _check(table)
         return table
     except FileNotFoundError:
         return None
-    except PermissionError as error:
-        raise StoreError(
-            f"cannot read {folder / FILE} (permission denied); make it readable"
-        ) from error
-    except (OSError, KeyError, RuntimeError, ValueError, HostileFile) as error:
-        said = " ".join(str(error).split())
-        raise StoreDamaged(
-            f"{folder / FILE} is damaged ({said}); delete it and run the same extract command "
-            "again: it is rebuilt from the source and the shards"
-        ) from error
+    except BrokenSeal as error:
+        raise broken(path, error) from error
+    except OSError as error:
+        raise (broken if error.errno is None else unreadable)(path, error) from error
+    except (KeyError, RuntimeError, ValueError, TypeError, IndexError, RecursionError) as error:
+        raise broken(path, error) from error
 
 
-def _from_file(file: h5py.File) -> Table:
-    rows = file["reasons"]["row"][...].tolist()
-    texts = read_strings(file["reasons"], "text")
+def _from_datasets(datasets: Datasets) -> Table:
+    rows = datasets.read("reasons/row").tolist()
+    texts = read_strings(datasets, "reasons/text")
     return Table(
-        paths=read_strings(file, "paths"),
-        classes=tuple(_decode(name) for name in read_strings(file, "classes")),
-        shards=tuple(name.decode() for name in read_strings(file, "shards")),
+        paths=read_strings(datasets, "paths"),
+        classes=tuple(_decode(name) for name in read_strings(datasets, "classes")),
+        shards=tuple(name.decode() for name in read_strings(datasets, "shards")),
         reasons={row: text.decode() for row, text in zip(rows, texts, strict=True)},
-        source=json.loads(read_strings(file, "source")[0]),
-        **{name: file[name][...] for name in _ARRAYS},
+        source=json.loads(read_strings(datasets, "source")[0]),
+        **{name: datasets.read(name) for name in _ARRAYS},
     )
 
 
@@ -211,6 +205,15 @@ def _check(table: Table) -> None:
     for name in _ARRAYS:
         if len(getattr(table, name)) != n:
             raise ValueError(f"column '{name}' has {len(getattr(table, name))} rows of {n}")
+    shapes = {"sha256": (n, 32), "stat": (n, 3)}
+    for name in _ARRAYS:
+        column = getattr(table, name)
+        if column.shape != shapes.get(name, (n,)) or column.dtype.kind not in "iu":
+            raise ValueError(f"column '{name}' is {column.dtype} of shape {column.shape}")
+    if n and (table.splits.max() > max(SPLITS.values()) or table.status.max() > max(Status)):
+        raise ValueError("splits or states that there are not")
+    if any(not 0 <= row < n for row in table.reasons):
+        raise ValueError("reasons of rows that there are not")
     for name, bound in (("labels", len(table.classes)), ("shard", len(table.shards))):
         column = getattr(table, name)
         if n and not (column.min() >= -1 and column.max() < bound):

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import OutputError, ResourceError, StoreLocked, StoreNotFound
+from pipeline.files import is_temporary, make_folder
+from pipeline.locks import NAME as LOCK
+from pipeline.locks import Locked, locked
 from pipeline.space import Space
 from pipeline.store._dtype import narrowed
-from pipeline.store._header import FILE, PROBE, Codes, Header, read_header, read_probe, write_header
+from pipeline.store._header import (
+    FILE,
+    PROBE,
+    SHARDS,
+    Codes,
+    Header,
+    read_header,
+    read_probe,
+    write_header,
+)
 from pipeline.store._lookup import Lookup
-from pipeline.store._shard import Buffer, Index, Row, write_shard
+from pipeline.store._shard import Buffer, Index, Row, shard_names, write_shard
 from pipeline.store._table import Status, Table, read_table, write_table
-
-SHARDS = "shards"
-LOCK = "LOCK"
 
 # A file may change twice within one tick of a coarse clock: a time stamp this fresh when the file
 # was read proves nothing later (git's "racy" entries are the same matter).
@@ -66,7 +73,8 @@ class Writer:
     Exclusive access to a store for one run of extract.
 
     Entering takes a lock that ends with the process; nothing is created in the folder but the
-    lock file until `create`. A folder that did not become a store is removed on leaving.
+    lock file until `create`. A folder that was made for this and did not become a store is removed
+    on leaving; what was there before never is.
 
     Parameters
     ----------
@@ -88,6 +96,8 @@ class Writer:
         If another process writes to this store.
     StoreDamaged
         If the header, the table or a shard is not what was written.
+    StoreError
+        If one of them cannot be read this time.
     OutputError
         If the folder cannot be written or holds other files.
     """
@@ -95,6 +105,7 @@ class Writer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.header: Header | None = None
+        self._probe: Codes = {}
         self._lookup = Lookup()
         self._buffer = Buffer()
         self._buffered: set[bytes] = set()
@@ -104,15 +115,13 @@ class Writer:
         self.table: Table | None = None
 
     def __enter__(self) -> Writer:
-        self._made = _make_folder(self.folder)
-        # One thread writes while the next rows are computed: the network never waits for the disk.
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="store")
-        self._lock = _lock(self.folder)
-        try:
+        with ExitStack() as stack:
+            stack.enter_context(alone(self.folder))
+            # One thread writes while the next rows are computed: the network never waits for the
+            # disk.
+            self._pool = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="store"))
             self._open()
-        except BaseException:
-            self._leave()
-            raise
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -121,34 +130,24 @@ class Writer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._leave()
+        self._stack.close()  # after the shard that is being written
 
     def _open(self) -> None:
         """Read what is there: the header, the shards' rows, the file times of the last table."""
+        shards = self.folder / SHARDS
+        for place in (self.folder, shards):
+            for leftover in place.glob(".*.tmp"):
+                if is_temporary(leftover.name):
+                    leftover.unlink(missing_ok=True)
         try:
             self.header = read_header(self.folder)
         except StoreNotFound:
             return
-        shards = self.folder / SHARDS
-        for leftover in (*shards.glob(".*.tmp"), *self.folder.glob(".*.tmp")):
-            leftover.unlink(missing_ok=True)
         self._lookup = Lookup.of(shards, space_id=self.header.space.space_id)
-        read_probe(self.folder)  # what a later run needs must not be missed only then
+        self._probe = read_probe(self.folder)
         self.table = table = read_table(self.folder)
         if table is not None:
             self._lookup.remember(table.paths, table.stat, table.sha256)
-
-    def _leave(self) -> None:
-        if self._writing is not None:
-            wait([self._writing])
-        self._pool.shutdown()
-        _unlock(self._lock)
-        if self.header is None:
-            for name in (LOCK, PROBE):
-                (self.folder / name).unlink(missing_ok=True)
-            with suppress(OSError):  # whatever hinders it matters less than why we leave
-                for folder in self._made:
-                    folder.rmdir()
 
     @property
     def space(self) -> Space:
@@ -173,13 +172,20 @@ class Writer:
             If the store is to keep 16 bits and these codes already do not fit.
         """
         narrowed(probe, header.dtype)
-        with _explained(self.folder):
-            write_header(self.folder, header, probe)
-        self.header = header
+        try:
+            with _explained(self.folder):
+                write_header(self.folder, header, probe)
+        except BaseException:
+            # With store.json the folder is a store already, and needs its probe.
+            with suppress(OSError):
+                if not (self.folder / FILE).exists():
+                    (self.folder / PROBE).unlink(missing_ok=True)
+            raise
+        self.header, self._probe = header, probe
 
     def probe(self) -> Codes:
         """Return the codes of the probe images that were kept when the store was created."""
-        return read_probe(self.folder)
+        return self._probe
 
     def known(self, sha256: bytes) -> bool:
         """Whether the content has its codes, or the reason why not, in this store."""
@@ -191,7 +197,7 @@ class Writer:
 
     def append(self, row: Row) -> bool:
         """
-        Add a row; a full buffer becomes a shard.
+        Add a row; it becomes part of a shard once `end_batch` was called.
 
         Returns
         -------
@@ -209,13 +215,26 @@ class Writer:
             row = replace(row, codes=narrowed(row.codes, self.header.dtype))
         self._buffer.add(row)
         self._buffered.add(row.sha256)
+        return True
+
+    def end_batch(self) -> None:
+        """
+        Note that the network's next batch begins; a full buffer becomes a shard.
+
+        Raises
+        ------
+        ResourceError
+            If the disk is full or fails; earlier shards are not touched.
+        """
+        self._buffer.end_batch()
         if self._buffer.full:
             self.flush()
-        return True
 
     def flush(self) -> None:
         """
-        Begin to commit what waits in memory as a shard; the one begun before is finished first.
+        Begin to commit the whole batches that wait in memory as a shard.
+
+        The shard begun before is finished first.
 
         Raises
         ------
@@ -223,21 +242,21 @@ class Writer:
             If the disk is full or fails; earlier shards are not touched.
         """
         self._settle()
-        rows = self._buffer.rows
+        rows = self._buffer.take()
         if not rows or self.header is None:
             return
         # A shard that was deleted by hand leaves a gap: go on behind the last name.
         indexes = self._lookup.indexes
         number = int(indexes[-1].name.partition("-")[0]) + 1 if indexes else 0
-        self._in_flight, self._buffer = [row.sha256 for row in rows], Buffer()
-        self._writing = self._pool.submit(self._write, number, rows, self.space)
+        self._in_flight = [row.sha256 for row in rows]
+        self._writing = self._pool.submit(self._write, number, rows, self.header)
 
-    def _write(self, number: int, rows: list[Row], space: Space) -> Index:
+    def _write(self, number: int, rows: list[Row], header: Header) -> Index:
         started = time.monotonic()
         with _explained(self.folder):
-            (self.folder / SHARDS).mkdir(exist_ok=True)
+            make_folder(self.folder / SHARDS)
             index = write_shard(
-                self.folder / SHARDS, number, rows, space_id=space.space_id, views=space.views
+                self.folder / SHARDS, number, rows, header=header, probe=self._probe
             )
         self.seconds += time.monotonic() - started
         return index
@@ -251,19 +270,27 @@ class Writer:
         self._buffered.difference_update(self._in_flight)
         self._in_flight = []
 
-    def commit(self) -> None:
+    def commit(self, *, interrupted: bool = False) -> None:
         """
         Commit what waits in memory, and leave the table as it is.
+
+        Parameters
+        ----------
+        interrupted : bool, default False
+            Whether more was to come: then rows of the batch that was begun are let go, so that
+            they are computed again in their places.
 
         Raises
         ------
         ResourceError
             If the disk is full or fails; earlier shards are not touched.
         """
+        if not interrupted:
+            self._buffer.end_batch()
         self.flush()
         self._settle()
 
-    def finish(self, scan: Scan) -> Table:
+    def finish(self, scan: Scan, *, interrupted: bool = False) -> Table:
         """
         Commit the last shard and replace the table.
 
@@ -271,13 +298,15 @@ class Writer:
         ----------
         scan : Scan
             All images of the source, in its order.
+        interrupted : bool, default False
+            As for `commit`.
 
         Returns
         -------
         Table
             As written. Rows that are neither in a shard nor rejected are pending.
         """
-        self.commit()
+        self.commit(interrupted=interrupted)
         table = self._place(scan)
         with _explained(self.folder):
             write_table(self.folder, table)
@@ -334,12 +363,6 @@ def lasting(stat: Sequence[int] | None) -> tuple[int, int, int]:
     return (stat[0], stat[1], stat[2])
 
 
-def free_bytes(folder: Path) -> int:
-    """Free bytes on the file system that a folder, existing or not, is or will be on."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(existing).free
-
-
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
     """Turn a failing disk into the one line that says what is kept and what to do."""
@@ -354,74 +377,71 @@ def _explained(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _make_folder(folder: Path) -> list[Path]:
-    """Create the folder; return those that were made, innermost first."""
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """
+    Take the lock of a store, or of a folder that is to become one.
+
+    What was made for that and holds nothing in the end is taken away again.
+
+    Raises
+    ------
+    StoreLocked
+        If another process writes to it.
+    OutputError
+        If the folder cannot be made, or holds other files.
+    """
     made = [path for path in (folder, *folder.absolute().parents) if not path.exists()]
+    with ExitStack() as stack:
+        stack.callback(_remove_empty, made)
+        _check_folder(folder)
+        was_there = (folder / LOCK).exists()
+        try:
+            lock = stack.enter_context(locked(folder))
+        except Locked as holder:
+            raise StoreLocked(
+                f"expected to be alone in {folder}, found it locked by {holder}; "
+                "wait until that run ends or choose another place with --out"
+            ) from None
+        except OSError as error:
+            raise OutputError(
+                f"cannot write to {folder} ({error.strerror}); choose another place with --out"
+            ) from error
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # whatever hinders it matters less than why we leave
+                if not was_there and os.listdir(folder) == [LOCK]:
+                    lock.unlink()  # while it is held
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove folders, innermost first, as long as there is nothing in them."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+def _check_folder(folder: Path) -> None:
+    """Make the folder of a store; refuse one that holds something else."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         strangers = [entry for entry in os.listdir(folder) if not _is_ours(entry)]
-    except OSError as error:
+    except (OSError, OutputError) as error:
+        if isinstance(error, ResourceError):
+            raise
+        why = getattr(error, "strerror", None) or getattr(error.__cause__, "strerror", None)
         raise OutputError(
-            f"expected a folder for the store, cannot use {folder} ({error.strerror}); "
+            f"expected a folder for the store, cannot use {folder} ({why}); "
             "choose another with --out"
         ) from error
-    if strangers and FILE not in strangers:
+    if strangers and FILE not in strangers and not shard_names(folder / SHARDS):
         raise OutputError(
             f"expected an empty or new folder or a store, found other files in {folder} "
             f"({min(strangers)}, ...); choose another with --out"
         )
-    return made
 
 
 def _is_ours(entry: str) -> bool:
     """Whether a file may be what a killed run left of a store that it had just begun."""
-    return entry in (LOCK, PROBE) or (entry.startswith(".") and entry.endswith(".tmp"))
-
-
-def _lock(folder: Path) -> BinaryIO:
-    """
-    Take the lock of a store.
-
-    The kernel holds the lock, not the file: it ends with the process, however that ends.
-    """
-    try:
-        file = open(folder / LOCK, "a+b")  # noqa: SIM115 - held open as long as the lock
-    except OSError as error:
-        raise OutputError(
-            f"cannot write to {folder} ({error.strerror}); choose another place with --out"
-        ) from error
-    try:
-        _lock_file(file)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read(200).decode(errors="replace").strip() or "another process"
-        file.close()
-        raise StoreLocked(
-            f"expected to be alone in {folder}, found it locked by {holder}; "
-            "wait until that run ends or choose another place with --out"
-        ) from error
-    with suppress(OSError):  # on a full disk nobody is told who holds the lock, but it holds
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
-        file.flush()
-    return file
-
-
-def _unlock(file: BinaryIO) -> None:
-    """Give the lock back by name: a child that another library forked may hold the file open."""
-    with suppress(ImportError):
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_UN)
-    file.close()
-
-
-def _lock_file(file: BinaryIO) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return entry in (LOCK, PROBE) or is_temporary(entry)

@@ -53,10 +53,16 @@ def test_every_item_comes_back_in_order_with_its_own_codes(levels, batch_size, p
     network = Doubling(batch_size, parallel)
     pairs = ((i, None if x is None else image(x)) for i, x in enumerate(levels))
     results = list(compute(pairs, network=lambda: network))
-    assert [item for item, _ in results] == list(range(len(levels)))
-    assert [None if codes is None else codes["avg"][0] for _, codes in results] == [
+    assert [item for item, _, _ in results] == list(range(len(levels)))
+    assert [None if codes is None else codes["avg"][0] for _, codes, _ in results] == [
         None if x is None else 2 * x for x in levels
     ]
+    counts, since = [], 0
+    for _, codes, ends in results:
+        since += codes is not None
+        if ends:
+            counts, since = [*counts, since], 0
+    assert [count for count in counts if count] == network.batches, "batches end where it says"
     images = sum(x is not None for x in levels)
     assert network.batches[:-1] == [batch_size] * (len(network.batches) - 1)
     assert sum(network.batches) == images
@@ -94,7 +100,7 @@ def test_without_pixels_no_network_is_asked_for_and_nothing_is_held_back():
             yield i, None
 
     results = compute(pairs(), network=refuse)
-    assert next(results) == (0, None)
+    assert next(results)[:2] == (0, None)
     assert len(taken) == 1
     assert sum(1 for _ in results) == 4999
 
@@ -108,7 +114,7 @@ def test_one_new_image_among_many_old_ones_is_not_waited_for_without_end():
             yield i, None
 
     results = list(compute(pairs(), network=lambda: network))
-    assert [item for item, _ in results] == list(range(5000))
+    assert [item for item, _, _ in results] == list(range(5000))
     assert network.batches == [1]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.choices import Resize
 from pipeline.errors import SourceError, SourceNotFound
-from pipeline.images import Given, find, printable, stream
+from pipeline.images import Given, files, find, printable, stream
 
 unix = pytest.mark.skipif(sys.platform != "linux", reason="needs file names of any bytes")
 
@@ -279,10 +279,61 @@ def test_links_that_lead_nowhere_and_pipes_become_rows_with_a_reason(tree):
         b"cat/a.jpg": None,
         b"cat/loop.jpg": "a loop of symbolic links",
         b"cat/nowhere.jpg": "no such file",
+        b"cat/null.jpg": "a link that leads out of the source (--follow-links)",
+        b"cat/passwords.jpg": "a link that leads out of the source (--follow-links)",
+        b"cat/pipe.jpg": "a FIFO, socket or device, not a file",
+    }
+    assert reasons(find(root, follow_links=True)) == {
+        b"cat/a.jpg": None,
+        b"cat/loop.jpg": "a loop of symbolic links",
+        b"cat/nowhere.jpg": "no such file",
         b"cat/null.jpg": "a FIFO, socket or device, not a file",
         b"cat/passwords.jpg": "not a JPEG, PNG, GIF, WebP, BMP or TIFF image",
         b"cat/pipe.jpg": "a FIFO, socket or device, not a file",
     }
+
+
+@pytest.mark.parametrize(
+    ("layout", "places"),
+    [
+        ("class folders", ("cat/1.jpg", "cat/2.jpg", "dog/1.jpg")),
+        ("split folders", ("train/cat/1.jpg", "train/cat/2.jpg", "test/cat/1.jpg")),
+        ("flat files", ("cat1.jpg", "cat2.jpg", "dog1.jpg", "dog2.jpg")),
+        ("named folder", ("cat1.jpg", "cat2.jpg")),
+    ],
+)
+def test_links_that_leave_the_source_are_followed_only_when_asked(
+    tree, tmp_path_factory, layout, places
+):
+    root = tree(*places)
+    outside = tmp_path_factory.mktemp("elsewhere") / "outside.jpg"
+    outside.write_bytes((root / places[0]).read_bytes())
+    (root / places[1]).unlink()
+    (root / places[1]).symlink_to(outside)
+    (root / places[0].replace("1.jpg", "3.jpg")).symlink_to(root / places[0])
+    found = {
+        follow: reasons(
+            files([root], follow_links=follow)
+            if layout == "named folder"
+            else find(root, follow_links=follow)
+        )
+        for follow in (False, True)
+    }
+    refused = [path for path, reason in found[False].items() if reason is not None]
+    assert [path.endswith(os.fsencode(places[1])) for path in refused] == [True]
+    assert "--follow-links" in found[False][refused[0]]
+    assert set(found[True].values()) == {None}
+    assert len(found[True]) == len(found[False]) == len(places) + 1
+
+
+def test_a_folder_that_is_a_link_to_outside_is_told_at_once(tree, tmp_path_factory):
+    root = tree("cat/a.jpg")
+    dogs = tmp_path_factory.mktemp("dogs")
+    (dogs / "b.jpg").write_bytes((root / "cat/a.jpg").read_bytes())
+    (root / "dog").symlink_to(dogs)
+    with pytest.raises(SourceError, match=r"dog, a link to .*dogs0; add --follow-links"):
+        find(root)
+    assert find(root, follow_links=True).classes == ("cat", "dog")
 
 
 def test_a_folder_without_permission_is_counted(tree, monkeypatch):

@@ -68,10 +68,10 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     real = _run.computed
 
     def watch(stream: Any, *, network: Any) -> Iterator[Any]:
-        for loaded, codes in real(stream, network=network):
+        for loaded, codes, ends in real(stream, network=network):
             if codes is not None:
                 rows.append(loaded.row)
-            yield loaded, codes
+            yield loaded, codes, ends
 
     monkeypatch.setattr(_run, "computed", watch)
     return rows
@@ -275,7 +275,7 @@ def test_a_disk_that_is_full(
     make: Make, paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes = make().fit(paths)
-    monkeypatch.setattr(store, "free_bytes", lambda folder: 100)
+    monkeypatch.setattr("pipeline.stages._run.free_bytes", lambda folder: 100)
     with pytest.raises(ResourceError, match="24 images need up to"):
         codes.transform(paths)
 
@@ -392,7 +392,7 @@ def test_ctrl_c_keeps_what_was_computed(
         patch.setattr(store.Writer, "append", press)
         with pytest.raises(KeyboardInterrupt):
             codes.transform(paths)
-    assert store.verify_folder(tmp_path / "s").rows == 10
+    assert store.verify_folder(tmp_path / "s").rows == 8  # two whole batches
     assert codes.transform(paths).shape == (24, 8)
 
 

@@ -82,5 +82,6 @@ def make(folder: Path, numbers: list[int], *, shards: int = 1, header: Header = 
         for part in np.array_split(numbers, shards):
             for i in part.tolist():
                 writer.append(row(i))
+            writer.end_batch()
             writer.flush()
         return writer.finish(scan(numbers))

@@ -32,6 +32,7 @@ def make_views(folder: Path, numbers: list[int], *, shards: int = 1) -> store.Ta
         for part in np.array_split(numbers, shards):
             for i in part.tolist():
                 writer.append(replace(row(i), codes=codes(i)))
+            writer.end_batch()
             writer.flush()
         return writer.finish(scan(numbers))
 
@@ -115,10 +116,8 @@ def test_verify_reads_the_views_of_a_packed_file(tmp_path: Path) -> None:
     path.write_bytes(bytes(data))
     [line] = store.verify_packed(path).damage
     assert "damaged" in line
-    file_store = store.open_store(path)
-    assert len(store.read_rows(file_store, "fc", ROWS)) == 5
     with pytest.raises(StoreDamaged):
-        list(file_store.blocks("fc", ROWS, views=True))
+        list(store.open_store(path).blocks("fc", ROWS, views=True))
 
 
 def test_verify_counts_the_views_of_a_shard(tmp_path: Path) -> None:
@@ -134,7 +133,7 @@ def test_a_packed_file_without_the_views_that_its_header_promises(
     make_views(tmp_path / "s", [1, 2])
     store.pack(store.FolderStore(tmp_path / "s"), tmp_path / "p.h5")
     with h5py.File(tmp_path / "p.h5", "a") as file:
-        del file["views/fc"]
+        del file["views/fc"], file.attrs["sealed"]
         if wrong is not None:
             file["views/fc"] = wrong
     with pytest.raises(StoreError, match=r"expected an HDF5 file with codes/<layer> and labels"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import time
@@ -218,7 +219,7 @@ def test_a_full_disk_at_any_write_loses_nothing_that_was_committed(
 
 def test_what_a_killed_process_left_half_written_is_cleaned(tmp_path: Path) -> None:
     make(tmp_path / "s", [1])
-    half = tmp_path / "s" / "shards" / ".000001-abc.h5.1234.tmp"
+    half = tmp_path / "s" / "shards" / ".000001-abc.h5.0a1b2c3d.tmp"
     half.write_bytes(b"half")
     make(tmp_path / "s", [1, 2])
     assert not half.exists()
@@ -250,7 +251,7 @@ def test_a_shard_of_another_store_does_not_slip_in(tmp_path: Path) -> None:
     with store.Writer(alien) as writer:
         writer.create(other, PROBE)
         writer.append(row(7))
-        writer.flush()
+        writer.commit()
     [shard] = (alien / "shards").iterdir()
     (tmp_path / "s" / "shards" / shard.name.replace("000000", "000001")).write_bytes(
         shard.read_bytes()
@@ -301,7 +302,13 @@ def test_a_header_that_is_no_header(tmp_path: Path, text: str) -> None:
 def test_a_space_that_was_edited_by_hand_is_refused(tmp_path: Path) -> None:
     make(tmp_path, [1])
     header = tmp_path / "store.json"
-    header.write_text(header.read_text().replace('"size": 32', '"size": 64'))
+    plain = json.loads(header.read_text())
+    plain["space"]["size"] = 64
+    header.write_text(json.dumps(plain))
+    with pytest.raises(StoreDamaged, match="its checksum differs"):
+        store.open_store(tmp_path)
+    del plain["checksum"]  # as in stores of earlier versions
+    header.write_text(json.dumps(plain))
     with pytest.raises(StoreDamaged, match="space_id"):
         store.open_store(tmp_path)
 

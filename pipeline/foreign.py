@@ -1,0 +1,247 @@
+"""HDF5 files that other programs made, read by a process of their own.
+
+HDF5 crashes, loops for ever or takes gigabytes on some damaged or hostile files. So a child process
+opens such a file, with limits on its time and memory, and answers with plain arrays; whatever
+happens to it becomes an error here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import selectors
+import struct
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.files import check_regular, in_words
+from pipeline.hdf5 import (
+    STRINGS,
+    BrokenSeal,
+    Entry,
+    HostileFile,
+    SealedDatasets,
+    has_seal,
+    was_sealed,
+)
+
+# A process that computes this long on one answer is in a loop: 1 GB is unpacked in that time.
+SECONDS = 5.0
+# One that neither answers nor computes waits for a disk, which may take longer.
+_PATIENCE = 60.0
+# What the child may take beyond what Python and HDF5 need themselves.
+MEMORY = 1 << 30
+# The most that one answer may have: a piece of codes, or a column.
+LARGEST_ANSWER = 512 << 20
+# Before each answer: how long its JSON and its bytes are.
+FRAME = struct.Struct("<QQ")
+
+_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from pipeline._foreign_child import main; main(sys.argv[2])"
+)
+_OUT_OF_TIME = -27  # SIGPROF, sent by the kernel when the time is used up
+
+
+class Foreign:
+    """
+    An HDF5 file, open in a child process; see `pipeline.hdf5.Datasets`.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    HostileFile
+        If the file must not be read, see `pipeline.hdf5.inspect`.
+    OSError
+        If it is not an HDF5 file, or a damaged one, or HDF5 crashes or takes too long on it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_regular(path)
+        path.open("rb").close()  # what the system says of it, it says here
+        self._path = path
+        self._lock = threading.Lock()
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), os.path.abspath(path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"},
+        )
+        self._finalizer = weakref.finalize(self, _stop, self._child)
+        described, _ = self._ask({"ask": "describe"})
+        self.entries: Mapping[str, Entry] = {
+            str(name): Entry(shape=tuple(map(int, shape)), dtype=str(dtype))
+            for name, shape, dtype in described["entries"]
+        }
+        self.attributes: Mapping[str, str | None] = dict(described["attributes"])
+
+    def close(self) -> None:
+        """End the child process."""
+        self._finalizer()
+
+    def __enter__(self) -> Foreign:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Read rows of a dataset; see `pipeline.hdf5.Datasets.read`."""
+        entry = self.entries[name]
+        shape = entry.shape
+        if shape:
+            stop = shape[0] if stop is None else min(stop, shape[0])
+            shape = (max(0, stop - start), *shape[1:])
+        wanted = Entry(shape=shape, dtype=entry.dtype)
+        if wanted.bytes > LARGEST_ANSWER:
+            raise HostileFile(
+                f"'{name}' has {in_words(wanted.bytes)} to be read at once; accepted are "
+                f"{in_words(LARGEST_ANSWER)}"
+            )
+        _, data = self._ask({"ask": "read", "name": name, "start": start, "stop": stop})
+        if entry.dtype == STRINGS:
+            return _strings(data, math.prod(shape)).reshape(shape)
+        return np.frombuffer(data, np.dtype(entry.dtype)).reshape(shape)
+
+    def look(self) -> None:
+        """
+        Read everything once and keep nothing, so that whoever reads it later does so in safety.
+
+        Raises
+        ------
+        OSError, HostileFile
+            As `read`.
+        """
+        self._ask({"ask": "look"}, seconds=SECONDS + self._path.stat().st_size / 50e6)
+
+    def _ask(
+        self, request: dict[str, Any], *, seconds: float = SECONDS
+    ) -> tuple[dict[str, Any], bytes]:
+        """Send a request; return the JSON and the bytes that answer it."""
+        with self._lock:
+            pipe_in, pipe_out = self._child.stdin, self._child.stdout
+            if pipe_in is None or pipe_out is None or pipe_in.closed:
+                raise OSError("its reader has ended")
+            try:
+                pipe_in.write(json.dumps(request | {"seconds": seconds}).encode() + b"\n")
+                pipe_in.flush()
+                patience = _PATIENCE + seconds
+                length, size = FRAME.unpack(_receive(pipe_out, FRAME.size, patience))
+                reply = json.loads(_receive(pipe_out, length, patience))
+                data = _receive(pipe_out, size, patience)
+            except (BrokenPipeError, EOFError, TimeoutError, ValueError, RecursionError) as error:
+                raise self._ended(error) from error
+        if "error" in reply:
+            kind = HostileFile if reply["error"] == "hostile" else OSError
+            raise kind(str(reply["message"]))
+        return reply, data
+
+    def _ended(self, error: Exception) -> OSError:
+        """Say why there is no answer, and end the child."""
+        code = None
+        if isinstance(error, BrokenPipeError | EOFError):
+            with suppress(subprocess.TimeoutExpired):
+                code = self._child.wait(5)
+        _stop(self._child)
+        if isinstance(error, TimeoutError):
+            return OSError(f"HDF5 does not read it within {_PATIENCE:.0f} s")
+        if code == _OUT_OF_TIME:
+            return OSError(f"HDF5 does not come to an end on it ({SECONDS:g} s of computing)")
+        return OSError("HDF5 crashes on it, or takes too much memory")
+
+
+def open_datasets(path: Path) -> SealedDatasets | Foreign:
+    """
+    Open an HDF5 file: in this process if it has a seal, else in a process of its own.
+
+    Returns
+    -------
+    SealedDatasets or Foreign
+        To be closed by the caller, or used as a context.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    BrokenSeal
+        If a byte that was needed is not what was written, or the seal is gone.
+    HostileFile, OSError
+        As `Foreign`.
+    """
+    if has_seal(path):
+        return SealedDatasets(path)
+    datasets = Foreign(path)
+    if was_sealed(datasets.attributes):
+        datasets.close()
+        raise BrokenSeal(
+            "its seal is gone: it was cut, or changed by another program; if that was meant, "
+            "delete its attribute 'sealed'"
+        )
+    return datasets
+
+
+def _strings(data: bytes, count: int) -> NDArray[np.bytes_]:
+    """Unpack strings: all lengths, then all bytes."""
+    lengths = np.frombuffer(data[: 8 * count], np.int64)
+    if len(lengths) != count or (lengths < 0).any() or lengths.sum() != len(data) - 8 * count:
+        raise OSError("its strings do not add up")
+    longest = max(1, int(lengths.max(initial=1)))
+    if longest * count > LARGEST_ANSWER:
+        raise HostileFile("its strings are too long")
+    ends = 8 * count + np.cumsum(lengths)
+    pieces = [data[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+    return np.array(pieces, f"S{longest}")
+
+
+def _receive(pipe: IO[bytes], count: int, patience: float) -> bytes:
+    """Read just so many bytes, waiting no longer than a slow disk may take."""
+    if not 0 <= count <= 2 * LARGEST_ANSWER:
+        raise EOFError
+    data = bytearray(count)
+    done = 0
+    while done < count:
+        _wait(pipe, patience)
+        part = os.read(pipe.fileno(), min(1 << 20, count - done))
+        if not part:
+            raise EOFError
+        data[done : done + len(part)] = part
+        done += len(part)
+    return bytes(data)
+
+
+def _wait(pipe: IO[bytes], patience: float) -> None:
+    if os.name == "nt":  # Windows cannot wait for a pipe with a limit
+        return
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        if not selector.select(patience):
+            raise TimeoutError
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """End a child process and leave nothing of it."""
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
+    if child.poll() is None:
+        child.kill()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(5)

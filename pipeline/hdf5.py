@@ -1,0 +1,571 @@
+"""HDF5 files: built in memory, sealed as a whole, and looked at before anything is read.
+
+HDF5 checks chunks (fletcher32) but not its own metadata, where one flipped bit gives other rows, a
+crash or an endless loop. A file of ours therefore ends in a seal, or its name or a JSON file holds
+its SHA-256, and HDF5 is given no byte that was not compared first. Files of other programs are read
+in a process of their own, see `pipeline.foreign`.
+
+The seal follows the last byte of HDF5, which HDF5 ignores there: the SHA-256 of each block of 64
+KiB, then a footer with the size of the HDF5 part and the SHA-256 of all this. Reading compares a
+block when HDF5 first asks for it, so that opening a large file reads a small part of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import struct
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.files import check_regular
+
+if TYPE_CHECKING:
+    import h5py
+
+# Ids that HDF5 itself defines (https://docs.hdfgroup.org, "Filters in HDF5"): all three are part
+# of every build, so that reading a file never loads a plugin.
+_DEFLATE, _SHUFFLE, _FLETCHER32 = 1, 2, 3
+_FILTERS = {_DEFLATE: "deflate", _SHUFFLE: "shuffle", _FLETCHER32: "fletcher32"}
+# The most that deflate can shrink a run of equal bytes (zlib's technical notes: 1032 to 1).
+_DEFLATE_LIMIT = 1032
+# Tools that make an HDF5 file hold up to this many objects; a model's weights have some thousand.
+_MOST_OBJECTS = 100_000
+_DEEPEST = 64
+# A chunk is read whole and unpacked whole; h5py's manual asks for 10 KiB to 1 MiB.
+_LARGEST_CHUNK = 256 << 20
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+BLOCK = 64 << 10
+_MAGIC = b"\x89sealed-1\r\n\x1a\n\x00\x00\x00"  # 16 bytes
+_HASH = hashlib.sha256().digest_size
+_FOOTER = struct.Struct(f"<16sQQ{_HASH}s")
+_CACHED_BLOCKS = 64
+STRINGS = "strings"
+# Set in every file that has a seal, so that a seal that is gone is missed.
+_SEALED = "sealed"
+
+
+class HostileFile(ValueError):
+    """An HDF5 file reaches outside itself, needs a plugin, or claims more than it can hold."""
+
+
+class BrokenSeal(OSError):
+    """Bytes of a sealed file are not those that were written."""
+
+
+def hdf5_bytes(fill: Callable[[h5py.File], None]) -> bytes:
+    """
+    Build a small HDF5 file in memory.
+
+    HDF5 never syncs, and a full disk inside it ends the interpreter; bytes in memory can be
+    written and synced by ourselves.
+
+    Parameters
+    ----------
+    fill : callable
+        Given the open file, writes what belongs in it.
+
+    Returns
+    -------
+    bytes
+        The whole file.
+    """
+    import h5py
+
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        fill(file)
+    return memory.getvalue()
+
+
+def sealed_bytes(fill: Callable[[h5py.File], None]) -> bytes:
+    """Build a small HDF5 file in memory, as `hdf5_bytes`, with a seal behind it."""
+
+    def marked(file: h5py.File) -> None:
+        mark_sealed(file)
+        fill(file)
+
+    data = io.BytesIO(hdf5_bytes(marked))
+    append_seal(data)
+    return data.getvalue()
+
+
+def mark_sealed(file: h5py.File) -> None:
+    """Note in a file that is being written that it will have a seal."""
+    file.attrs[_SEALED] = True
+
+
+def append_seal(file: BinaryIO) -> None:
+    """
+    Hash what a finished HDF5 file holds and write the seal behind it.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for reading and writing; HDF5 has closed it.
+    """
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    table = bytearray()
+    for start in range(0, size, BLOCK):
+        table += hashlib.sha256(file.read(min(BLOCK, size - start))).digest()
+    file.seek(size)
+    file.write(bytes(table) + _FOOTER.pack(_MAGIC, size, BLOCK, _digest(table, size)))
+
+
+def _digest(table: bytes | bytearray, size: int) -> bytes:
+    return hashlib.sha256(_MAGIC + struct.pack("<QQ", size, BLOCK) + table).digest()
+
+
+class SealedFile(io.RawIOBase):
+    """
+    The HDF5 part of a sealed file, each block compared with the seal when it is first read.
+
+    Parameters
+    ----------
+    file : binary file
+        Open for reading; it is closed with this.
+
+    Attributes
+    ----------
+    failure : BrokenSeal or None
+        The first block that was not what was written: HDF5 does not always pass it on.
+
+    Raises
+    ------
+    BrokenSeal
+        If the seal itself is not what was written.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size, self._table = _read_seal(file)
+        self._cache: OrderedDict[int, bytes] = OrderedDict()
+        self._position = 0
+        self.failure: BrokenSeal | None = None
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return len(self._table) // _HASH
+
+    def block(self, number: int) -> bytes:
+        """
+        Read one block and compare it.
+
+        Raises
+        ------
+        BrokenSeal
+            If it is not what was written.
+        """
+        if (known := self._cache.get(number)) is not None:
+            self._cache.move_to_end(number)
+            return known
+        start = number * BLOCK
+        self._file.seek(start)
+        data = self._file.read(min(BLOCK, self._size - start))
+        digest = hashlib.sha256(data).digest()
+        if digest != self._table[number * _HASH : (number + 1) * _HASH]:
+            self.failure = self.failure or BrokenSeal(
+                f"bytes {start} to {start + BLOCK} are not those that were written"
+            )
+            raise self.failure
+        self._cache[number] = data
+        if len(self._cache) > _CACHED_BLOCKS:
+            self._cache.popitem(last=False)
+        return data
+
+    def readable(self) -> bool:
+        """Whether it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Whether any place of it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read compared bytes into a buffer; return how many."""
+        view = memoryview(buffer).cast("B")
+        done = 0
+        wanted = min(len(view), max(0, self._size - self._position))
+        while done < wanted:
+            number, offset = divmod(self._position, BLOCK)
+            part = self.block(number)[offset : offset + wanted - done]
+            view[done : done + len(part)] = part
+            done += len(part)
+            self._position += len(part)
+        return done
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Set the place where reading goes on, and return it."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = start + offset
+        return self._position
+
+    def tell(self) -> int:
+        """Return the place where reading goes on."""
+        return self._position
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+        super().close()
+
+
+def _read_seal(file: BinaryIO) -> tuple[int, bytes]:
+    """Return the size of the HDF5 part and the hashes of its blocks."""
+    whole = file.seek(0, io.SEEK_END)
+    if whole < _FOOTER.size:
+        raise BrokenSeal("it is shorter than a seal")
+    file.seek(whole - _FOOTER.size)
+    magic, size, block, digest = _FOOTER.unpack(file.read(_FOOTER.size))
+    length = -(-size // BLOCK) * _HASH
+    if magic != _MAGIC or block != BLOCK or size + length + _FOOTER.size != whole:
+        raise BrokenSeal("its seal is not what was written")
+    file.seek(size)
+    table = file.read(length)
+    if _digest(table, size) != digest:
+        raise BrokenSeal("its seal is not what was written")
+    return size, table
+
+
+def has_seal(path: Path) -> bool:
+    """Whether a file ends as a sealed one does; what lies before it is not looked at."""
+    check_regular(path)
+    with path.open("rb") as file:
+        whole = file.seek(0, io.SEEK_END)
+        file.seek(max(0, whole - _FOOTER.size))
+        return file.read(len(_MAGIC)) == _MAGIC
+
+
+def open_bytes(data: bytes) -> h5py.File:
+    """
+    Open an HDF5 file that is in memory, and whose hash was compared; see `open_hdf5`.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    """
+    return _opened(io.BytesIO(data))
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """
+    Open an HDF5 file for reading after a look at what it claims.
+
+    Parameters
+    ----------
+    path : Path
+        The file, whose bytes were compared with a hash before; it is never locked and never
+        written.
+
+    Returns
+    -------
+    h5py.File
+        To be closed by the caller.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    HostileFile
+        If the file has soft or external links, external or virtual storage, filters that HDF5
+        itself does not bring, or shapes that its bytes cannot hold.
+    OSError
+        If it is not an HDF5 file, or a damaged one.
+    """
+    check_regular(path)
+    return _opened(path)
+
+
+def _opened(file_or_path: Any) -> h5py.File:
+    import h5py
+
+    file = h5py.File(file_or_path, "r", locking=False if isinstance(file_or_path, Path) else None)
+    try:
+        inspect(file)
+    except RuntimeError as error:  # h5py's word for damaged metadata
+        file.close()
+        raise OSError(f"it cannot be read as HDF5: {error}") from error
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def was_sealed(attributes: Mapping[str, Any]) -> bool:
+    """Whether the attributes of a file without a seal say that it had one."""
+    return _SEALED in attributes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """
+    What a file says of one dataset.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : str
+        As NumPy writes it; ``"strings"`` for strings of any length.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def kind(self) -> str:
+        """NumPy's letter for the kind of dtype; ``"S"`` for strings of any length."""
+        return "S" if self.dtype == STRINGS else np.dtype(self.dtype).kind
+
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory, at least."""
+        width = 1 if self.dtype == STRINGS else np.dtype(self.dtype).itemsize
+        return width * math.prod(self.shape)
+
+
+class Datasets(Protocol):
+    """
+    The datasets of a file, whoever reads it.
+
+    Attributes
+    ----------
+    entries : mapping of str to Entry
+        By their whole names, such as ``"codes/fc1"``.
+    attributes : mapping of str to str or None
+        Those of the root, where they are text; None for others.
+    """
+
+    entries: Mapping[str, Entry]
+    attributes: Mapping[str, str | None]
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """
+        Read rows of a dataset.
+
+        Parameters
+        ----------
+        name : str
+            One of `entries`.
+        start, stop : int
+            The rows; all by default.
+
+        Returns
+        -------
+        array
+            Strings as bytes of one length (``S``).
+
+        Raises
+        ------
+        KeyError
+            If there is no such dataset.
+        OSError, HostileFile
+            If the rows are damaged, or too much for HDF5.
+        """
+
+
+def names_in(datasets: Datasets, group: str) -> list[str]:
+    """List the datasets right below a group, by their last names, in order."""
+    start = f"{group}/"
+    below = [name[len(start) :] for name in datasets.entries if name.startswith(start)]
+    return [name for name in below if "/" not in name]
+
+
+class OpenDatasets:
+    """
+    The datasets of a file that is open in this process; see `Datasets`.
+
+    Parameters
+    ----------
+    file : h5py.File
+
+    Attributes
+    ----------
+    file : h5py.File
+    """
+
+    def __init__(self, file: h5py.File) -> None:
+        self.file = file
+        self.attributes: Mapping[str, str | None] = {
+            name: _text(file.attrs[name]) for name in file.attrs
+        }
+        found: dict[str, Entry] = {}
+        groups: list[tuple[str, Any]] = [("", file)]
+        while groups:
+            path, group = groups.pop()
+            below = []
+            for name in group:
+                member, whole = group[name], f"{path}{name}"
+                if hasattr(member, "keys"):
+                    below.append((f"{whole}/", member))
+                elif hasattr(member, "shape") and member.shape is not None:
+                    found[whole] = Entry(shape=tuple(member.shape), dtype=_dtype_text(member))
+            groups += reversed(below)
+        self.entries: Mapping[str, Entry] = found
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Read rows of a dataset; see `Datasets.read`."""
+        entry, dataset = self.entries[name], self.file[name]
+        if any(edge == 0 for edge in entry.shape):
+            stop = entry.shape[0] if stop is None else min(stop, entry.shape[0])
+            dtype = "S1" if entry.dtype == STRINGS else entry.dtype
+            return np.empty((max(0, stop - start), *entry.shape[1:]), dtype)
+        rows = dataset[start:stop] if entry.shape else dataset[()]
+        if entry.dtype != STRINGS:
+            return np.asarray(rows)
+        return np.array([bytes(text) for text in np.ravel(rows).tolist()], "S").reshape(
+            np.shape(rows)
+        )
+
+
+class SealedDatasets(OpenDatasets):
+    """
+    The datasets of a sealed file, compared with its seal as they are read; see `Datasets`.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    BrokenSeal
+        If a byte that was needed is not what was written.
+    HostileFile, OSError
+        As `open_hdf5`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_regular(path)
+        self._sealed = SealedFile(path.open("rb", buffering=0))
+        with self._compared():
+            super().__init__(_opened(self._sealed))
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
+        """Read rows of a dataset; see `Datasets.read`."""
+        with self._compared():
+            return super().read(name, start, stop)
+
+    @contextmanager
+    def _compared(self) -> Iterator[None]:
+        """Raise the block that differs, whatever HDF5 makes of it."""
+        try:
+            yield
+        except Exception as error:
+            raise (self._sealed.failure or error) from None
+        if self._sealed.failure is not None:
+            raise self._sealed.failure
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+        self._sealed.close()
+
+    def __enter__(self) -> SealedDatasets:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _dtype_text(dataset: h5py.Dataset) -> str:
+    import h5py
+
+    if h5py.check_string_dtype(dataset.dtype) is not None and dataset.dtype.kind == "O":
+        return STRINGS
+    text: str = dataset.dtype.str
+    return text
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else None
+
+
+def has_signature(data: bytes) -> bool:
+    """Whether a file that begins with these bytes is HDF5, with a user block or without."""
+    starts = [0, *(512 << power for power in range(len(data).bit_length()))]
+    return any(data[start : start + len(SIGNATURE)] == SIGNATURE for start in starts)
+
+
+def first_line(error: BaseException) -> str:
+    """Return what an error says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def inspect(file: h5py.File) -> None:
+    """
+    Refuse what a well-meant file never has; nothing is read but metadata.
+
+    Raises
+    ------
+    HostileFile
+        See `open_hdf5`.
+    """
+    import h5py
+
+    seen = 0
+    groups: list[tuple[h5py.Group, int]] = [(file, 0)]
+    visited = set()
+    while groups:
+        group, depth = groups.pop()
+        address = h5py.h5o.get_info(group.id).addr
+        if address in visited:
+            continue
+        visited.add(address)
+        if depth > _DEEPEST:
+            raise HostileFile(f"groups lie in groups more than {_DEEPEST} deep")
+        for name in group:
+            seen += 1
+            if seen > _MOST_OBJECTS:
+                raise HostileFile(f"more than {_MOST_OBJECTS} objects")
+            link = group.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                raise HostileFile(f"'{name}' is a {type(link).__name__}, not data of this file")
+            member = group[name]
+            if isinstance(member, h5py.Group):
+                groups.append((member, depth + 1))
+            elif isinstance(member, h5py.Dataset):
+                _inspect_dataset(member)
+
+
+def _inspect_dataset(dataset: h5py.Dataset) -> None:
+    """Refuse storage outside the file, unknown filters and impossible shapes."""
+    creation = dataset.id.get_create_plist()
+    if creation.get_external_count():
+        raise HostileFile(f"'{dataset.name}' keeps its numbers in another file")
+    if dataset.is_virtual:
+        raise HostileFile(f"'{dataset.name}' is a view into other files")
+    filters = {creation.get_filter(i)[0] for i in range(creation.get_nfilters())}
+    if unknown := filters - set(_FILTERS):
+        known = ", ".join(_FILTERS.values())
+        raise HostileFile(
+            f"'{dataset.name}' needs HDF5 filter {min(unknown)}; accepted are {known}"
+        )
+    chunk = dataset.dtype.itemsize
+    for edge in dataset.chunks or ():
+        chunk *= edge
+    if dataset.chunks and chunk > _LARGEST_CHUNK:
+        raise HostileFile(
+            f"'{dataset.name}' has chunks of {chunk} bytes; accepted are {_LARGEST_CHUNK} "
+            "(`h5repack -l CHUNK=...` makes them smaller)"
+        )
+    claimed = dataset.size * dataset.dtype.itemsize if dataset.size else 0
+    # A few bytes of slack: small datasets may live inside the metadata.
+    held = dataset.id.get_storage_size() * (_DEFLATE_LIMIT if _DEFLATE in filters else 1)
+    if claimed > held + 65536 and creation.get_layout() != 0:
+        raise HostileFile(f"'{dataset.name}' claims {claimed} bytes and holds {held}")

@@ -1,0 +1,151 @@
+"""The payload of a head: an HDF5 file whose arrays head.json lists, so that HDF5 need not read it.
+
+`arrays/NAME` are the head's own; beside them are `probe`, `seen`, and of a fine-tuned head
+`tuned/LAYER/...`. Each is one run of bytes; head.json has the dtype, shape and first byte of each.
+Heads of earlier versions do not list them and are read by a process of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.files import read_bytes
+from pipeline.foreign import Foreign
+from pipeline.hdf5 import HostileFile, hdf5_bytes, open_bytes
+
+_DTYPES = frozenset(("<f2", "<f4", "<f8", "<u8"))
+_MOST_AXES = 8
+
+
+class Payload(NamedTuple):
+    """
+    The arrays of a head.
+
+    Attributes
+    ----------
+    arrays : dict of str to array
+        What the head learned.
+    probe : array or None
+    seen : uint64 array or None
+    tuned : dict of str to array
+        Weights of fine-tuned layers.
+    """
+
+    arrays: dict[str, NDArray[Any]]
+    probe: NDArray[Any] | None
+    seen: NDArray[np.uint64] | None
+    tuned: dict[str, NDArray[Any]]
+
+
+def write(payload: Payload) -> tuple[bytes, dict[str, list[Any]]]:
+    """
+    Build a payload.
+
+    Returns
+    -------
+    bytes
+        The file.
+    dict of str to [dtype, shape, offset]
+        Where each array is, for head.json.
+    """
+    named = {f"arrays/{name}": array for name, array in payload.arrays.items()}
+    named |= {f"tuned/{name}": array for name, array in payload.tuned.items()}
+    named |= {} if payload.probe is None else {"probe": payload.probe}
+    named |= {} if payload.seen is None else {"seen": payload.seen}
+    named = {name: _little_endian(np.asarray(array)) for name, array in named.items()}
+
+    def fill(file: h5py.File) -> None:
+        for name, array in named.items():
+            file.create_dataset(name, data=array)
+
+    data = hdf5_bytes(fill)
+    with open_bytes(data) as file:
+        places = {
+            name: [array.dtype.str, list(array.shape), file[name].id.get_offset() or 0]
+            for name, array in named.items()
+        }
+    return data, places
+
+
+def _little_endian(array: NDArray[Any]) -> NDArray[Any]:
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def read(path: Path, *, sha256: str, places: Any) -> Payload:
+    """
+    Read a payload after comparing it.
+
+    Parameters
+    ----------
+    path : Path
+    sha256 : str
+        Of the whole file.
+    places : object
+        What head.json says of where the arrays are; None in heads of earlier versions.
+
+    Returns
+    -------
+    Payload
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read, or is not the one named.
+    ValueError
+        If the arrays are not where they should be, or are no numbers.
+    """
+    data = read_bytes(path)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise OSError(f"the SHA-256 of {path.name} differs")
+    named = _of_earlier(path, len(data)) if places is None else _placed(data, places)
+    seen = named.pop("seen", None)
+    if seen is not None and (seen.dtype != np.uint64 or seen.ndim != 1):
+        raise ValueError(f"expected hashes of images, found {seen.dtype} {seen.shape}")
+    for name, array in named.items():
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise ValueError(f"expected finite floating-point numbers in {name}")
+    probe = named.pop("probe", None)
+    groups: dict[str, dict[str, NDArray[Any]]] = {"arrays": {}, "tuned": {}}
+    for name, array in named.items():
+        group, _, rest = name.partition("/")
+        if group not in groups or not rest:
+            raise ValueError(f"an unknown array {name!r}")
+        groups[group][rest] = array
+    return Payload(groups["arrays"], probe, seen, groups["tuned"])
+
+
+def _placed(data: bytes, places: Any) -> dict[str, NDArray[Any]]:
+    """Take arrays out of bytes where they are said to be."""
+    if not isinstance(places, Mapping):
+        raise ValueError("expected the places of arrays")
+    return {str(name): _array(data, place) for name, place in places.items()}
+
+
+def _array(data: bytes, place: Any) -> NDArray[Any]:
+    dtype, shape, offset = place
+    whole = [offset, *shape]
+    if dtype not in _DTYPES or len(shape) > _MOST_AXES:
+        raise ValueError(f"an array of {dtype!r} and shape {shape}")
+    if any(isinstance(number, bool) or not isinstance(number, int) for number in whole):
+        raise ValueError(f"an array of shape {shape} at {offset!r}")
+    count = math.prod(shape)
+    if min(whole) < 0 or offset + count * np.dtype(dtype).itemsize > len(data):
+        raise ValueError(f"an array of shape {shape} at {offset}, behind the end of the file")
+    array = np.frombuffer(data, dtype, count, offset if count else 0).reshape(shape)
+    return array if array.flags.aligned else array.copy()
+
+
+def _of_earlier(path: Path, size: int) -> dict[str, NDArray[Any]]:
+    """Read the payload of an earlier version, whose arrays are not compressed."""
+    with Foreign(path) as datasets:
+        if sum(entry.bytes for entry in datasets.entries.values()) > size:
+            raise HostileFile(f"arrays larger than the file of {size} bytes")
+        return {name: datasets.read(name) for name in datasets.entries}

@@ -1,0 +1,95 @@
+"""Set aside what is damaged in a store, and make again what can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline import store
+from pipeline.stages._command import extract_command
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repairing:
+    """
+    What `repair` did.
+
+    Attributes
+    ----------
+    store : str
+    rows : int
+        Rows of sound shards.
+    set_aside : tuple of str
+        Files that were damaged and moved to the folder ``set-aside`` of the store, with reasons.
+    made : tuple of str
+        Files that were made again.
+    unreadable : tuple of str
+        One line for each file that could not be read this time, and was left where it is.
+    waiting : int or None
+        Images whose codes must be computed again; None if only the source can tell, because the
+        table was lost.
+    command : str or None
+        What computes just these; None if nothing is missing.
+    """
+
+    store: str
+    rows: int
+    set_aside: tuple[str, ...]
+    made: tuple[str, ...]
+    unreadable: tuple[str, ...]
+    waiting: int | None
+    command: str | None
+
+
+def repair(
+    store_path: str | Path, *, progress: Callable[[int, int], None] | None = None
+) -> Repairing:
+    """
+    Compare every file of a store with what was written, and mend what can be.
+
+    Nothing is deleted: what is damaged is moved to the folder ``set-aside``.
+
+    Parameters
+    ----------
+    store_path : str or Path
+        The store.
+    progress : callable, optional
+        Called with (shards done, shards in all).
+
+    Returns
+    -------
+    Repairing
+
+    Raises
+    ------
+    StoreNotFound
+        If there is no store.
+    StoreDamaged
+        If what is lost cannot be made again; nothing was changed then.
+    StoreLocked
+        If another process writes to the store.
+    StoreError
+        If a later version wrote it, it is a packed file, or it cannot be read this time.
+    """
+    path = Path(store_path)
+    done = store.repair(path, progress=progress)
+    space = done.header.space
+    return Repairing(
+        store=str(path),
+        rows=done.rows,
+        set_aside=done.set_aside,
+        made=done.made,
+        unreadable=done.unreadable,
+        waiting=done.waiting,
+        command=None
+        if done.waiting == 0
+        else extract_command(
+            space,
+            weights=done.header.weights,
+            table=done.table,
+            layers=list(space.layers),
+            dtype=done.header.dtype.value,
+            out=path,
+        ),
+    )
