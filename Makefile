@@ -33,7 +33,7 @@ test-all: check ## all tests, also those that need gigabytes and an hour
 	$(BIN)/pytest
 
 torture: $(VENV)/installed-test ## kills, failing system calls and flipped bits, and what survives them (an hour)
-	$(BIN)/python -m tests.torture.kills --engine tensorflow
+	$(BIN)/python -m tests.torture.kills --engine tensorflow --rounds 5
 	$(BIN)/python -m tests.torture.kills --engine openvino
 	$(BIN)/python -m tests.torture.calls
 	$(BIN)/python -m tests.torture.flips

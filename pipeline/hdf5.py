@@ -149,7 +149,11 @@ class SealedFile(io.RawIOBase):
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._size, self._table = _read_seal(file)
+        try:
+            self._size, self._table = _read_seal(file)
+        except BaseException:
+            file.close()
+            raise
         self._cache: OrderedDict[int, bytes] = OrderedDict()
         self._position = 0
         self.failure: BrokenSeal | None = None
@@ -451,8 +455,12 @@ class SealedDatasets(OpenDatasets):
     def __init__(self, path: Path) -> None:
         check_regular(path)
         self._sealed = SealedFile(path.open("rb", buffering=0))
-        with self._compared():
-            super().__init__(_opened(self._sealed))
+        try:
+            with self._compared():
+                super().__init__(_opened(self._sealed))
+        except BaseException:
+            self._sealed.close()
+            raise
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Read rows of a dataset; see `Datasets.read`."""

@@ -7,6 +7,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline import hdf5
 
@@ -66,3 +68,84 @@ def test_ordinary_hdf5_is_read(tmp_path: Path) -> None:
         file["twice"] = file["plain"]
     with hdf5.open_hdf5(tmp_path / "x.h5") as file:
         assert file["twice"][:].tolist() == [0, 1, 2, 3, 4]
+
+
+def _fill(file: h5py.File) -> None:
+    file.create_dataset("x", data=np.arange(20_000.0), chunks=(1000,), fletcher32=True)
+    file["names"] = np.array([b"a", b"bb"], "S2")
+
+
+def test_a_sealed_file_is_ordinary_hdf5_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "x.h5"
+    path.write_bytes(hdf5.sealed_bytes(_fill))
+    with h5py.File(path) as file:
+        np.testing.assert_array_equal(file["x"], np.arange(20_000.0))
+    with hdf5.SealedDatasets(path) as datasets:
+        assert datasets.entries["x"] == hdf5.Entry(shape=(20_000,), dtype="<f8")
+        np.testing.assert_array_equal(datasets.read("x", 50, 60), np.arange(50.0, 60.0))
+        assert datasets.read("names").tolist() == [b"a", b"bb"]
+
+
+@given(place=st.integers(0, 10**9), bit=st.integers(0, 7))
+@settings(max_examples=200, deadline=None)
+def test_one_flipped_bit_anywhere_in_a_sealed_file_is_found(
+    tmp_path_factory: pytest.TempPathFactory, place: int, bit: int
+) -> None:
+    path = tmp_path_factory.mktemp("sealed") / "x.h5"
+    data = bytearray(hdf5.sealed_bytes(_fill))
+    data[place % len(data)] ^= 1 << bit
+    path.write_bytes(bytes(data))
+    if not hdf5.has_seal(path):
+        with h5py.File(path) as file:  # the end of the file was hit, and nothing that HDF5 reads
+            assert hdf5.was_sealed(dict(file.attrs))
+        return
+    with pytest.raises(hdf5.BrokenSeal):
+        _read_all(path)
+
+
+def _read_all(path: Path) -> None:
+    """Read every dataset, and what HDF5 did not need."""
+    with hdf5.SealedDatasets(path) as datasets:
+        for name in datasets.entries:
+            datasets.read(name)
+    with hdf5.SealedFile(path.open("rb")) as sealed:
+        for number in range(sealed.blocks):
+            sealed.block(number)
+
+
+def test_opening_a_large_sealed_file_reads_a_small_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.h5"
+    with path.open("w+b") as raw:
+        with h5py.File(raw, "w") as file:
+            file.create_dataset("x", data=np.zeros((400, 30_000), np.float32), chunks=(8, 30_000))
+            hdf5.mark_sealed(file)
+        hdf5.append_seal(raw)
+    blocks = []
+    real = hdf5.SealedFile.block
+
+    def count(self: hdf5.SealedFile, number: int) -> bytes:
+        blocks.append(number)
+        return real(self, number)
+
+    monkeypatch.setattr(hdf5.SealedFile, "block", count)
+    with hdf5.SealedDatasets(path) as datasets:
+        assert len(set(blocks)) * hdf5.BLOCK < path.stat().st_size / 20
+        assert not datasets.read("x", 399).any()
+
+
+def test_groups_nested_without_end_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        group = file
+        for _ in range(100):
+            group = group.create_group("g")
+    with pytest.raises(hdf5.HostileFile, match="deep"):
+        hdf5.open_hdf5(tmp_path / "x.h5")
+
+
+def test_chunks_that_nobody_can_hold_are_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("x", (1 << 28,), "f8", chunks=(1 << 27,), compression="gzip")
+    with pytest.raises(hdf5.HostileFile, match="chunks of"):
+        hdf5.open_hdf5(tmp_path / "x.h5")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import StoreDamaged, StoreError, StoreNotFound
 from pipeline.files import make_folder, sync_directory
-from pipeline.hdf5 import SealedDatasets, has_seal
+from pipeline.hdf5 import BrokenSeal, SealedDatasets, has_seal
 from pipeline.store._header import (
     FILE,
     PROBE,
@@ -200,6 +200,7 @@ class _Run:
 
     def _probe_of_shards(self, header: Header) -> Codes:
         """Gather the probe's codes: from the shards, or from a sound probe.h5 of a lost header."""
+        kept = self._probe_alone(header)
         images = 0
         found: dict[int, dict[str, NDArray[np.float32]]] = {}
         for origin in self.sound.values():
@@ -211,18 +212,27 @@ class _Run:
                 layer: np.stack([found[place][layer] for place in range(images)])
                 for layer in header.space.layers
             }
-        path = self.folder / PROBE
-        if PROBE not in self.bad and path.is_file() and has_seal(path):
-            try:
-                with SealedDatasets(path) as kept:
-                    return {layer: kept.read(layer) for layer in header.space.layers}
-            except (OSError, KeyError, ValueError):
-                pass
+        if kept is not None:
+            return kept
         raise StoreDamaged(
-            f"{path} is lost, and the sound shards carry {len(found)} of "
+            f"{self.folder / PROBE} is lost, and the sound shards carry {len(found)} of "
             f"{images or 'its'} images (shards of earlier versions carry none); restore a copy of "
             "it, or extract into a new folder"
         )
+
+    def _probe_alone(self, header: Header) -> Codes | None:
+        """Read probe.h5 without store.json, by its own seal."""
+        path = self.folder / PROBE
+        if PROBE in self.bad or not path.is_file():
+            return None
+        try:
+            if not has_seal(path):
+                raise BrokenSeal("it has no seal")
+            with SealedDatasets(path) as kept:
+                return {layer: kept.read(layer) for layer in header.space.layers}
+        except (OSError, KeyError, ValueError) as error:
+            self.bad[PROBE] = str(error)
+            return None
 
     def _table(self) -> Table | None:
         try:

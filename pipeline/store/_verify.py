@@ -127,7 +127,8 @@ def verify_folder(
         if progress is not None:
             progress(done, len(names))
     if table is not None:
-        for name in sorted(set(table.shards) - set(names)):
+        used = {table.shards[shard] for shard in np.unique(table.shard[table.status == Status.ok])}
+        for name in sorted(used - set(names)):
             found.take(damaged(folder / SHARDS / name, FileNotFoundError()))
         found.damage += _slipped(folder, table, places)
     return found.result(shards=len(names), rows=rows, size=size)

@@ -1,10 +1,11 @@
 """Kill `pipeline extract` at random moments and compare what it ends in with an untroubled run.
 
-Run by `make torture`; the number of rounds is the argument. One round is also a test of the suite.
+Run by `make torture`. One round is also a test of the suite.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import signal
@@ -30,9 +31,9 @@ def make_images(folder: Path, count: int) -> None:
         Image.fromarray(numbers.integers(0, 255, (24, 24, 3), np.uint8)).save(path)
 
 
-def start(photos: Path, store: Path) -> subprocess.Popen[str]:
+def start(photos: Path, store: Path, engine: str = "auto") -> subprocess.Popen[str]:
     """Start an extraction in a process of its own."""
-    command = ["extract", str(photos), "--out", str(store), "--json", *OPTIONS]
+    command = ["extract", str(photos), "--out", str(store), "--json", *OPTIONS, "--engine", engine]
     return subprocess.Popen(
         [sys.executable, "-m", "pipeline", *command],
         stdout=subprocess.PIPE,
@@ -57,9 +58,9 @@ def kill_after_shards(process: subprocess.Popen[str], store: Path, count: int) -
     return process.returncode == -signal.SIGKILL
 
 
-def finish(photos: Path, store: Path) -> dict[str, int]:
+def finish(photos: Path, store: Path, engine: str = "auto") -> dict[str, int]:
     """Run to the end; return what the command says."""
-    process = start(photos, store)
+    process = start(photos, store, engine)
     out, err = process.communicate()
     if process.returncode:
         raise SystemExit(f"extract failed with {process.returncode}: {err}")
@@ -78,19 +79,20 @@ def pack(store: Path, file: Path) -> bytes:
     return file.read_bytes()
 
 
-def main(rounds: int = 20, count: int = 3000) -> None:
+def main(engine: str = "auto", rounds: int = 20, count: int = 3000) -> None:
     """Kill at random times, again and again; resume; compare the packed files."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_images(folder / "photos", count)
-        finish(folder / "photos", folder / "first")  # exports the network: that is not timed
-        whole = finish(folder / "photos", folder / "whole")
+        # The first exports the network: that is not timed.
+        finish(folder / "photos", folder / "first", engine)
+        whole = finish(folder / "photos", folder / "whole", engine)
         expected = pack(folder / "whole", folder / "whole.h5")
         for number in range(rounds):
             store = folder / f"killed-{number}"
             kills = 0
             while kills < 20:
-                process = start(folder / "photos", store)
+                process = start(folder / "photos", store, engine)
                 try:
                     process.communicate(timeout=random.uniform(0.1, whole["seconds"] * 1.2))
                     break
@@ -98,12 +100,20 @@ def main(rounds: int = 20, count: int = 3000) -> None:
                     process.kill()
                     process.communicate()
                     kills += 1
-            computed = finish(folder / "photos", store)["computed"]
+            computed = finish(folder / "photos", store, engine)["computed"]
             same = pack(store, folder / "killed.h5") == expected
-            print(f"round {number}: {kills} kills, {computed} left to compute, same bytes: {same}")
+            print(
+                f"{engine}, round {number}: {kills} kills, {computed} left to compute, "
+                f"same bytes: {same}",
+                flush=True,
+            )
             if not same:
                 raise SystemExit(1)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--count", type=int, default=3000)
+    main(**vars(parser.parse_args()))

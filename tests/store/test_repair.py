@@ -1,0 +1,177 @@
+"""What is damaged is set aside, what the rest can tell is made again, nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import store
+from pipeline.errors import StoreDamaged, StoreIncomplete, StoreLocked, StoreNotFound
+from tests.store.helpers import HEADER, PROBE, codes, make
+
+NUMBERS = list(range(12))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make(tmp_path / "s", NUMBERS, shards=3)
+    return tmp_path / "s"
+
+
+def flip(path: Path, place: int | None = None) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 if place is None else place] ^= 4
+    path.write_bytes(bytes(data))
+
+
+def shards(folder: Path) -> list[Path]:
+    return sorted((folder / "shards").glob("[0-9]*.h5"))
+
+
+def check_whole(folder: Path) -> None:
+    assert store.verify_folder(folder).damage == ()
+    opened = store.open_store(folder)
+    assert opened.header == HEADER
+    np.testing.assert_array_equal(
+        store.read_rows(opened, "fc", np.array(NUMBERS)), [codes(i)["fc"] for i in NUMBERS]
+    )
+    for layer, block in PROBE.items():
+        np.testing.assert_array_equal(opened.probe(layer), block)
+
+
+def test_a_sound_store_stays_as_it_is(folder: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    done = store.repair(folder)
+    assert (done.set_aside, done.made, done.waiting, done.rows) == ((), (), 0, 12)
+    assert {path: path.read_bytes() for path in before} == before
+    assert not (folder / "set-aside").exists()
+
+
+def lose(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+
+
+def spoil(folder: Path, name: str) -> None:
+    flip(folder / name)
+
+
+@pytest.mark.parametrize("harm", [lose, spoil])
+@pytest.mark.parametrize("names", [["store.json"], ["probe.h5"], ["store.json", "probe.h5"]])
+def test_header_and_probe_are_made_again_from_the_shards(
+    folder: Path, harm: Callable[[Path, str], None], names: list[str]
+) -> None:
+    for name in names:
+        harm(folder, name)
+    with pytest.raises(StoreDamaged, match=r"`pipeline repair .*s` makes it again"):
+        store.FolderStore(folder).probe("fc")
+    with (
+        pytest.raises(StoreDamaged, match="pipeline repair"),
+        store.Writer(folder),
+    ):
+        pass
+    done = store.repair(folder)
+    assert done.made == ("store.json", "probe.h5")
+    assert [line.partition(":")[0] for line in done.set_aside] == (names if harm is spoil else [])
+    assert sorted(path.name for path in (folder / "set-aside").glob("*")) == (
+        sorted(names) if harm is spoil else []
+    )
+    check_whole(folder)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "garbage"])
+def test_rows_of_a_damaged_shard_wait_for_extract(folder: Path, damage: str) -> None:
+    bad = shards(folder)[1]
+    if damage == "flip":
+        flip(bad)
+    elif damage == "cut":
+        bad.write_bytes(bad.read_bytes()[:-40])
+    else:
+        bad.write_bytes(b"not even HDF5")
+    with (
+        pytest.raises(StoreDamaged, match=rf"{bad.name} is damaged .*pipeline repair"),
+        store.Writer(folder),
+    ):
+        pass
+    done = store.repair(folder)
+    assert [line.partition(":")[0] for line in done.set_aside] == [f"shards/{bad.name}"]
+    assert (done.waiting, done.rows, done.made) == (4, 8, ("table.h5",))
+    assert done.table is not None
+    assert set(done.table.reasons.values()) == {"its codes were damaged and set aside"}
+    with pytest.raises(StoreIncomplete, match="4 of 12 images"):
+        store.open_store(folder)
+    assert store.verify_folder(folder).damage == ()
+    make(folder, NUMBERS)
+    check_whole(folder)
+
+
+def test_a_deleted_shard_is_noticed_too(folder: Path) -> None:
+    shards(folder)[0].unlink()
+    done = store.repair(folder)
+    assert (done.waiting, done.set_aside) == (4, ())
+
+
+def test_a_damaged_table_is_made_again_by_extract(folder: Path) -> None:
+    flip(folder / "table.h5")
+    done = store.repair(folder)
+    assert (done.waiting, done.table, done.rows) == (None, None, 12)
+    make(folder, NUMBERS)
+    check_whole(folder)
+
+
+def test_what_is_set_aside_twice_is_kept_twice(folder: Path) -> None:
+    for _ in range(2):
+        flip(folder / "table.h5")
+        store.repair(folder)
+        make(folder, NUMBERS)
+    assert sorted(path.name for path in (folder / "set-aside").iterdir()) == [
+        "table.h5",
+        "table.h5.2",
+    ]
+
+
+def test_what_cannot_be_mended_is_said_and_nothing_is_moved(folder: Path) -> None:
+    (folder / "store.json").unlink()
+    for path in shards(folder):
+        flip(path)
+    before = sorted(path for path in folder.rglob("*"))
+    with pytest.raises(StoreDamaged, match="no sound shard carries"):
+        store.repair(folder)
+    assert sorted(path for path in folder.rglob("*")) == before
+
+
+def test_a_store_of_a_later_version_is_left_alone(folder: Path) -> None:
+    path = folder / "store.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    with pytest.raises(Exception, match="found 2"):
+        store.repair(folder)
+    assert not (folder / "set-aside").exists()
+
+
+def test_nobody_repairs_what_another_writes(folder: Path) -> None:
+    with store.Writer(folder), pytest.raises(StoreLocked):
+        store.repair(folder)
+
+
+def test_no_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreNotFound, match="found nothing"):
+        store.repair(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_of_large_maps_several_shards_together_carry_the_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard of 1,000 bytes carries 63 bytes of probe at the most, or one image's 68."""
+    monkeypatch.setattr("pipeline.store._shard.BYTES", 1000)
+    make(tmp_path / "s", list(range(16)), shards=8)
+    (tmp_path / "s" / "probe.h5").unlink()
+    assert store.repair(tmp_path / "s").made == ("store.json", "probe.h5")
+    assert store.verify_folder(tmp_path / "s").damage == ()
+    (tmp_path / "s" / "probe.h5").unlink()
+    shards(tmp_path / "s")[3].unlink()
+    with pytest.raises(StoreDamaged, match="carry 7 of 8 images"):
+        store.repair(tmp_path / "s")
