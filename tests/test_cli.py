@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -118,6 +120,8 @@ def test_version(run: Run) -> None:
         (["export", "nowhere", "--format", "keras", "--quantize", "int8"], "--format tflite"),
         (["info", "nowhere"], "nowhere"),
         (["verify", "photos"], "store.json"),
+        (["repair", "photos"], "store.json"),
+        (["repair", "nowhere"], "nowhere"),
         (["verify", "photos/class_0/000.png"], "HDF5"),
         (["backbones", "resnet5"], "resnet50"),
         (["demo", "empty"], "empty"),
@@ -317,3 +321,90 @@ def test_a_message_does_not_colour_the_terminal(run: Run) -> None:
     done = run("info", "red\n\x1b[31mx")
     assert done.stderr.count("\n") == 1
     assert "\x1b" not in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no such signals")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"])
+def test_whatever_ends_a_run_what_was_computed_is_kept(
+    name: str, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    photos = make_photos(each=40)
+    options = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # Reading from a pipe keeps the run waiting in the middle of the photos.
+    command = [sys.executable, "-c", _SLOW, "extract", str(photos), "--out", "s", "--size", "32"]
+    with subprocess.Popen(command, **options) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("slow"):
+                break
+        process.send_signal(getattr(signal, name))
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.count("\n") == 1
+    assert int(err.split()[2]) >= 40, "interrupted: N of 120 images have their codes"
+
+
+_SLOW = """
+import time
+from pipeline import images, cli
+real, count = images.stream, iter(range(1000))
+def stream(*arguments, **options):
+    for loaded in real(*arguments, **options):
+        if next(count) == 60:
+            time.sleep(1)  # what came before is computed
+            print("slow", flush=True)
+            time.sleep(60)
+        yield loaded
+images.stream = stream
+cli.main()
+"""
+
+
+def test_repair_on_the_command_line(
+    run: Run, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    make_photos(each=8)
+    run("extract", "photos", "--size", "64", "--out", "s")
+    assert run("repair", "s").stdout == "nothing to repair: 24 rows of codes are sound\n"
+    (tmp_path / "s" / "store.json").unlink()
+    [shard] = (tmp_path / "s" / "shards").iterdir()
+    done = run("info", "s")
+    assert done.returncode == 5
+    assert "`pipeline repair s` makes it again" in done.stderr
+    done = run("repair", "s")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "made again: store.json, probe.h5",
+        "mended: 24 rows of codes are sound",
+    ]
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert run("verify", "s").returncode == 5
+    assert run("extract", "photos", "--size", "64", "--out", "s").returncode == 5
+    done = run("repair", "s")
+    assert done.stdout.splitlines()[-2] == (
+        "0 rows of codes are sound; to compute 24 images again, type:"
+    )
+    program, *words = shlex.split(done.stdout.splitlines()[-1])
+    assert program == "pipeline"
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "ok 24  rejected 0  pending 0  of 24"
+
+
+def test_too_little_address_space_is_code_4(
+    make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    resource = pytest.importorskip("resource", reason="this system has no such limits")
+    make_photos(each=2)
+    for engine in ("openvino", "tensorflow"):
+        command = [sys.executable, "-m", "pipeline", "extract", "photos", "--out", "s"]
+        done = subprocess.run(
+            [*command, "--engine", engine],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (700 << 20, 700 << 20)),
+        )
+        assert done.returncode == 4, done.stderr
+        assert done.stderr.startswith("error: ")
+        assert done.stderr.count("\n") == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import memory
-from pipeline.errors import ChoiceError
+from pipeline.errors import ChoiceError, ResourceError
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,37 @@ def test_a_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert memory.available_bytes() == 2_000_000
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.available_bytes() > 2_000_000
+
+
+def test_what_does_not_fit_is_refused_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2_000_000)
+    memory.check_room("a batch", resident=1e6, mapped=0, advice="use less")
+    with pytest.raises(
+        ResourceError, match=r"a batch needs about 3\.0 MB of memory, 2\.0 MB are free; use less"
+    ):
+        memory.check_room("a batch", resident=3e6, mapped=0, advice="use less")
+
+
+def test_a_limit_on_address_space_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_allowed_address_space", lambda: 5_000_000)
+    with pytest.raises(
+        ResourceError, match=r"`ulimit -v` leaves 5\.0 MB; raise that limit, or use less"
+    ):
+        memory.check_room("a batch", resident=0, mapped=6e6, advice="use less")
+
+
+@pytest.mark.parametrize(
+    ("error", "known"),
+    [
+        (MemoryError(), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (RuntimeError("Exception from src/inference: std::bad_alloc"), True),
+        (RuntimeError("can't start new thread"), True),
+        (ImportError("libx.so: failed to map segment from shared object"), True),
+        (type("ResourceExhaustedError", (Exception,), {})("OOM when allocating tensor"), True),
+        (RuntimeError("shapes differ"), False),
+        (KeyboardInterrupt(), False),
+    ],
+)
+def test_the_words_of_libraries_for_too_little_memory(error: BaseException, known: bool) -> None:
+    assert memory.ran_out(error) is known

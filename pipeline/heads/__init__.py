@@ -8,12 +8,21 @@ from pipeline.heads._head import Head
 from pipeline.heads._kinds import build
 from pipeline.heads._plan import Plan, Size, plan, plan_tuning
 from pipeline.heads._pool import pool
-from pipeline.heads._saved import UNFINISHED, SavedHead, check_target, load, save
+from pipeline.heads._saved import (
+    TRAINING,
+    UNFINISHED,
+    SavedHead,
+    check_target,
+    load,
+    save,
+    writing,
+)
 from pipeline.heads._tuning import Epoch, Material, through, tune, tuning_config
 
 __all__ = [
     "PRESETS",
     "PRESET_POOLS",
+    "TRAINING",
     "UNFINISHED",
     "Card",
     "Codes",
@@ -43,4 +52,5 @@ __all__ = [
     "through",
     "tune",
     "tuning_config",
+    "writing",
 ]

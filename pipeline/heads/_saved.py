@@ -38,7 +38,7 @@ from pipeline.heads._head import Head
 from pipeline.heads._kinds import KINDS
 from pipeline.heads._payload import Payload
 from pipeline.heads._pool import pool, width
-from pipeline.locks import Locked, locked
+from pipeline.locks import NAME, Locked, locked
 
 # Heads whose codes go through fine-tuned layers first have a format of their own, or a version that
 # knows nothing of these would leave them out.
@@ -47,6 +47,8 @@ _JSON = "head.json"
 _PAYLOAD = re.compile(r"weights-[0-9a-f]{12}\.h5")
 # Where a head that is being trained writes down how far it has come.
 UNFINISHED = "unfinished.h5"
+# Held while one is trained there; NAME is held while one is saved.
+TRAINING = "LOCK.training"
 # Payloads of heads replaced, and what a process that was killed left behind.
 _OURS = re.compile(r"curves\.png|unfinished\.h5|weights-[0-9a-f]{12}\.h5")
 _SAMPLE_ROWS = 4
@@ -144,7 +146,6 @@ def save(
     data, places = _payload.write(Payload(head.arrays(), card.probe, card.seen, dict(tuned or {})))
     digest = hashlib.sha256(data).hexdigest()
     description = _describe(head, card, digest) | {"arrays": places}
-    make_folder(directory)
     with writing(directory, seconds=_PATIENCE):
         path = directory / description["payload"]
         write_durably(path, data)
@@ -161,14 +162,14 @@ def save(
 
 
 @contextmanager
-def writing(directory: Path, *, seconds: float = 0.0, name: str = "LOCK") -> Iterator[None]:
+def writing(directory: Path, *, seconds: float = 0.0, name: str = NAME) -> Iterator[None]:
     """
     Be the only one who writes to the folder of a head.
 
     Parameters
     ----------
     directory : Path
-        Must exist.
+        Made where missing, and removed again if nothing is in it in the end.
     seconds : float, default 0.0
         How long to wait for others.
     name : str
@@ -179,6 +180,8 @@ def writing(directory: Path, *, seconds: float = 0.0, name: str = "LOCK") -> Ite
     HeadLocked
         If another process does.
     """
+    new = not directory.exists()
+    make_folder(directory)
     try:
         with locked(directory, seconds=seconds, name=name) as lock:
             try:
@@ -186,6 +189,8 @@ def writing(directory: Path, *, seconds: float = 0.0, name: str = "LOCK") -> Ite
             finally:
                 with suppress(OSError):  # not even a lock file stays
                     lock.unlink()
+                    if new:
+                        directory.rmdir()
     except Locked as holder:
         raise HeadLocked(
             f"expected to be alone in {directory}, found it locked by {holder}; wait until that "
@@ -209,6 +214,7 @@ def check_target(directory: Path) -> None:
     """
     if directory.is_dir():
         strangers = {entry.name for entry in directory.iterdir()}
+        strangers -= {NAME, TRAINING}
         if not strangers or _JSON in strangers or any(map(is_ours, strangers)):
             return
     elif not directory.exists():

@@ -46,8 +46,7 @@ def extract_command(
     str
     """
     source: Mapping[str, Any] = table.source if table is not None else {}
-    words = ["pipeline", "extract", _place(source), "--out", str(out)]
-    words += ["--backbone", space.backbone]
+    words = ["pipeline", "extract", _place(source), "--backbone", space.backbone]
     if weights["source"] != "imagenet":
         words += ["--weights", str(weights["source"])]
     words += ["--size", str(space.size), "--resize", space.resize]
@@ -63,7 +62,7 @@ def extract_command(
             words += [f"--{name}", f"{source[name]:g}"]
     if source.get("limit") is not None:
         words += ["--limit", str(source["limit"])]
-    return shlex.join(words)
+    return shlex.join([*words, "--out", str(out)])
 
 
 def _place(source: Mapping[str, Any]) -> str:

@@ -221,38 +221,39 @@ def fine_tune(
         tell(_line(epoch))
 
     unfinished = folder / heads.UNFINISHED
-    try:
-        material, fitted = task.prepare(plan, progress)
-        clock.append(time.monotonic())
-        tuned = heads.tune(
-            fitted,
-            tail,
-            material,
-            config=config,
-            find_rate=find_rate,
-            how=saved.card.pooling,
-            seed=seed,
-            unfinished=unfinished,
-            identity=task.identity,
-            tell=note,
-            progress=progress,
-        )
-    except KeyboardInterrupt:
-        if not unfinished.exists():
+    with heads.writing(folder, name=heads.TRAINING):
+        try:
+            material, fitted = task.prepare(plan, progress)
+            clock.append(time.monotonic())
+            tuned = heads.tune(
+                fitted,
+                tail,
+                material,
+                config=config,
+                find_rate=find_rate,
+                how=saved.card.pooling,
+                seed=seed,
+                unfinished=unfinished,
+                identity=task.identity,
+                tell=note,
+                progress=progress,
+            )
+        except KeyboardInterrupt:
+            if not unfinished.exists():
+                raise Interrupted(
+                    "interrupted before the first epoch was done; run the same command again"
+                ) from None
             raise Interrupted(
-                "interrupted before the first epoch was done; run the same command again"
+                "interrupted: what was learned up to the last whole epoch is kept; run the same "
+                "command again to go on"
             ) from None
-        raise Interrupted(
-            "interrupted: what was learned up to the last whole epoch is kept; run the same "
-            "command again to go on"
-        ) from None
-    heads.save(
-        folder,
-        tuned,
-        task.card(tuned, head=head),
-        attachments={"curves.png": report.curves_png(tuned.history_)} if tuned.history_ else {},
-        tuned=tail.arrays(),
-    )
+        heads.save(
+            folder,
+            tuned,
+            task.card(tuned, head=head),
+            attachments={"curves.png": report.curves_png(tuned.history_)} if tuned.history_ else {},
+            tuned=tail.arrays(),
+        )
     done = len(lines) - 1
     return FineTuning(
         head=str(folder),

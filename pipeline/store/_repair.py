@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -93,8 +94,8 @@ def repair(folder: Path, *, progress: Callable[[int, int], None] | None = None) 
     StoreError
         If a later version wrote it, or its header cannot be read this time.
     """
-    if not folder.is_dir():
-        read_header(folder)  # says what is there instead
+    with suppress(StoreDamaged):
+        read_header(folder)  # where there is no store, it says what is there instead
     with alone(folder):
         return _Run(folder).repair(progress or (lambda done, total: None))
 

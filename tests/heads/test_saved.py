@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import shutil
+import threading
+import time
 from contextlib import suppress
 from dataclasses import replace
 
@@ -14,8 +18,10 @@ import pytest
 
 from pipeline import files, hdf5
 from pipeline.choices import HeadKind
-from pipeline.errors import HeadDamaged, HeadError, HeadNotFound, OutputError
+from pipeline.errors import HeadDamaged, HeadError, HeadLocked, HeadNotFound, OutputError
 from pipeline.heads import Card, build, check_target, load, save
+from pipeline.heads import _saved as saved_module
+from pipeline.locks import locked
 
 KINDS = list(HeadKind)
 
@@ -305,9 +311,120 @@ class TestHostile:
 
 def rewrite(directory, **changes):
     """Change head.json and let its checksum be right."""
-    import hashlib
-
     description = {**json.loads((directory / "head.json").read_text()), **changes}
     del description["checksum"]
     digest = hashlib.sha256(files.canonical_json(description)).hexdigest()
     (directory / "head.json").write_text(json.dumps({**description, "checksum": digest}))
+
+
+class TestSeveralAtOnce:
+    def test_two_that_save_to_one_place_wait_for_each_other(
+        self, heads, card, tmp_path, monkeypatch
+    ):
+        inside = threading.Event()
+        real = saved_module.write_json
+
+        def slow(path, value):
+            inside.set()
+            time.sleep(0.3)
+            real(path, value)
+
+        monkeypatch.setattr(saved_module, "write_json", slow)
+        first = threading.Thread(target=save, args=(tmp_path, heads[HeadKind.knn], card))
+        first.start()
+        inside.wait()
+        save(tmp_path, heads[HeadKind.centroid], card)
+        first.join()
+        assert load(tmp_path).head.kind is HeadKind.centroid
+        assert len(list(tmp_path.iterdir())) == 2
+
+    def test_who_waits_too_long_is_told(self, saved, heads, card, monkeypatch):
+        monkeypatch.setattr(saved_module, "_PATIENCE", 0.05)
+        with locked(saved), pytest.raises(HeadLocked, match="found it locked by process"):
+            save(saved, heads[HeadKind.svm], card)
+        assert load(saved).head.kind is HeadKind.svm
+
+    def test_a_head_that_is_replaced_while_it_is_read(self, saved, heads, card, monkeypatch):
+        """The payload that the old head.json names is gone: the new head is read instead."""
+        real, done = saved_module._read, []
+
+        def replaced(directory, description):
+            if not done:
+                done.append(True)
+                save(saved, heads[HeadKind.softmax], card)
+            return real(directory, description)
+
+        monkeypatch.setattr(saved_module, "_read", replaced)
+        assert load(saved).head.kind is HeadKind.softmax
+
+
+class TestUnreadable:
+    @pytest.mark.parametrize("name", ["head.json", "weights"])
+    def test_is_not_damaged(self, saved, monkeypatch, name):
+        def read(path):
+            if path.name.startswith(name):
+                raise OSError(errno.EIO, "Input/output error")
+            return path.read_bytes()
+
+        monkeypatch.setattr(files, "read_bytes", read)
+        monkeypatch.setattr("pipeline.heads._payload.read_bytes", read)
+        with pytest.raises(HeadError, match=r"this time \(input/output error\)") as caught:
+            load(saved)
+        assert caught.value.exit_code == 1
+
+
+class TestCrafted:
+    """What a head.json with a right checksum may say, and what is refused."""
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"arrays": {}},
+            {"arrays": {"arrays/coef": ["<f8", [3, 24], 10**9]}},
+            {"arrays": {"arrays/coef": ["<f8", [3, -24], 0]}},
+            {"arrays": {"arrays/coef": ["O", [3, 24], 0]}},
+            {"arrays": {"arrays/coef": "everywhere"}},
+            {"arrays": {"elsewhere": ["<f8", [1], 0]}},
+            {"arrays": 3},
+            {"classes": ["a", "a", "b"]},
+            {"weights": {"source": 3, "file_sha256": None}},
+            {"weights": {}},
+            {"trained_on": {"store": 3}},
+            {"validation": {"accuracy": "good", "images": 3, "how": "?"}},
+            {"history": {"loss": ["high"]}},
+            {"batch_size": 10**30},
+            {"batch_size": "8"},
+            {"layer": "another"},
+            {"pool": "median"},
+            {"engine": "abacus"},
+            {"unknown": 1},
+        ],
+    )
+    def test_is_damaged(self, saved, changes):
+        rewrite(saved, **changes)
+        with pytest.raises(HeadDamaged):
+            load(saved)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"size": "224"},
+            {"size": -1},
+            {"resize": "stretch"},
+            {"views": 0},
+            {"pooling": {}},
+            {"layers": {"fc": [0]}},
+            {"weights_sha256": {"fc": 3}},
+        ],
+    )
+    def test_a_space_that_there_is_not(self, saved, change):
+        plain = json.loads((saved / "head.json").read_text())["space"] | change
+        digest = hashlib.sha256(files.canonical_json(plain)).hexdigest()
+        rewrite(saved, space=plain, space_id=digest)
+        with pytest.raises(HeadDamaged, match="not a space"):
+            load(saved)
+
+    def test_no_byte_of_the_payload_is_shown_to_hdf5(self, saved, monkeypatch):
+        monkeypatch.setattr("h5py.File", None)
+        monkeypatch.setattr("subprocess.Popen", None)
+        assert load(saved).head.kind is HeadKind.svm

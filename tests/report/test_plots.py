@@ -101,3 +101,23 @@ def test_pyplot_is_never_loaded():
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("k", [101, 3000])
+def test_of_many_classes_the_errors_are_drawn_in_a_picture_of_bounded_size(k):
+    pixels = picture(confusion_png(report_of(k), title="x" * 500))
+    height, width, _ = pixels.shape
+    assert height * width < 2_000_000
+    red = (pixels[..., 0] > 200) & (pixels[..., 1] < 150)
+    assert red.mean() > 0.02
+
+
+def test_without_errors_there_is_nothing_to_draw_and_it_says_so():
+    labels = np.arange(200)
+    picture(confusion_png(score(labels, labels, classes=[str(i) for i in range(200)])))
+
+
+def test_a_long_title_does_not_widen_a_picture():
+    report = score([0, 1], [0, 1], classes=("a", "b"))
+    sizes = [picture(confusion_png(report, title="x" * count)).shape for count in (100, 1000)]
+    assert sizes[0] == sizes[1]

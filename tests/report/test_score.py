@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from pipeline.report import calibration_error, most_confused, score
+from pipeline.report import Tally, calibration_error, confusion_csv_lines, most_confused, score
 
 CLASSES = ("cat", "dog", "eel")
 TRUE = [0, 0, 0, 1, 1, 2]
@@ -124,3 +124,36 @@ def test_labels_that_do_not_fit(true, pred, message):
 def test_scores_that_do_not_fit():
     with pytest.raises(ValueError, match=r"expected scores of shape \(6, 3\), found \(6, 2\)"):
         score(TRUE, PRED, classes=CLASSES, scores=np.zeros((6, 2)))
+
+
+@given(st.integers(2, 9), st.integers(1, 50), st.integers(1, 7), st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_counting_block_by_block_gives_the_same(k, n, step, seed):
+    rng = np.random.default_rng(seed)
+    true, scores = rng.integers(0, k, n), rng.dirichlet(np.ones(k), n)
+    names = [f"class {i}" for i in range(k)]
+    more = {"classes": names, "score_kind": "probability"}
+    whole = score(true, scores.argmax(axis=1), scores=scores, uncalibrated=scores**2, **more)
+    tally = Tally(names, score_kind="probability")
+    for start in range(0, n, step):
+        part, own = scores[start : start + step], true[start : start + step]
+        tally.add(own, part.argmax(axis=1), scores=part, uncalibrated=part**2)
+    found, expected = tally.report().to_json(), whole.to_json()
+    for name in ("calibration_error", "uncalibrated_error"):
+        assert found.pop(name) == pytest.approx(expected.pop(name))
+    assert found == expected
+
+
+def test_of_many_classes_the_report_names_pairs_and_leaves_the_matrix_out():
+    k = 3000
+    true = np.arange(2 * k) % k
+    pred = np.where(true < 5, 7, true)
+    report = score(true, pred, classes=[f"c{i}" for i in range(k)])
+    plain = report.to_json()
+    assert plain["confusion"] is None
+    assert plain["most_confused"][0] == {"true": "c0", "predicted": "c7", "images": 2}
+    assert len(json.dumps(plain)) < 1_000_000
+    lines = confusion_csv_lines(report)
+    assert next(lines).startswith("true class,c0,c1,")
+    assert next(lines).split(",")[:9] == ["c0", *"00000002"]
+    assert sum(1 for _ in lines) == k - 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -137,3 +138,18 @@ def test_heads_of_several_kinds_are_scored_on_the_same_rows(cached: Path, tmp_pa
         for kind in (HeadKind.svm, HeadKind.softmax)
     }
     assert len(counts) == 1
+
+
+def test_names_that_are_not_utf8(
+    tiny: str, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    photos = make_photos(each=12)
+    for i, name in enumerate((b"caf\xe9", b"\xff\xfe")):
+        (photos / f"class_{i}").rename(photos / os.fsdecode(name))
+    folder = tmp_path / os.fsdecode(b"\xe9")
+    pipeline.extract(photos, out=folder / "s", backbone=tiny, weights="random")
+    pipeline.fit_head(folder / "s", kind="ridge", out=folder / "h")
+    result = pipeline.evaluate(folder / "h", folder / "s", split="train", out=folder / "r")
+    assert len(result.report.classes) == 3
+    assert json.loads((folder / "r" / "report.json").read_text())["head"] == str(folder / "h")
+    assert (folder / "r" / "confusion.png").stat().st_size > 1000

@@ -3,9 +3,11 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -20,6 +22,7 @@ from pipeline.errors import (
     ResourceError,
     SourceError,
     SpaceMismatch,
+    StoreDamaged,
     StoreError,
     StoreIncomplete,
 )
@@ -511,3 +514,88 @@ def test_codes_too_large_for_16_bits_stop_the_run_and_cost_nothing_else(
     assert out.exists() == (kept > 0)
     again = pipeline.extract(photos, out=out, dtype="float16", **options)
     assert (again.ok, again.reused) == (24, kept)
+
+
+@pytest.fixture
+def by_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let codes depend on an image's place in its batch, as TensorFlow's last bits do."""
+    real = backbones.load
+
+    def load(*arguments: Any, **options: Any) -> backbones.Network:
+        network = real(*arguments, **options)
+        forward = network._forward
+
+        def placed(pixels: np.ndarray) -> list[np.ndarray]:
+            factors = 1 + np.arange(len(pixels), dtype=np.float32) / 100
+            return [
+                block * factors.reshape(-1, *(1,) * (block.ndim - 1)) for block in forward(pixels)
+            ]
+
+        network._forward = placed
+        return network
+
+    monkeypatch.setattr(backbones, "load", load)
+
+
+@pytest.mark.parametrize("stop", [1, 6, 13, 22, 27])
+@pytest.mark.parametrize("views", [1, 3])
+@pytest.mark.usefixtures("by_place")
+def test_images_have_the_places_in_their_batches_that_they_would_have_had(
+    tiny: str, make_photos: Photos, tmp_path: Path, stop: int, views: int
+) -> None:
+    """Also where images are there twice, side by side or far apart, or cannot be decoded."""
+    photos = make_photos()
+    for source, copy in (("0/000", "0/000b"), ("0/003", "2/001b"), ("1/004", "1/004b")):
+        shutil.copy(photos / f"class_{source}.png", photos / f"class_{copy}.png")
+    (photos / "class_1" / "broken.png").write_bytes(b"no image")
+
+    def press(done: int, total: int) -> None:
+        if done >= stop:
+            raise KeyboardInterrupt
+
+    options = {"backbone": tiny, "weights": "random", "batch_size": 4, "views": views}
+    with pytest.raises(Interrupted):
+        pipeline.extract(photos, out=tmp_path / "a", progress=press, **options)
+    assert pipeline.verify(tmp_path / "a").damage == ()
+    for name in ("a", "b"):
+        pipeline.extract(photos, out=tmp_path / name, **options)
+        pipeline.pack(tmp_path / name, tmp_path / f"{name}.h5")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+def test_a_store_with_a_damaged_shard_is_refused_until_it_is_repaired(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    photos, out = make_photos(), tmp_path / "s"
+    options = {"backbone": tiny, "weights": "random", "val": 0.3, "test": 0.0, "limit": 20}
+    pipeline.extract(photos, out=out, **options)
+    [shard] = (out / "shards").iterdir()
+    data = bytearray(shard.read_bytes())
+    data[data.index(store.read_rows(store.open_store(out), "avg", np.array([3])).tobytes())] ^= 1
+    shard.write_bytes(bytes(data))
+    with pytest.raises(StoreDamaged, match=rf"`pipeline repair {out}` sets it aside"):
+        pipeline.extract(photos, out=out, **options)
+    done = pipeline.repair(out)
+    assert done.waiting == 20
+    assert done.command is not None
+    words = shlex.split(done.command)
+    assert words[:3] == ["pipeline", "extract", str(photos)]
+    assert words[-2:] == ["--out", str(out)]
+    for option, value in (("--val", "0.3"), ("--test", "0"), ("--limit", "20"), ("--layer", "avg")):
+        assert words[words.index(option) + 1] == value
+    again = pipeline.extract(photos, out=out, **options)
+    assert (again.computed, again.ok) == (20, 20)
+    assert pipeline.repair(out).command is None
+
+
+def test_links_that_leave_the_source_become_rejected_rows(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    photos, elsewhere = make_photos(), make_photos("elsewhere", seed=1)
+    (photos / "class_0" / "link.png").symlink_to(elsewhere / "class_0" / "000.png")
+    options = {"backbone": tiny, "weights": "random"}
+    result = pipeline.extract(photos, out=tmp_path / "s", **options)
+    assert (result.ok, result.rejected) == (24, 1)
+    assert "--follow-links" in (tmp_path / "s" / "rejected.csv").read_text()
+    result = pipeline.extract(photos, out=tmp_path / "s", follow_links=True, **options)
+    assert (result.ok, result.rejected) == (25, 0)

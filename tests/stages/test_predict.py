@@ -126,3 +126,11 @@ def test_a_machine_that_computes_something_else_is_found_out(
     )
     with pytest.raises(SpaceMismatch, match="the probe images"):
         pipeline.predict(svm, [tmp_path / "photos"])
+
+
+def test_a_table_that_cannot_be_written_is_told_before_anything_is_computed(
+    svm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.stages.predict.recognise", None)
+    with pytest.raises(OutputError, match=r"cannot write /proc/p\.csv"):
+        pipeline.predict(svm, [tmp_path / "photos"], csv="/proc/p.csv")

@@ -191,3 +191,52 @@ def test_a_packed_file_is_verified_too(packed: Path) -> None:
     data[data.index(codes(5)["map"].tobytes())] ^= 1
     packed.write_bytes(bytes(data))
     assert len(store.verify_packed(packed).damage) == 1
+
+
+def test_nothing_is_packed_into_a_store(packed: Path) -> None:
+    for place in ("x.h5", "shards/000009-x.h5"):
+        with pytest.raises(OutputError, match="outside stores"):
+            store.pack(store.FolderStore(packed.parent / "s"), packed.parent / "s" / place)
+
+
+@pytest.mark.parametrize("name", ["sha256", "labels", "splits", "paths", "classes", "probe/fc"])
+def test_damage_without_a_seal_is_damage_too(packed: Path, name: str) -> None:
+    """As in packed files of the first version: the checksums of the chunks tell."""
+    with h5py.File(packed, "a") as file:
+        del file.attrs["sealed"]
+        place = file[name].id.get_chunk_info(0).byte_offset
+    data = bytearray(packed.read_bytes())
+    data[place] ^= 4
+    packed.write_bytes(bytes(data))
+    with pytest.raises(StoreDamaged, match=r"packed\.h5 is damaged"):
+        _read_beside_codes(packed)
+
+
+def test_a_file_changed_by_another_program_is_told_and_can_be_used_on_purpose(packed: Path) -> None:
+    with h5py.File(packed, "a") as file:
+        file["labels"][0] = 1
+    with pytest.raises(StoreDamaged, match="delete its attribute 'sealed'"):
+        store.open_store(packed)
+    with h5py.File(packed, "a") as file:
+        del file.attrs["sealed"]
+    assert store.open_store(packed).labels[0] == 1
+
+
+@pytest.mark.parametrize("claim", [{"labels": (1 << 40,)}, {"codes/a": (4, 1 << 28)}])
+def test_a_small_file_that_claims_much_is_refused(tmp_path: Path, claim: dict) -> None:
+    [(name, shape)] = claim.items()
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        if name != "labels":
+            file["labels"] = np.arange(4)
+        else:
+            file["codes/a"] = np.ones((4, 2))
+        chunk = (1 << 20,) if len(shape) == 1 else (1, 1 << 20)
+        file.create_dataset(name, shape, "f4", chunks=chunk, compression="gzip")
+    with pytest.raises(StoreError, match="claims"):
+        store.open_store(tmp_path / "x.h5")
+
+
+def _read_beside_codes(path: Path) -> None:
+    opened = store.open_store(path)
+    opened.hashes(np.arange(3))
+    opened.probe("fc")

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
+import errno
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 
 from pipeline import store
 from pipeline.errors import PipelineError, StoreDamaged
+from pipeline.store._table import write_table
 from tests.store.helpers import codes, make
 
 
@@ -72,3 +76,43 @@ def test_a_lost_table_is_rebuilt_by_the_next_run(tmp_path: Path) -> None:
         store.open_store(tmp_path)
     make(tmp_path, [1, 2])
     assert store.verify_folder(tmp_path).rows == 2
+
+
+def test_a_table_whose_rows_slipped_is_found(tmp_path: Path) -> None:
+    """A table of an earlier version has no checksum; its rows are compared with the shards."""
+    table = make(tmp_path, [1, 2, 3])
+    write_table(tmp_path, dataclasses.replace(table, row=table.row[::-1].copy()))
+    [line] = store.verify_folder(tmp_path).damage
+    assert "2 of its rows point at codes of other images" in line
+
+
+def test_a_file_that_cannot_be_read_this_time_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, [1, 2], shards=2)
+    bad = sorted((tmp_path / "shards").iterdir())[0]
+
+    def read(path: Path) -> bytes:
+        if path == bad:
+            raise OSError(errno.EIO, "Input/output error")
+        return path.read_bytes()
+
+    monkeypatch.setattr("pipeline.store._shard.read_bytes", read)
+    found = store.verify_folder(tmp_path)
+    assert found.damage == ()
+    [line] = found.unreadable
+    assert f"cannot read {bad} this time (input/output error)" in line
+
+
+def test_a_packed_file_is_compared_as_a_whole(tmp_path: Path) -> None:
+    make(tmp_path / "s", list(range(50)))
+    packed = tmp_path / "p.h5"
+    store.pack(store.FolderStore(tmp_path / "s"), packed)
+    whole = packed.read_bytes()
+    numbers = random.Random(0)
+    for _ in range(60):
+        data = bytearray(whole)
+        data[numbers.randrange(len(data))] ^= 1 << numbers.randrange(8)
+        packed.write_bytes(bytes(data))
+        with suppress(StoreDamaged):
+            assert store.verify_packed(packed).damage

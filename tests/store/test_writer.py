@@ -17,6 +17,7 @@ from pipeline.errors import (
     OutputError,
     ResourceError,
     StoreDamaged,
+    StoreError,
     StoreIncomplete,
     StoreLocked,
     StoreNotFound,
@@ -380,3 +381,92 @@ def test_a_child_that_another_library_forked_does_not_keep_the_lock(tmp_path: Pa
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("failure", [OSError(errno.EIO, "Input/output error"), "later format"])
+def test_a_store_that_cannot_be_read_this_time_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: object
+) -> None:
+    make(tmp_path / "s", [1, 2])
+    header = tmp_path / "s" / "store.json"
+    good = header.read_bytes()
+    before = {path: path.read_bytes() for path in (tmp_path / "s").rglob("*.h5")}
+    with monkeypatch.context() as patch:
+        if isinstance(failure, OSError):
+            patch.setattr(
+                "pipeline.store._header.read_json", lambda path: (_ for _ in ()).throw(failure)
+            )
+        else:
+            header.write_text(json.dumps(json.loads(good) | {"format": 2}))
+        with pytest.raises(StoreError) as caught, store.Writer(tmp_path / "s"):
+            pass
+    assert not isinstance(caught.value, StoreDamaged)
+    assert {path: path.read_bytes() for path in (tmp_path / "s").rglob("*.h5")} == before
+    header.write_bytes(good)
+    make(tmp_path / "s", [1, 2, 3])
+    assert store.verify_folder(tmp_path / "s").damage == ()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")])
+def test_a_store_whose_creation_ended_after_its_last_rename_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    from pipeline import files
+
+    real = files.sync_directory
+
+    def end(path: Path) -> None:
+        if (path / "store.json").exists():
+            raise error
+        real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "sync_directory", end)
+        with pytest.raises((KeyboardInterrupt, ResourceError)):
+            make(tmp_path / "s", [1])
+    make(tmp_path / "s", [1])
+    assert store.verify_folder(tmp_path / "s").damage == ()
+
+
+def test_a_killed_creation_leaves_nothing_that_the_next_run_keeps(tmp_path: Path) -> None:
+    for name in (".probe.h5.0a1b2c3d.tmp", ".store.json.0a1b2c3d.tmp"):
+        (tmp_path / name).write_bytes(b"half")
+    make(tmp_path, [1])
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_new_folders_are_synced_with_those_above_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("pipeline.files.sync_directory", synced.append)
+    make(tmp_path / "a" / "b", [1])
+    assert {tmp_path, tmp_path / "a", tmp_path / "a" / "b"} <= set(synced)
+
+
+def test_the_index_of_a_shard_is_not_read_before_its_bytes_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, [1, 2])
+    [shard] = (tmp_path / "shards").iterdir()
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+
+    def never(*args: object) -> None:
+        raise AssertionError("HDF5 was shown bytes that were not compared")
+
+    monkeypatch.setattr("pipeline.store._shard.open_bytes", never)
+    monkeypatch.setattr("pipeline.store._shard.open_hdf5", never)
+    assert len(store.verify_folder(tmp_path).damage) == 1
+    with pytest.raises(StoreDamaged, match="pipeline repair"), store.Writer(tmp_path):
+        pass
+
+
+def test_rows_of_a_batch_that_was_begun_are_let_go(tmp_path: Path) -> None:
+    with store.Writer(tmp_path) as writer:
+        writer.create(HEADER, PROBE)
+        for i in range(6):
+            writer.append(row(i))
+            if i == 3:
+                writer.end_batch()
+        table = writer.finish(scan(list(range(6))), interrupted=True)
+    assert table.count(store.Status.ok) == 4
