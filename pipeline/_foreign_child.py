@@ -30,7 +30,7 @@ def main(path: str) -> None:
     for line in sys.stdin.buffer:
         request = json.loads(line)
         _limit_time(request["seconds"])
-        data = b""
+        data: bytes | memoryview = b""
         try:
             if datasets is None:
                 datasets = OpenDatasets(open_hdf5(Path(path)))
@@ -46,9 +46,12 @@ def main(path: str) -> None:
         answers.write(FRAME.pack(len(text), len(data)) + text)
         answers.write(data)
         answers.flush()
+        del data
 
 
-def _answer(datasets: OpenDatasets, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+def _answer(
+    datasets: OpenDatasets, request: dict[str, Any]
+) -> tuple[dict[str, Any], bytes | memoryview]:
     if request["ask"] == "describe":
         entries = [(name, entry.shape, entry.dtype) for name, entry in datasets.entries.items()]
         return {"entries": entries, "attributes": dict(datasets.attributes)}, b""
@@ -57,7 +60,7 @@ def _answer(datasets: OpenDatasets, request: dict[str, Any]) -> tuple[dict[str, 
         return {}, b""
     rows = datasets.read(request["name"], request["start"], request["stop"])
     if datasets.entries[request["name"]].dtype != STRINGS:
-        return {}, np.ascontiguousarray(rows).tobytes()
+        return {}, np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data
     texts = np.ravel(rows).tolist()
     if sum(map(len, texts)) > LARGEST_ANSWER:
         raise HostileFile(f"the strings of '{request['name']}' are too long")

@@ -43,6 +43,7 @@ _PATIENCE = 60.0
 MEMORY = 1 << 30
 # The most that one answer may have: a piece of codes, or a column.
 LARGEST_ANSWER = 512 << 20
+_PIPE = 1 << 20
 # Before each answer: how long its JSON and its bytes are.
 FRAME = struct.Struct("<QQ")
 
@@ -81,7 +82,9 @@ class Foreign:
             [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), os.path.abspath(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,
             stderr=subprocess.DEVNULL,
+            pipesize=_PIPE,
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"},
         )
         self._finalizer = weakref.finalize(self, _stop, self._child)
@@ -133,7 +136,7 @@ class Foreign:
 
     def _ask(
         self, request: dict[str, Any], *, seconds: float = SECONDS
-    ) -> tuple[dict[str, Any], bytes]:
+    ) -> tuple[dict[str, Any], bytearray]:
         """Send a request; return the JSON and the bytes that answer it."""
         with self._lock:
             pipe_in, pipe_out = self._child.stdin, self._child.stdout
@@ -141,7 +144,6 @@ class Foreign:
                 raise OSError("its reader has ended")
             try:
                 pipe_in.write(json.dumps(request | {"seconds": seconds}).encode() + b"\n")
-                pipe_in.flush()
                 patience = _PATIENCE + seconds
                 length, size = FRAME.unpack(_receive(pipe_out, FRAME.size, patience))
                 reply = json.loads(_receive(pipe_out, length, patience))
@@ -197,7 +199,7 @@ def open_datasets(path: Path) -> SealedDatasets | Foreign:
     return datasets
 
 
-def _strings(data: bytes, count: int) -> NDArray[np.bytes_]:
+def _strings(data: bytearray, count: int) -> NDArray[np.bytes_]:
     """Unpack strings: all lengths, then all bytes."""
     lengths = np.frombuffer(data[: 8 * count], np.int64)
     if len(lengths) != count or (lengths < 0).any() or lengths.sum() != len(data) - 8 * count:
@@ -206,24 +208,24 @@ def _strings(data: bytes, count: int) -> NDArray[np.bytes_]:
     if longest * count > LARGEST_ANSWER:
         raise HostileFile("its strings are too long")
     ends = 8 * count + np.cumsum(lengths)
-    pieces = [data[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+    pieces = [bytes(data[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
     return np.array(pieces, f"S{longest}")
 
 
-def _receive(pipe: IO[bytes], count: int, patience: float) -> bytes:
+def _receive(pipe: IO[bytes], count: int, patience: float) -> bytearray:
     """Read just so many bytes, waiting no longer than a slow disk may take."""
     if not 0 <= count <= 2 * LARGEST_ANSWER:
         raise EOFError
     data = bytearray(count)
+    view = memoryview(data)
     done = 0
     while done < count:
         _wait(pipe, patience)
-        part = os.read(pipe.fileno(), min(1 << 20, count - done))
+        part: int = pipe.readinto(view[done : done + _PIPE])  # type: ignore[attr-defined]
         if not part:
             raise EOFError
-        data[done : done + len(part)] = part
-        done += len(part)
-    return bytes(data)
+        done += part
+    return data
 
 
 def _wait(pipe: IO[bytes], patience: float) -> None:

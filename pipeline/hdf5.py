@@ -16,7 +16,6 @@ import hashlib
 import io
 import math
 import struct
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,7 +48,6 @@ BLOCK = 64 << 10
 _MAGIC = b"\x89sealed-1\r\n\x1a\n\x00\x00\x00"  # 16 bytes
 _HASH = hashlib.sha256().digest_size
 _FOOTER = struct.Struct(f"<16sQQ{_HASH}s")
-_CACHED_BLOCKS = 64
 STRINGS = "strings"
 # Set in every file that has a seal, so that a seal that is gone is missed.
 _SEALED = "sealed"
@@ -154,7 +152,7 @@ class SealedFile(io.RawIOBase):
         except BaseException:
             file.close()
             raise
-        self._cache: OrderedDict[int, bytes] = OrderedDict()
+        self._compared = bytearray(self.blocks)
         self._position = 0
         self.failure: BrokenSeal | None = None
 
@@ -163,31 +161,30 @@ class SealedFile(io.RawIOBase):
         """Number of blocks."""
         return len(self._table) // _HASH
 
-    def block(self, number: int) -> bytes:
+    def compare(self, first: int, last: int) -> None:
         """
-        Read one block and compare it.
+        Compare some neighbouring blocks, each once.
 
         Raises
         ------
         BrokenSeal
-            If it is not what was written.
+            If one is not what was written.
         """
-        if (known := self._cache.get(number)) is not None:
-            self._cache.move_to_end(number)
-            return known
-        start = number * BLOCK
+        if all(self._compared[first : last + 1]):
+            return
+        start = first * BLOCK
         self._file.seek(start)
-        data = self._file.read(min(BLOCK, self._size - start))
-        digest = hashlib.sha256(data).digest()
-        if digest != self._table[number * _HASH : (number + 1) * _HASH]:
-            self.failure = self.failure or BrokenSeal(
-                f"bytes {start} to {start + BLOCK} are not those that were written"
-            )
-            raise self.failure
-        self._cache[number] = data
-        if len(self._cache) > _CACHED_BLOCKS:
-            self._cache.popitem(last=False)
-        return data
+        data = memoryview(self._file.read(min((last + 1) * BLOCK, self._size) - start))
+        for number in range(first, last + 1):
+            offset = number * BLOCK - start
+            digest = hashlib.sha256(data[offset : offset + BLOCK]).digest()
+            if digest != self._table[number * _HASH : (number + 1) * _HASH]:
+                self.failure = self.failure or BrokenSeal(
+                    f"bytes {number * BLOCK} to {(number + 1) * BLOCK} are not those that were "
+                    "written"
+                )
+                raise self.failure
+            self._compared[number] = True
 
     def readable(self) -> bool:
         """Whether it can be read."""
@@ -200,14 +197,14 @@ class SealedFile(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Read compared bytes into a buffer; return how many."""
         view = memoryview(buffer).cast("B")
-        done = 0
-        wanted = min(len(view), max(0, self._size - self._position))
-        while done < wanted:
-            number, offset = divmod(self._position, BLOCK)
-            part = self.block(number)[offset : offset + wanted - done]
-            view[done : done + len(part)] = part
-            done += len(part)
-            self._position += len(part)
+        start = self._position
+        wanted = min(len(view), max(0, self._size - start))
+        if not wanted:
+            return 0
+        self.compare(start // BLOCK, (start + wanted - 1) // BLOCK)
+        self._file.seek(start)
+        done: int = self._file.readinto(view[:wanted])  # type: ignore[attr-defined]
+        self._position += done
         return done
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

@@ -202,7 +202,7 @@ def _broken_blocks(path: Path, progress: Callable[[int, int], None]) -> list[str
         with SealedFile(path.open("rb", buffering=0)) as sealed:
             for number in range(sealed.blocks):
                 try:
-                    sealed.block(number)
+                    sealed.compare(number, number)
                 except BrokenSeal as error:
                     damage.append(f"{path} is damaged ({error}); pack the store again")
                 progress(number + 1, sealed.blocks)

@@ -171,18 +171,14 @@ def test_no_hdf5_at_all(tmp_path: Path) -> None:
         store.open_store(tmp_path / "y.h5")
 
 
-def test_damage_after_opening_is_named_or_harmless(packed: Path) -> None:
+def test_damage_after_opening_is_named(packed: Path) -> None:
     opened = store.open_store(packed)
     data = bytearray(packed.read_bytes())
     place = data.index(codes(5)["fc"].tobytes())
     data[place] ^= 1
     packed.write_bytes(bytes(data))
-    # What was compared while the file was opened is kept as it was then.
-    np.testing.assert_array_equal(
-        store.read_rows(opened, "fc", np.arange(20)), [codes(i)["fc"] for i in range(20)]
-    )
     with pytest.raises(StoreDamaged, match=r"packed\.h5 is damaged"):
-        store.read_rows(store.open_store(packed), "fc", np.arange(20))
+        store.read_rows(opened, "fc", np.arange(20))
 
 
 def test_a_packed_file_is_verified_too(packed: Path) -> None:
