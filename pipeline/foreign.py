@@ -7,9 +7,11 @@ happens to it becomes an error here.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import re
 import selectors
 import struct
 import subprocess
@@ -51,6 +53,8 @@ _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from pipeline._foreign_child import main; main(sys.argv[2])"
 )
+_NUMBER = re.compile(r"errno = (\d+)")
+_OF_SYSTEM = frozenset((errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT))
 _OUT_OF_TIME = -27  # SIGPROF, sent by the kernel when the time is used up
 
 
@@ -151,8 +155,7 @@ class Foreign:
             except (BrokenPipeError, EOFError, TimeoutError, ValueError, RecursionError) as error:
                 raise self._ended(error) from error
         if "error" in reply:
-            kind = HostileFile if reply["error"] == "hostile" else OSError
-            raise kind(str(reply["message"]))
+            raise _said(reply["error"], str(reply["message"]))
         return reply, data
 
     def _ended(self, error: Exception) -> OSError:
@@ -167,6 +170,16 @@ class Foreign:
         if code == _OUT_OF_TIME:
             return OSError(f"HDF5 does not come to an end on it ({SECONDS:g} s of computing)")
         return OSError("HDF5 crashes on it, or takes too much memory")
+
+
+def _said(kind: str, message: str) -> Exception:
+    """Return the error that the child met; HDF5 writes the system's number into its text."""
+    if kind == "hostile":
+        return HostileFile(message)
+    number = _NUMBER.search(message)
+    if number is not None and int(number[1]) in _OF_SYSTEM:
+        return OSError(int(number[1]), os.strerror(int(number[1])))
+    return OSError(message)
 
 
 def open_datasets(path: Path) -> SealedDatasets | Foreign:

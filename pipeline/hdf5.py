@@ -136,8 +136,9 @@ class SealedFile(io.RawIOBase):
 
     Attributes
     ----------
-    failure : BrokenSeal or None
-        The first block that was not what was written: HDF5 does not always pass it on.
+    failure : OSError or None
+        The first block that could not be read, or was not what was written: HDF5 does not always
+        pass it on.
 
     Raises
     ------
@@ -154,7 +155,7 @@ class SealedFile(io.RawIOBase):
             raise
         self._compared = bytearray(self.blocks)
         self._position = 0
-        self.failure: BrokenSeal | None = None
+        self.failure: OSError | None = None
 
     @property
     def blocks(self) -> int:
@@ -173,8 +174,12 @@ class SealedFile(io.RawIOBase):
         if all(self._compared[first : last + 1]):
             return
         start = first * BLOCK
-        self._file.seek(start)
-        data = memoryview(self._file.read(min((last + 1) * BLOCK, self._size) - start))
+        try:
+            self._file.seek(start)
+            data = memoryview(self._file.read(min((last + 1) * BLOCK, self._size) - start))
+        except OSError as error:
+            self.failure = self.failure or error
+            raise
         for number in range(first, last + 1):
             offset = number * BLOCK - start
             digest = hashlib.sha256(data[offset : offset + BLOCK]).digest()

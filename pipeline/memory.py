@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.errors import ChoiceError, ResourceError
@@ -46,11 +47,7 @@ def memory_limit(asked: str | int | None) -> int:
 
 def available_bytes() -> int:
     """Return what a process may take before others suffer, or its control group's limit."""
-    found = [_of_machine()]
-    limit, used = (_number(_GROUP / name) for name in ("memory.max", "memory.current"))
-    if limit is not None:
-        found.append(limit - (used or 0))
-    return max(0, min(found))
+    return max(0, int(min(_of_machine(), *_of_groups())))
 
 
 def resident_bytes() -> int:
@@ -141,6 +138,48 @@ def _of_machine() -> int:
         pass
     # Elsewhere nobody says what is free: half of what is built in.
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+
+
+def _of_groups() -> Iterator[float]:
+    """Yield what each control group leaves to this process: its own, and those around it."""
+    yield math.inf
+    # The kernel's Documentation/admin-guide: cgroup-v2.rst and cgroup-v1/memory.rst.
+    second = ("memory.max", "memory.current", "inactive_file")
+    first = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    for folder, names in (
+        (_GROUP, second),
+        (_GROUP / "unified", second),
+        (_GROUP / "memory", first),
+    ):
+        own = _own_group("memory" if names is first else "")
+        for group in (own, *own.parents):
+            limit, used = (_number(folder / group / name) for name in names[:2])
+            if limit is not None:
+                # Files that were read count as used, and are let go when somebody needs memory.
+                yield limit - (used or 0) + _stat(folder / group / "memory.stat", names[2])
+
+
+def _own_group(controller: str) -> Path:
+    """Return the control group of this process, relative to where the controller is mounted."""
+    try:
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == controller:
+                return Path(path.lstrip("/"))
+    except (OSError, ValueError):
+        pass
+    return Path()
+
+
+def _stat(path: Path, name: str) -> int:
+    try:
+        for line in path.read_text().splitlines():
+            key, _, value = line.partition(" ")
+            if key == name:
+                return int(value)
+    except (OSError, ValueError):
+        pass
+    return 0
 
 
 def _number(path: Path) -> int | None:

@@ -41,8 +41,23 @@ def test_a_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "memory.max").write_text("3000000\n")
     (tmp_path / "memory.current").write_text("1000000\n")
     assert memory.available_bytes() == 2_000_000
+    (tmp_path / "memory.stat").write_text("anon 400000\ninactive_file 600000\n")
+    assert memory.available_bytes() == 2_600_000, "files that were read can be let go"
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory.available_bytes() > 2_000_000
+    assert memory.available_bytes() > 2_600_000
+
+
+def test_a_control_group_of_the_first_kind_counts_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "_GROUP", tmp_path)
+    monkeypatch.setattr(memory, "_own_group", lambda controller: Path("docker") / "abc")
+    outer = tmp_path / "memory" / "docker"
+    for folder, limit, used in ((outer, 3_000_000, 500_000), (outer / "abc", 9_000_000, 100_000)):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "memory.limit_in_bytes").write_text(f"{limit}\n")
+        (folder / "memory.usage_in_bytes").write_text(f"{used}\n")
+    assert memory.available_bytes() == 2_500_000
 
 
 def test_what_does_not_fit_is_refused_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import random
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 from numpy.typing import NDArray
 
 from pipeline.backbones._backbone import Backbone
 from pipeline.lazy import import_keras
+from pipeline.memory import check_room
+
+# While Keras makes a network it takes so many times its weights: seen with VGG16.
+_TIMES_BUILT = 2.6
 
 
 def build(backbone: Backbone, *, top: bool, size: int, weights: str | None = None) -> Any:
@@ -33,14 +39,36 @@ def build(backbone: Backbone, *, top: bool, size: int, weights: str | None = Non
     Returns
     -------
     keras.Model
+
+    Raises
+    ------
+    ResourceError
+        If there is too little memory for it.
     """
     import_keras()
+    check_room(
+        f"{backbone.name} with its classifier" if top else backbone.name,
+        resident=_TIMES_BUILT * 4 * _count_weights(backbone, top=top),
+        mapped=0,
+        advice="choose a layer before the classifier, such as --layer avg"
+        if top
+        else "end other programs",
+    )
     module, _, function = backbone.builder.partition(":")
     builder = getattr(import_module(module), function)
     with _no_side_effects():
         return builder(
             include_top=top, weights=weights, input_shape=(size, size, 3), **backbone.arguments
         )
+
+
+def _count_weights(backbone: Backbone, *, top: bool) -> int:
+    """Count the weights of a network; those of a classifier roughly."""
+    dense = [s[0] for name, s in backbone.layers.items() if len(s) == 1 and name != "avg"]
+    if not top:
+        return backbone.parameters
+    flat = math.prod(backbone.layers[backbone.final_map]) if dense else 0
+    return backbone.parameters + sum(a * b for a, b in pairwise([flat, *dense]))
 
 
 @contextmanager

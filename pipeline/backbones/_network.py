@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -436,10 +437,11 @@ def needs_top(backbone: Backbone, names: Sequence[str], *, size: int) -> bool:
     beyond = [name for name in wanted if name not in body]
     if not beyond:
         return False
-    whole = canonical_names(build(backbone, top=True, size=backbone.size))
+    whole = list(canonical_names(build(backbone, top=True, size=backbone.size)))
+    gc.collect()  # a Keras model is a ring of references, and VGG16's takes 1.4 GB
     for name in wanted:
         if name not in whole:
-            raise unknown_layer(backbone, name, {**body, **whole})
+            raise unknown_layer(backbone, name, {*body, *whole})
     if size != backbone.size:
         raise BackboneError(
             f"expected size {backbone.size} for layer '{beyond[0]}' of {backbone.name}, "

@@ -126,7 +126,7 @@ def compile_forward(
     needed = batch_size * _largest_step(model)
     check_room(
         f"a batch of {batch_size} images",
-        resident=needed,
+        resident=1.5 * needed,
         mapped=_MAPPED + 2.5 * needed,
         advice=smaller_batch(batch_size),
     )

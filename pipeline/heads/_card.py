@@ -143,6 +143,8 @@ class Card:
         """Raise ValueError for what no head says of itself."""
         if len(set(self.classes)) < len(self.classes):
             raise ValueError("two classes of one name")
+        for name in self.classes:
+            name.encode("utf-8", "surrogateescape")  # ValueError for what no file is named
         if self.pooling is None and len(self.shape) not in (0, 1, 3):
             raise ValueError(f"codes of shape {self.shape}")
         if not self.shape or not all(0 < edge <= LARGEST_EDGE for edge in self.shape):

@@ -157,7 +157,9 @@ def save(
         write_json(directory / _JSON, description | {"checksum": _checksum(description)})
         current = {path.name, *(attachments or {})}
         for other in directory.iterdir():
-            if is_ours(other.name) and other.name not in current:
+            # What another process is training here is its own.
+            theirs = UNFINISHED in other.name and tuned is None
+            if is_ours(other.name) and other.name not in current and not theirs:
                 other.unlink(missing_ok=True)
 
 

@@ -97,7 +97,9 @@ class TestChoiceOfC:
         both = build(kind, C=parameters["C_used"]).fit(
             np.concatenate([c.X, c.X_val]), np.concatenate([c.y, c.y_val]), n_classes=3
         )
-        assert_allclose(head.decision(c.X_test), both.decision(c.X_test), rtol=1e-2, atol=2e-2)
+        # Where L-BFGS ends depends on where it began, and in float32 on the processor: margins of
+        # up to 9 were 0.022 apart on one with AVX-512.
+        assert_allclose(head.decision(c.X_test), both.decision(c.X_test), rtol=1e-2, atol=5e-2)
 
     def test_cross_validation_without_validation_images(self, kind, three_classes):
         head = build(kind).fit(three_classes.X, three_classes.y, n_classes=3)

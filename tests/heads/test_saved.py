@@ -344,6 +344,13 @@ class TestSeveralAtOnce:
             save(saved, heads[HeadKind.svm], card)
         assert load(saved).head.kind is HeadKind.svm
 
+    def test_what_another_trains_in_the_folder_stays(self, saved, heads, card):
+        for name in ("unfinished.h5", ".unfinished.h5.0123abcd.tmp"):
+            (saved / name).write_bytes(b"an hour of epochs")
+        save(saved, heads[HeadKind.ridge], card)
+        assert (saved / "unfinished.h5").exists()
+        assert (saved / ".unfinished.h5.0123abcd.tmp").exists()
+
     def test_a_head_that_is_replaced_while_it_is_read(self, saved, heads, card, monkeypatch):
         """The payload that the old head.json names is gone: the new head is read instead."""
         real, done = saved_module._read, []
@@ -387,6 +394,7 @@ class TestCrafted:
             {"arrays": {"elsewhere": ["<f8", [1], 0]}},
             {"arrays": 3},
             {"classes": ["a", "a", "b"]},
+            {"classes": ["a", "b", "\ud800"]},
             {"weights": {"source": 3, "file_sha256": None}},
             {"weights": {}},
             {"trained_on": {"store": 3}},
