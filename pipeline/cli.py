@@ -7,6 +7,7 @@ import functools
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 import time
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from pipeline.stages.learning_curve import LearningCurve
     from pipeline.stages.predict import Prediction
     from pipeline.stages.repair import Repairing
+    from pipeline.store import Verification
 
 _TOO_MANY_REJECTED = 3
 _OUT_OF_MEMORY = (
@@ -165,7 +167,12 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def _fail(error: BaseException, message: str, code: int) -> NoReturn:
     if os.environ.get("PIPELINE_DEBUG"):
         raise error
-    typer.echo(f"error: {_printable(message)}", err=True)
+    try:
+        typer.echo(f"error: {_printable(message)}", err=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # the terminal is gone; Python would end with a code of its own
+        os._exit(code)
     sys.exit(code)
 
 
@@ -928,7 +935,16 @@ def verify(store: StoreArgument, json_: JsonOption = False) -> None:
     if not json_:
         size = in_words(result.bytes)
         shards = counted(result.shards, "file")
-        typer.echo(f"sound: {shards}, {result.rows} rows, {size}")
+        typer.echo(f"sound: {shards}, {result.rows} rows, {size}" + _unfinished(result, store))
+
+
+def _unfinished(result: Verification, store: Path) -> str:
+    """Say what a sound store still lacks."""
+    if result.waiting == 0:
+        return ""
+    missing = "the table" if result.waiting is None else f"{counted(result.waiting, 'image')}"
+    command = _printable(shlex.join(["pipeline", "repair", str(store)]))
+    return f"; but unfinished, without {missing}: `{command}` says what goes on"
 
 
 @command
@@ -955,13 +971,22 @@ def _say_repair(result: Repairing) -> None:
         typer.echo(_printable(f"set aside {line}"))
     if result.made:
         typer.echo(f"made again: {', '.join(result.made)}")
+    sound = f"{result.rows} rows of codes are sound"
+    if result.unreadable:
+        typer.echo(f"{sound}; what cannot be read this time was left where it is")
     if result.command is None:
-        done = "mended" if result.made or result.set_aside else "nothing to repair"
-        typer.echo(f"{done}: {result.rows} rows of codes are sound")
+        if not result.unreadable:
+            done = "mended" if result.made or result.set_aside else "nothing to repair"
+            typer.echo(f"{done}: {sound}")
         return
-    missing = "some images" if result.waiting is None else counted(result.waiting, "image")
-    typer.echo(f"{result.rows} rows of codes are sound; to compute {missing} again, type:")
+    if result.waiting is None:
+        what = "to make the table again from the photos (what is sound is not computed again)"
+    else:
+        what = f"to compute {counted(result.waiting, 'image')} again"
+    typer.echo(f"{sound}; {what}, type:")
     typer.echo(_printable(result.command))
+    if result.source_lost:
+        typer.echo("SOURCE stands for the photos, whose place the lost table had")
 
 
 @command

@@ -6,8 +6,11 @@ its SHA-256, and HDF5 is given no byte that was not compared first. Files of oth
 in a process of their own, see `pipeline.foreign`.
 
 The seal follows the last byte of HDF5, which HDF5 ignores there: the SHA-256 of each block of 64
-KiB, then a footer with the size of the HDF5 part and the SHA-256 of all this. Reading compares a
-block when HDF5 first asks for it, so that opening a large file reads a small part of it.
+KiB, a bit for each block that holds something else than data of chunks, and a footer with the size
+of the HDF5 part and the SHA-256 of all this. Opening compares the blocks with metadata, reading
+those of the chunks that are wanted: opening a large file reads a small part of it. (A Python file
+object that compares what HDF5 asks for would do too, but HDF5 1.14 crashes at the end of the
+process when a read of such a file has failed.)
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ from __future__ import annotations
 import hashlib
 import io
 import math
+import os
 import struct
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,6 +50,7 @@ _LARGEST_CHUNK = 256 << 20
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 BLOCK = 64 << 10
+_PIECE = 16 << 20  # bytes compared at a time
 _MAGIC = b"\x89sealed-1\r\n\x1a\n\x00\x00\x00"  # 16 bytes
 _HASH = hashlib.sha256().digest_size
 _FOOTER = struct.Struct(f"<16sQQ{_HASH}s")
@@ -94,7 +100,7 @@ def sealed_bytes(fill: Callable[[h5py.File], None]) -> bytes:
         fill(file)
 
     data = io.BytesIO(hdf5_bytes(marked))
-    append_seal(data)
+    append_seal(data, lazily=False)
     return data.getvalue()
 
 
@@ -103,7 +109,7 @@ def mark_sealed(file: h5py.File) -> None:
     file.attrs[_SEALED] = True
 
 
-def append_seal(file: BinaryIO) -> None:
+def append_seal(file: BinaryIO, *, lazily: bool = True) -> None:
     """
     Hash what a finished HDF5 file holds and write the seal behind it.
 
@@ -111,34 +117,73 @@ def append_seal(file: BinaryIO) -> None:
     ----------
     file : binary file
         Open for reading and writing; HDF5 has closed it.
+    lazily : bool, default True
+        Whether data of chunks is to be compared only when it is read; else all is at opening.
     """
     size = file.seek(0, io.SEEK_END)
+    flags = np.ones(-(-size // BLOCK), bool)
+    for start, stop in _chunks_of(file) if lazily else ():
+        flags[-(-start // BLOCK) : stop // BLOCK] = False
     file.seek(0)
     table = bytearray()
     for start in range(0, size, BLOCK):
         table += hashlib.sha256(file.read(min(BLOCK, size - start))).digest()
+    table += np.packbits(flags).tobytes()
     file.seek(size)
     file.write(bytes(table) + _FOOTER.pack(_MAGIC, size, BLOCK, _digest(table, size)))
+
+
+def _chunks_of(file: BinaryIO) -> list[tuple[int, int]]:
+    """List where data of chunks lies, neighbours joined: (first byte, behind the last)."""
+    import h5py
+
+    ranges: list[tuple[int, int]] = []
+
+    def visit(_: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.chunks:
+            offsets, sizes = _places(item)
+            ranges.extend(zip(offsets.tolist(), (offsets + sizes).tolist(), strict=True))
+
+    with h5py.File(file, "r") as opened:
+        opened.visititems(visit)
+    joined: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((start, stop))
+    return joined
+
+
+def _places(dataset: h5py.Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first byte and the size of each chunk of a dataset, in the order of its rows."""
+    found: list[tuple[int, int, int]] = []
+
+    def note(chunk: Any) -> None:
+        found.append((chunk.chunk_offset[0], chunk.byte_offset, chunk.size))
+
+    dataset.id.chunk_iter(note)
+    rows = np.array(sorted(found), np.int64).reshape(-1, 3)
+    return rows[:, 1], rows[:, 2]
 
 
 def _digest(table: bytes | bytearray, size: int) -> bytes:
     return hashlib.sha256(_MAGIC + struct.pack("<QQ", size, BLOCK) + table).digest()
 
 
-class SealedFile(io.RawIOBase):
+class Seal:
     """
-    The HDF5 part of a sealed file, each block compared with the seal when it is first read.
+    What a file says of its own bytes; each block is compared once.
 
     Parameters
     ----------
     file : binary file
-        Open for reading; it is closed with this.
+        Open for reading, without a buffer; it is closed with this.
 
     Attributes
     ----------
-    failure : OSError or None
-        The first block that could not be read, or was not what was written: HDF5 does not always
-        pass it on.
+    blocks : int
+        How many there are.
 
     Raises
     ------
@@ -148,101 +193,99 @@ class SealedFile(io.RawIOBase):
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._closed = weakref.finalize(self, file.close)  # also where nobody says so
         try:
-            self._size, self._table = _read_seal(file)
+            self._size, self._table, self._flags = _read_seal(file)
         except BaseException:
-            file.close()
+            self.close()
             raise
+        self.blocks = len(self._table) // _HASH
         self._compared = bytearray(self.blocks)
-        self._position = 0
-        self.failure: OSError | None = None
 
-    @property
-    def blocks(self) -> int:
-        """Number of blocks."""
-        return len(self._table) // _HASH
-
-    def compare(self, first: int, last: int) -> None:
+    def compare(self, start: int, stop: int) -> None:
         """
-        Compare some neighbouring blocks, each once.
+        Compare the blocks that hold some bytes.
+
+        Parameters
+        ----------
+        start, stop : int
+            The first byte, and the one behind the last.
 
         Raises
         ------
         BrokenSeal
-            If one is not what was written.
+            If a block is not what was written.
+        OSError
+            If one cannot be read.
         """
-        if all(self._compared[first : last + 1]):
+        first, last = start // BLOCK, min(self.blocks, -(-stop // BLOCK))
+        if first >= last or all(self._compared[first:last]):
             return
-        start = first * BLOCK
-        try:
-            self._file.seek(start)
-            data = memoryview(self._file.read(min((last + 1) * BLOCK, self._size) - start))
-        except OSError as error:
-            self.failure = self.failure or error
-            raise
-        for number in range(first, last + 1):
-            offset = number * BLOCK - start
+        self._file.seek(first * BLOCK)
+        data = memoryview(self._file.read(min(last * BLOCK, self._size) - first * BLOCK))
+        for number in range(first, last):
+            offset = (number - first) * BLOCK
             digest = hashlib.sha256(data[offset : offset + BLOCK]).digest()
             if digest != self._table[number * _HASH : (number + 1) * _HASH]:
-                self.failure = self.failure or BrokenSeal(
+                raise BrokenSeal(
                     f"bytes {number * BLOCK} to {(number + 1) * BLOCK} are not those that were "
                     "written"
                 )
-                raise self.failure
             self._compared[number] = True
 
-    def readable(self) -> bool:
-        """Whether it can be read."""
-        return True
+    def compare_metadata(self) -> None:
+        """
+        Compare all blocks that hold something else than the data of chunks.
 
-    def seekable(self) -> bool:
-        """Whether any place of it can be read."""
-        return True
+        Raises
+        ------
+        BrokenSeal, OSError
+            As `compare`.
+        """
+        for start, stop in _runs(np.flatnonzero(self._flags)):
+            for piece in range(start * BLOCK, stop * BLOCK, _PIECE):
+                self.compare(piece, min(piece + _PIECE, stop * BLOCK))
 
-    def readinto(self, buffer: Any) -> int:
-        """Read compared bytes into a buffer; return how many."""
-        view = memoryview(buffer).cast("B")
-        start = self._position
-        wanted = min(len(view), max(0, self._size - start))
-        if not wanted:
-            return 0
-        self.compare(start // BLOCK, (start + wanted - 1) // BLOCK)
-        self._file.seek(start)
-        done: int = self._file.readinto(view[:wanted])  # type: ignore[attr-defined]
-        self._position += done
-        return done
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Set the place where reading goes on, and return it."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        self._position = start + offset
-        return self._position
-
-    def tell(self) -> int:
-        """Return the place where reading goes on."""
-        return self._position
+    def is_of(self, path: Path) -> bool:
+        """Whether a path still leads to the file that is compared."""
+        return os.path.samestat(os.fstat(self._file.fileno()), os.stat(path))
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
-        super().close()
+        self._closed()
+
+    def __enter__(self) -> Seal:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
-def _read_seal(file: BinaryIO) -> tuple[int, bytes]:
-    """Return the size of the HDF5 part and the hashes of its blocks."""
+def _runs(numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Group sorted numbers into runs of neighbours: (first, behind the last)."""
+    if not len(numbers):
+        return []
+    pieces = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1)
+    return [(int(piece[0]), int(piece[-1]) + 1) for piece in pieces]
+
+
+def _read_seal(file: BinaryIO) -> tuple[int, bytes, NDArray[np.uint8]]:
+    """Return the size of the HDF5 part, the hashes of its blocks, and which hold metadata."""
     whole = file.seek(0, io.SEEK_END)
     if whole < _FOOTER.size:
         raise BrokenSeal("it is shorter than a seal")
     file.seek(whole - _FOOTER.size)
     magic, size, block, digest = _FOOTER.unpack(file.read(_FOOTER.size))
-    length = -(-size // BLOCK) * _HASH
+    blocks = -(-size // BLOCK)
+    length = blocks * _HASH + -(-blocks // 8)
     if magic != _MAGIC or block != BLOCK or size + length + _FOOTER.size != whole:
         raise BrokenSeal("its seal is not what was written")
     file.seek(size)
     table = file.read(length)
     if _digest(table, size) != digest:
         raise BrokenSeal("its seal is not what was written")
-    return size, table
+    bits = np.frombuffer(table[blocks * _HASH :], np.uint8)
+    return size, table[: blocks * _HASH], np.unpackbits(bits, count=blocks)
 
 
 def has_seal(path: Path) -> bool:
@@ -423,22 +466,25 @@ class OpenDatasets:
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Read rows of a dataset; see `Datasets.read`."""
-        entry, dataset = self.entries[name], self.file[name]
-        if any(edge == 0 for edge in entry.shape):
-            stop = entry.shape[0] if stop is None else min(stop, entry.shape[0])
-            dtype = "S1" if entry.dtype == STRINGS else entry.dtype
-            return np.empty((max(0, stop - start), *entry.shape[1:]), dtype)
-        rows = dataset[start:stop] if entry.shape else dataset[()]
-        if entry.dtype != STRINGS:
-            return np.asarray(rows)
-        return np.array([bytes(text) for text in np.ravel(rows).tolist()], "S").reshape(
-            np.shape(rows)
-        )
+        return _rows(self.file[name], self.entries[name], start, stop)
+
+
+def _rows(dataset: h5py.Dataset, entry: Entry, start: int, stop: int | None) -> NDArray[Any]:
+    """Read rows; strings become bytes of one length."""
+    if any(edge == 0 for edge in entry.shape):
+        stop = entry.shape[0] if stop is None else min(stop, entry.shape[0])
+        dtype = "S1" if entry.dtype == STRINGS else entry.dtype
+        return np.empty((max(0, stop - start), *entry.shape[1:]), dtype)
+    rows = dataset[start:stop] if entry.shape else dataset[()]
+    if entry.dtype != STRINGS:
+        return np.asarray(rows)
+    texts = [bytes(text) for text in np.ravel(rows).tolist()]
+    return np.array(texts, "S").reshape(np.shape(rows))
 
 
 class SealedDatasets(OpenDatasets):
     """
-    The datasets of a sealed file, compared with its seal as they are read; see `Datasets`.
+    The datasets of a sealed file, compared with its seal before they are read; see `Datasets`.
 
     Parameters
     ----------
@@ -449,46 +495,72 @@ class SealedDatasets(OpenDatasets):
     FileNotFoundError
         If there is no such file.
     BrokenSeal
-        If a byte that was needed is not what was written.
+        If a byte that is needed is not what was written.
     HostileFile, OSError
         As `open_hdf5`.
     """
 
     def __init__(self, path: Path) -> None:
         check_regular(path)
-        self._sealed = SealedFile(path.open("rb", buffering=0))
+        self._path = path
+        self._seal = Seal(path.open("rb", buffering=0))
+        self._chunks: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         try:
-            with self._compared():
-                super().__init__(_opened(self._sealed))
+            self._seal.compare_metadata()
+            with self._open(open_hdf5) as file:
+                super().__init__(file)
         except BaseException:
-            self._sealed.close()
+            self._seal.close()
             raise
+
+    @contextmanager
+    def _open(self, how: Callable[[Path], h5py.File]) -> Iterator[h5py.File]:
+        """
+        Open the file for a moment.
+
+        While it is open here, others in this process cannot open it with HDF5's own locking.
+        """
+        with how(self._path) as file:
+            if not self._seal.is_of(self._path):
+                raise BrokenSeal("another file took its place")
+            yield file
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Read rows of a dataset; see `Datasets.read`."""
-        with self._compared():
-            return super().read(name, start, stop)
+        with self._open(_open_quietly) as file:
+            dataset = file[name]
+            if dataset.chunks and dataset.size:
+                self._compare_rows(name, dataset, start, stop)
+            return _rows(dataset, self.entries[name], start, stop)
 
-    @contextmanager
-    def _compared(self) -> Iterator[None]:
-        """Raise the block that differs, whatever HDF5 makes of it."""
-        try:
-            yield
-        except Exception as error:
-            raise (self._sealed.failure or error) from None
-        if self._sealed.failure is not None:
-            raise self._sealed.failure
+    def _compare_rows(self, name: str, dataset: h5py.Dataset, start: int, stop: int | None) -> None:
+        """Compare the chunks that hold some rows."""
+        if name not in self._chunks:
+            self._chunks[name] = _places(dataset)
+        offsets, sizes = self._chunks[name]
+        step = dataset.chunks[0]
+        whole = dataset.chunks[1:] != dataset.shape[1:]  # then chunks are no runs of rows
+        last = None if stop is None or whole else -(-stop // step)
+        wanted = slice(0 if whole else start // step, last)
+        for place, size in zip(offsets[wanted].tolist(), sizes[wanted].tolist(), strict=True):
+            self._seal.compare(place, place + size)
 
     def close(self) -> None:
         """Close the file."""
-        self.file.close()
-        self._sealed.close()
+        self._seal.close()
 
     def __enter__(self) -> SealedDatasets:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _open_quietly(path: Path) -> h5py.File:
+    """Open a file that was looked at before."""
+    import h5py
+
+    return h5py.File(path, "r", locking=False)
 
 
 def _dtype_text(dataset: h5py.Dataset) -> str:

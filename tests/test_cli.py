@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shlex
 import signal
 import subprocess
@@ -408,3 +409,24 @@ def test_too_little_address_space_is_code_4(
         assert done.returncode == 4, done.stderr
         assert done.stderr.startswith("error: ")
         assert done.stderr.count("\n") == 1
+
+
+def test_damage_ends_a_process_by_its_code_not_by_a_signal(
+    run: Run, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    """HDF5 can crash while the interpreter ends, long after the message was printed."""
+    make_photos(each=8)
+    run("extract", "photos", "--size", "64", "--out", "s")
+    run("pack", "s", "p.h5")
+    numbers = random.Random(0)
+    for name, store in (("s/table.h5", "s"), ("p.h5", "p.h5"), ("s/probe.h5", "s")):
+        path = tmp_path / name
+        whole = path.read_bytes()
+        for command in (("verify", store), ("fit-head", store, "--kind", "ridge", "--out", "h")):
+            data = bytearray(whole)
+            data[numbers.randrange(len(data) - 4096)] ^= 1
+            path.write_bytes(bytes(data))
+            done = run(*command)
+            assert done.returncode == 5, (name, command, done.stderr)
+            assert done.stderr.count("\n") == 1
+        path.write_bytes(whole)

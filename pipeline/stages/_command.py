@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import store
 from pipeline.space import Space
 
 _DEFAULT_SHARE = 0.2
@@ -17,7 +16,7 @@ def extract_command(
     space: Space,
     *,
     weights: Mapping[str, Any],
-    table: store.Table | None,
+    source: Mapping[str, Any],
     layers: Sequence[str],
     dtype: str,
     out: str | Path,
@@ -31,9 +30,9 @@ def extract_command(
         Of the store.
     weights : mapping
         Where the backbone's weights came from.
-    table : Table or None
-        What says where the images are, and how they were split; without it the command has SOURCE
-        in their place.
+    source : mapping
+        What a table says of where the images are, and how they were split; if empty, the command
+        has SOURCE in their place.
     layers : sequence of str
         Which codes.
     dtype : str
@@ -45,7 +44,6 @@ def extract_command(
     -------
     str
     """
-    source: Mapping[str, Any] = table.source if table is not None else {}
     words = ["pipeline", "extract", _place(source), "--backbone", space.backbone]
     if weights["source"] != "imagenet":
         words += ["--weights", str(weights["source"])]
@@ -62,6 +60,8 @@ def extract_command(
             words += [f"--{name}", f"{source[name]:g}"]
     if source.get("limit") is not None:
         words += ["--limit", str(source["limit"])]
+    if source.get("follow_links"):
+        words += ["--follow-links"]
     return shlex.join([*words, "--out", str(out)])
 
 

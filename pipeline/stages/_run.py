@@ -107,8 +107,9 @@ class Run:
         tell: Callable[[str], None],
         load: Callable[[Request], backbones.Network] | None = None,
         limit: str | None = None,
+        follow_links: bool = False,
     ) -> None:
-        self._limit = limit
+        self._limit, self._follow_links = limit, follow_links
         self.found, self.writer, self.request = found, writer, request
         self._load_network = load or (lambda request: request.load(tell))
         self.computed = 0
@@ -264,6 +265,7 @@ class Run:
                 "val": val,
                 "test": test,
                 "limit": self._limit,
+                "follow_links": self._follow_links,
             },
         )
 

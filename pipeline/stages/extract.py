@@ -243,7 +243,14 @@ def extract(
     with store.Writer(folder) as writer:
         before = writer.table
         asked = None if limit is None else str(limit)
-        run = Run(found=found, writer=writer, request=request, tell=tell, limit=asked)
+        run = Run(
+            found=found,
+            writer=writer,
+            request=request,
+            tell=tell,
+            limit=asked,
+            follow_links=follow_links,
+        )
         run.check_header()
         todo = run.recall()
         if todo or writer.header is None:

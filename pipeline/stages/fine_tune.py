@@ -473,7 +473,7 @@ def _extract_command(saved: heads.SavedHead, opened: store.Store, start: str) ->
     return extract_command(
         space_of(saved),
         weights=saved.card.weights,
-        table=opened.table if isinstance(opened, store.FolderStore) else None,
+        source=opened.table.source if isinstance(opened, store.FolderStore) else {},
         layers=[start],
         dtype="float16",
         out=Path("artifacts") / "features" / f"{store.name_of(opened)}-{start}",

@@ -31,6 +31,8 @@ class Repairing:
         table was lost.
     command : str or None
         What computes just these; None if nothing is missing.
+    source_lost : bool
+        Whether that command has SOURCE in place of the photos, since nothing says where they are.
     """
 
     store: str
@@ -40,6 +42,7 @@ class Repairing:
     unreadable: tuple[str, ...]
     waiting: int | None
     command: str | None
+    source_lost: bool
 
 
 def repair(
@@ -87,9 +90,10 @@ def repair(
         else extract_command(
             space,
             weights=done.header.weights,
-            table=done.table,
+            source=done.source,
             layers=list(space.layers),
             dtype=done.header.dtype.value,
             out=path,
         ),
+        source_lost=not done.source,
     )

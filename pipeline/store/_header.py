@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,7 +161,7 @@ def _read(folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError) as error:
         if next((folder / SHARDS).glob("[0-9]*-*.h5"), None) is not None:
             raise StoreDamaged(
-                f"{path} is missing, and {SHARDS}/ has codes; `pipeline repair {folder}` makes it "
+                f"{path} is missing, and {SHARDS}/ has codes; {repair_command(folder)} makes it "
                 "again"
             ) from error
         raise StoreNotFound(_not_a_store(folder)) from error
@@ -172,18 +173,21 @@ def _read(folder: Path) -> dict[str, Any]:
         raise broken(path, error) from error
 
 
+def repair_command(folder: Path) -> str:
+    """Write down what repairs a store, to be typed as it stands."""
+    return f"`{shlex.join(['pipeline', 'repair', str(folder)])}`"
+
+
 def unreadable(path: Path, error: OSError) -> StoreError:
     """Say that a file of a store cannot be read this time, which says nothing of its bytes."""
     said = str(error.strerror or error).lower()
     return StoreError(f"cannot read {path} this time ({said}); mend that and try again")
 
 
-def broken(path: Path, error: object) -> StoreDamaged:
+def broken(path: Path, error: object, *, mends: str = "makes it again") -> StoreDamaged:
     """Say that a file beside the shards is damaged, and how it is made again."""
     said = " ".join(str(error).split())
-    return StoreDamaged(
-        f"{path} is damaged ({said}); `pipeline repair {path.parent}` makes it again"
-    )
+    return StoreDamaged(f"{path} is damaged ({said}); {repair_command(path.parent)} {mends}")
 
 
 def _not_a_store(folder: Path) -> str:

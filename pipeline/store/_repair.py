@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from pipeline.store._header import (
 )
 from pipeline.store._shard import Origin, read_index, read_origin, shard_names
 from pipeline.store._table import FILE as TABLE
-from pipeline.store._table import Status, Table, read_table, write_table
+from pipeline.store._table import Status, Table, read_source, read_table, write_table
 from pipeline.store._writer import alone
 
 SET_ASIDE = "set-aside"
@@ -43,6 +44,9 @@ class Repair:
     header : Header
     table : Table or None
         None if it must be made again from the source, by extract.
+    source : mapping
+        Where the images came from, as the table says; of a damaged one what can be read of it,
+        perhaps nothing.
     set_aside : tuple of str
         Files that were moved to the folder ``set-aside``, each with the reason.
     made : tuple of str
@@ -57,6 +61,7 @@ class Repair:
 
     header: Header
     table: Table | None
+    source: Mapping[str, Any]
     set_aside: tuple[str, ...]
     made: tuple[str, ...]
     unreadable: tuple[str, ...]
@@ -96,7 +101,7 @@ def repair(folder: Path, *, progress: Callable[[int, int], None] | None = None) 
     """
     with suppress(StoreDamaged):
         read_header(folder)  # where there is no store, it says what is there instead
-    with alone(folder):
+    with alone(folder, advice="copy the store to another place"):
         return _Run(folder).repair(progress or (lambda done, total: None))
 
 
@@ -119,6 +124,7 @@ class _Run:
         probe = self._probe(kept)
         rebuilt = None if kept is not None and probe is not None else self._probe_of_shards(header)
         table = self._table()
+        source = {} if table is not None else read_source(self.folder)
         # Until here nothing was changed.
         made = []
         self._set_aside()
@@ -135,6 +141,7 @@ class _Run:
         return Repair(
             header=header,
             table=table,
+            source=table.source if table is not None else source,
             set_aside=tuple(f"{name}: {why}" for name, why in self.bad.items()),
             made=tuple(made),
             unreadable=tuple(self.unreadable),

@@ -22,7 +22,7 @@ from pipeline.files import canonical_json, read_bytes, write_durably
 from pipeline.hdf5 import HostileFile, OpenDatasets, hdf5_bytes, open_bytes, open_hdf5
 from pipeline.store._columns import read_strings, write_array, write_rows, write_strings
 from pipeline.store._dtype import widened
-from pipeline.store._header import Codes, Header, unreadable
+from pipeline.store._header import Codes, Header, repair_command, unreadable
 
 F = TypeVar("F", bound=np.floating)
 
@@ -461,6 +461,6 @@ def damaged(path: Path, error: object) -> StoreDamaged:
         )
     said = " ".join(str(error).split())
     return StoreDamaged(
-        f"shard {path} is damaged ({said}); `pipeline repair {folder}` sets it aside and says how "
+        f"shard {path} is damaged ({said}); {repair_command(folder)} sets it aside and says how "
         "to compute just its rows again"
     )

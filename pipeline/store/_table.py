@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.choices import Split
 from pipeline.files import canonical_json, csv_text, write_durably
-from pipeline.foreign import open_datasets
+from pipeline.foreign import Foreign, open_datasets
 from pipeline.hdf5 import BrokenSeal, Datasets, sealed_bytes
 from pipeline.store._columns import read_strings, write_array, write_strings
 from pipeline.store._header import broken, unreadable
@@ -179,11 +179,23 @@ def read_table(folder: Path) -> Table | None:
     except FileNotFoundError:
         return None
     except BrokenSeal as error:
-        raise broken(path, error) from error
+        raise broken(path, error, mends="says how it is made again") from error
     except OSError as error:
-        raise (broken if error.errno is None else unreadable)(path, error) from error
+        if error.errno is not None:
+            raise unreadable(path, error) from error
+        raise broken(path, error, mends="says how it is made again") from error
     except (KeyError, RuntimeError, ValueError, TypeError, IndexError, RecursionError) as error:
-        raise broken(path, error) from error
+        raise broken(path, error, mends="says how it is made again") from error
+
+
+def read_source(folder: Path) -> dict[str, Any]:
+    """Read of a damaged table where its images came from, to be shown to a person; or nothing."""
+    try:
+        with Foreign(folder / FILE) as datasets:
+            source = json.loads(read_strings(datasets, "source")[0])
+        return source if isinstance(source, dict) else {}
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, IndexError, RecursionError):
+        return {}
 
 
 def _from_datasets(datasets: Datasets) -> Table:

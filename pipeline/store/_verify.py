@@ -10,8 +10,8 @@ import numpy as np
 
 from pipeline.errors import StoreDamaged, StoreError
 from pipeline.files import check_regular
-from pipeline.hdf5 import BrokenSeal, SealedFile, has_seal
-from pipeline.store._header import SHARDS, read_header, read_probe, unreadable
+from pipeline.hdf5 import BLOCK, BrokenSeal, Seal, has_seal
+from pipeline.store._header import SHARDS, read_header, read_probe, repair_command, unreadable
 from pipeline.store._packed import PackedStore
 from pipeline.store._shard import damaged, read_index, shard_names
 from pipeline.store._table import FILE as TABLE
@@ -35,6 +35,8 @@ class Verification:
         One line for each file that could not be read this time.
     notes : tuple of str
         What could not be judged, such as a file of an earlier version, which has no checksum.
+    waiting : int or None
+        Images of the table that have no codes yet; None where there is no table (yet).
     """
 
     shards: int
@@ -43,6 +45,7 @@ class Verification:
     damage: tuple[str, ...]
     unreadable: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    waiting: int | None = 0
 
 
 @dataclass
@@ -57,7 +60,7 @@ class _Findings:
         """Note what is wrong with a file."""
         (self.damage if isinstance(error, StoreDamaged) else self.unreadable).append(str(error))
 
-    def result(self, *, shards: int, rows: int, size: int) -> Verification:
+    def result(self, *, shards: int, rows: int, size: int, waiting: int | None = 0) -> Verification:
         return Verification(
             shards=shards,
             rows=rows,
@@ -65,6 +68,7 @@ class _Findings:
             damage=tuple(self.damage),
             unreadable=tuple(self.unreadable),
             notes=tuple(self.notes),
+            waiting=waiting,
         )
 
 
@@ -131,7 +135,8 @@ def verify_folder(
         for name in sorted(used - set(names)):
             found.take(damaged(folder / SHARDS / name, FileNotFoundError()))
         found.damage += _slipped(folder, table, places)
-    return found.result(shards=len(names), rows=rows, size=size)
+    waiting = None if table is None else table.count(Status.pending)
+    return found.result(shards=len(names), rows=rows, size=size, waiting=waiting)
 
 
 def _slipped(folder: Path, table: Table, places: dict[str, dict[int, bytes]]) -> list[str]:
@@ -146,7 +151,7 @@ def _slipped(folder: Path, table: Table, places: dict[str, dict[int, bytes]]) ->
         return []
     return [
         f"{folder / TABLE} is damaged ({len(wrong)} of its rows point at codes of other images); "
-        f"`pipeline repair {folder}` makes it again"
+        f"{repair_command(folder)} makes it again"
     ]
 
 
@@ -199,10 +204,10 @@ def _broken_blocks(path: Path, progress: Callable[[int, int], None]) -> list[str
     check_regular(path)
     damage: list[str] = []
     try:
-        with SealedFile(path.open("rb", buffering=0)) as sealed:
+        with Seal(path.open("rb", buffering=0)) as sealed:
             for number in range(sealed.blocks):
                 try:
-                    sealed.compare(number, number)
+                    sealed.compare(number * BLOCK, (number + 1) * BLOCK)
                 except BrokenSeal as error:
                     damage.append(f"{path} is damaged ({error}); pack the store again")
                 progress(number + 1, sealed.blocks)

@@ -378,7 +378,7 @@ def _explained(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path, *, advice: str = "choose another place with --out") -> Iterator[None]:
     """
     Take the lock of a store, or of a folder that is to become one.
 
@@ -401,12 +401,10 @@ def alone(folder: Path) -> Iterator[None]:
         except Locked as holder:
             raise StoreLocked(
                 f"expected to be alone in {folder}, found it locked by {holder}; "
-                "wait until that run ends or choose another place with --out"
+                f"wait until that run ends or {advice}"
             ) from None
         except OSError as error:
-            raise OutputError(
-                f"cannot write to {folder} ({error.strerror}); choose another place with --out"
-            ) from error
+            raise OutputError(f"cannot write to {folder} ({error.strerror}); {advice}") from error
         try:
             yield
         finally:
