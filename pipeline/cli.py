@@ -7,7 +7,6 @@ import functools
 import json
 import logging
 import os
-import shlex
 import signal
 import sys
 import time
@@ -40,7 +39,7 @@ from pipeline.choices import (
     choose,
 )
 from pipeline.errors import ChoiceError, Interrupted, PipelineError, counted
-from pipeline.files import FULL, in_words
+from pipeline.files import FULL, command_line, in_words
 from pipeline.memory import ran_out
 
 if TYPE_CHECKING:
@@ -69,6 +68,7 @@ _DAMAGED = 5
 _WIDEST_MATRIX = 16
 # More classes than this scroll away; report.json has all.
 _MOST_ROWS = 100
+_FAULTS_TOLD = 20
 
 P = ParamSpec("P")
 N = TypeVar("N", int, float)
@@ -926,8 +926,7 @@ def verify(store: StoreArgument, json_: JsonOption = False) -> None:
         _print_json(asdict(result))
     for line in result.notes:
         typer.echo(f"note: {_printable(line)}", err=True)
-    for line in (*result.damage, *result.unreadable):
-        typer.echo(f"error: {_printable(line)}", err=True)
+    _say_faults((*result.damage, *result.unreadable))
     if result.damage:
         raise typer.Exit(_DAMAGED)
     if result.unreadable:
@@ -938,13 +937,22 @@ def verify(store: StoreArgument, json_: JsonOption = False) -> None:
         typer.echo(f"sound: {shards}, {result.rows} rows, {size}" + _unfinished(result, store))
 
 
+def _say_faults(lines: Sequence[str]) -> None:
+    """Print what is wrong, one line each; of very many the first."""
+    for line in lines[:_FAULTS_TOLD]:
+        typer.echo(f"error: {_printable(line)}", err=True)
+    if (others := len(lines) - _FAULTS_TOLD) > 0:
+        typer.echo(f"error: and {others} more; --json lists all", err=True)
+
+
 def _unfinished(result: Verification, store: Path) -> str:
     """Say what a sound store still lacks."""
-    if result.waiting == 0:
+    if not (result.waiting or result.unfinished):
         return ""
-    missing = "the table" if result.waiting is None else f"{counted(result.waiting, 'image')}"
-    command = _printable(shlex.join(["pipeline", "repair", str(store)]))
-    return f"; but unfinished, without {missing}: `{command}` says what goes on"
+    missing = "the table" if result.waiting is None else counted(result.waiting, "image")
+    without = f", without {missing}" if result.waiting != 0 else ""
+    command = command_line(["pipeline", "repair", str(store)])
+    return f"; but unfinished{without}: `{command}` says what goes on"
 
 
 @command
@@ -956,8 +964,7 @@ def repair(
 
     with _Screen("shards") as screen:
         result = stage(store, progress=screen.progress)
-    for line in result.unreadable:
-        typer.echo(f"error: {_printable(line)}", err=True)
+    _say_faults(result.unreadable)
     if json_:
         _print_json(asdict(result))
     else:
@@ -967,8 +974,12 @@ def repair(
 
 
 def _say_repair(result: Repairing) -> None:
-    for line in result.set_aside:
+    for line in result.set_aside[:_FAULTS_TOLD]:
         typer.echo(_printable(f"set aside {line}"))
+    if (others := len(result.set_aside) - _FAULTS_TOLD) > 0:
+        typer.echo(f"set aside {others} more; they lie in {result.store}/set-aside")
+    if result.found:
+        typer.echo(f"found again the codes of {counted(result.found, 'image')}")
     if result.made:
         typer.echo(f"made again: {', '.join(result.made)}")
     sound = f"{result.rows} rows of codes are sound"
@@ -981,8 +992,10 @@ def _say_repair(result: Repairing) -> None:
         return
     if result.waiting is None:
         what = "to make the table again from the photos (what is sound is not computed again)"
+    elif result.waiting:
+        what = f"to compute {counted(result.waiting, 'image')}"
     else:
-        what = f"to compute {counted(result.waiting, 'image')} again"
+        what = "to finish the last extract"
     typer.echo(f"{sound}; {what}, type:")
     typer.echo(_printable(result.command))
     if result.source_lost:

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import stat
 import tempfile
@@ -64,6 +65,27 @@ def check_regular(path: Path) -> None:
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise OSError(f"{path} is not a regular file")
+
+
+def dangling(path: Path) -> Path | None:
+    """Find the link that leads nowhere in a path: its last name, or a folder or two above that."""
+    links = (each for each in (path, path.parent, path.parent.parent) if each.is_symlink())
+    return next((link for link in links if not link.exists()), None)
+
+
+def is_absent(path: Path, error: OSError) -> bool:
+    """
+    Whether a failure to open or list means that nothing is there.
+
+    A link that leads nowhere is something: perhaps its disk is not there this time.
+
+    Parameters
+    ----------
+    path : Path
+    error : OSError
+        What the attempt ended with.
+    """
+    return isinstance(error, FileNotFoundError) and dangling(path) is None
 
 
 def canonical_json(value: object) -> bytes:
@@ -172,17 +194,18 @@ def check_place(path: Path) -> None:
 
 
 def _aside(path: Path) -> Path:
-    """Name what a file is called until it is whole; `is_temporary` knows it again."""
+    """Name what a file is called until it is whole; `final_name` knows it again."""
     # It must fit where the final name does, and a name has 255 bytes at the most.
     return path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.tmp")
 
 
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL)
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
-def is_temporary(name: str) -> bool:
-    """Whether a name is one that `replacing` gives a file until it is whole."""
-    return _TEMPORARY.fullmatch(name) is not None
+def final_name(name: str) -> str | None:
+    """Return what a file that `replacing` writes is to be called; None for any other file."""
+    found = _TEMPORARY.fullmatch(name)
+    return None if found is None else found[1]
 
 
 @contextmanager
@@ -295,6 +318,26 @@ def in_words(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+def command_line(words: Iterable[str]) -> str:
+    r"""
+    Write words as a command that bash and zsh read as it stands.
+
+    Names on disk may have bytes that are no text, or that would move a cursor: these are written
+    as ``$'\377'``.
+    """
+    return " ".join(
+        shlex.quote(word) if word.isprintable() else f"$'{_escaped(word)}'" for word in words
+    )
+
+
+def _escaped(word: str) -> str:
+    """Write what is not plain text as three octal digits, whatever follows."""
+    return "".join(
+        chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\{byte:03o}"
+        for byte in os.fsencode(word)
+    )
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:

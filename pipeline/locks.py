@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -45,6 +46,8 @@ def locked(folder: Path, *, seconds: float = 0.0, name: str = NAME) -> Iterator[
     import filelock
 
     path = folder / name
+    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+        raise FileExistsError(errno.EEXIST, f"{name} in it is no file")
     # What hinders us is said here; the library takes some of it for another's lock.
     path.open("ab").close()
     # One lock for each call: a second one in the same process must be refused like any other.

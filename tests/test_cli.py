@@ -383,7 +383,7 @@ def test_repair_on_the_command_line(
     assert run("extract", "photos", "--size", "64", "--out", "s").returncode == 5
     done = run("repair", "s")
     assert done.stdout.splitlines()[-2] == (
-        "0 rows of codes are sound; to compute 24 images again, type:"
+        "0 rows of codes are sound; to compute 24 images, type:"
     )
     program, *words = shlex.split(done.stdout.splitlines()[-1])
     assert program == "pipeline"

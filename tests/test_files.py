@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,17 @@ def test_all_that_is_cached_lies_in_one_folder(
         monkeypatch.setenv("PIPELINE_CACHE", own)
         monkeypatch.setenv("XDG_CACHE_HOME", base)
         assert files.cache_directory() == expected
+
+
+@pytest.mark.parametrize(
+    "word", ["plain", "two words", "it's", "", "caf\u00e9", "\udcff'1", "new\nline\\", "\x1b[31m"]
+)
+def test_a_shell_reads_the_word_that_was_written(word: str) -> None:
+    line = files.command_line(["printf", "%s", word])
+    assert line.isprintable()
+    assert subprocess.run(["bash", "-c", line], stdout=-1, check=True).stdout == os.fsencode(word)
+
+
+@pytest.mark.parametrize("name", ["store.json", ".x", "a.tmp", ".notes.deadbeef.tmp"])
+def test_only_names_that_it_gives_are_temporary(name: str) -> None:
+    assert files.final_name(name) == ("notes" if "beef" in name else None)

@@ -70,3 +70,9 @@ def test_a_folder_that_is_none(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=NAME), locked(tmp_path / place):
         pass
+
+
+def test_a_pipe_in_place_of_the_lock_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / NAME)
+    with pytest.raises(FileExistsError, match="is no file"), locked(tmp_path):
+        pass

@@ -25,7 +25,8 @@ from pipeline.choices import HeadKind
 from pipeline.errors import HeadDamaged, HeadError, HeadLocked, HeadNotFound, OutputError
 from pipeline.files import (
     canonical_json,
-    is_temporary,
+    final_name,
+    is_absent,
     make_folder,
     read_json,
     write_durably,
@@ -202,7 +203,8 @@ def writing(directory: Path, *, seconds: float = 0.0, name: str = NAME) -> Itera
 
 def is_ours(name: str) -> bool:
     """Whether a file beside head.json is one that only this program makes."""
-    return _OURS.fullmatch(name) is not None or is_temporary(name)
+    final = final_name(name)
+    return final == _JSON or _OURS.fullmatch(final or name) is not None
 
 
 def check_target(directory: Path) -> None:
@@ -264,13 +266,11 @@ def _description(directory: Path) -> dict[str, Any]:
     path = directory / _JSON
     try:
         description: dict[str, Any] = read_json(path)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        found = "a store" if (directory / "store.json").exists() else f"no {_JSON}"
-        raise HeadNotFound(
-            f"expected a head in {directory}, found {found}; make one with "
-            "`pipeline fit-head STORE --kind svm`"
-        ) from error
     except OSError as error:
+        if isinstance(error, NotADirectoryError) or is_absent(path, error):
+            raise _not_found(directory) from error
+        if error.errno is None:
+            raise _damaged(directory, f"{_JSON} is no file") from error
         raise _unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
         raise _damaged(directory, f"{_JSON} is not JSON: {error}") from error
@@ -287,6 +287,14 @@ def _description(directory: Path) -> dict[str, Any]:
     if plain.get("format") not in (FORMAT, TUNED_FORMAT):
         raise _unknown_format(directory, plain)
     return plain
+
+
+def _not_found(directory: Path) -> HeadNotFound:
+    found = "a store" if (directory / "store.json").exists() else f"no {_JSON}"
+    return HeadNotFound(
+        f"expected a head in {directory}, found {found}; make one with "
+        "`pipeline fit-head STORE --kind svm`"
+    )
 
 
 def _describe(head: Head, card: Card, digest: str) -> dict[str, Any]:

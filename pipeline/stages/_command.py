@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.files import command_line
 from pipeline.space import Space
 
 _DEFAULT_SHARE = 0.2
@@ -57,12 +57,12 @@ def extract_command(
         words += ["--dtype", dtype]
     for name in ("val", "test"):
         if source.get(name, _DEFAULT_SHARE) != _DEFAULT_SHARE:
-            words += [f"--{name}", f"{source[name]:g}"]
+            words += [f"--{name}", str(source[name])]
     if source.get("limit") is not None:
         words += ["--limit", str(source["limit"])]
     if source.get("follow_links"):
         words += ["--follow-links"]
-    return shlex.join([*words, "--out", str(out)])
+    return command_line([*words, "--out", str(out)])
 
 
 def _place(source: Mapping[str, Any]) -> str:

@@ -150,7 +150,18 @@ class Run:
                 self._stat[row] = stat
             else:
                 todo.append(row)
+        self._carry_over(todo)
         return todo
+
+    def _carry_over(self, rows: list[int]) -> None:
+        """Let images be what they were in the last run until they are read again."""
+        table = self.writer.table
+        if not rows or table is None or table.source.get("location") != self.found.location:
+            return
+        last = {path: place for place, path in enumerate(table.paths)}
+        for row in rows:
+            if (place := last.get(self.found.paths[row])) is not None:
+                self._sha256[row], self._stat[row] = table.sha256[place], table.stat[place]
 
     def prepare(self, count: int) -> None:
         """Make a new store, or see that the disk has room for the rest of an old one."""
@@ -188,11 +199,12 @@ class Run:
     ) -> None:
         """Read the rest of the images and add their codes to the store."""
         # From now on the store says that it is unfinished, so that nobody fits a head on a part.
-        self.writer.finish(self.scan(val=val, test=test))
+        self.writer.finish(self.scan(val=val, test=test, unfinished=True))
         try:
             self.fill(todo, progress=progress)
         except KeyboardInterrupt:
-            table = self.writer.finish(self.scan(val=val, test=test), interrupted=True)
+            scan = self.scan(val=val, test=test, unfinished=True)
+            table = self.writer.finish(scan, interrupted=True)
             raise Interrupted(
                 f"interrupted: {table.count(store.Status.ok)} of {len(table)} images have their "
                 "codes; run the same command again to go on"
@@ -244,7 +256,7 @@ class Run:
                 self._under_way.add(digest)
                 yield loaded
 
-    def scan(self, *, val: float, test: float) -> store.Scan:
+    def scan(self, *, val: float, test: float, unfinished: bool = False) -> store.Scan:
         """Say what is known of every image, splits included."""
         found = self.found
         splits = images.split(
@@ -267,6 +279,7 @@ class Run:
                 "limit": self._limit,
                 "follow_links": self._follow_links,
             },
+            unfinished=unfinished,
         )
 
     def _note(self, loaded: images.Loaded, codes: Codes | None) -> None:
@@ -278,10 +291,10 @@ class Run:
             self._stat[row] = store.lasting(loaded.stat)
             if codes is not None or loaded.reason is not None:
                 self._append(loaded, codes)
-        elif loaded.transient:
-            self._pending[row] = loaded.reason or "could not be read"
-        else:
-            self._rejected[row] = loaded.reason or "could not be read"
+            return
+        self._sha256[row] = self._stat[row] = 0
+        outcome = self._pending if loaded.transient else self._rejected
+        outcome[row] = loaded.reason or "could not be read"
 
     def _count(self, loaded: images.Loaded) -> None:
         self._spent["read"] += loaded.read_seconds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline import backbones, exports, heads, store
 from pipeline.choices import ExportFormat, Quantize, Resize, choose
 from pipeline.errors import ExportError, OutputError, PipelineError
-from pipeline.files import building, make_folder, put_in_place
+from pipeline.files import building, command_line, make_folder, put_in_place
 from pipeline.stages import _heads
 from pipeline.stages import _photos as photos
 from pipeline.stages._facts import facts_of
@@ -370,6 +369,6 @@ def _text(
         path=Path(result.path),
         squared=exports.squared(made.size, made.content.resize),
         parity=parity,
-        command=shlex.join(["pipeline", "export", str(saved.directory), *words]),
+        command=command_line(["pipeline", "export", str(saved.directory), *words]),
     )
     return exports.card_text(facts, form)

@@ -52,7 +52,7 @@ def _of_table(table: store.Table | None) -> dict[str, Any]:
         return {"complete": False, "scanned": 0, "ok": 0, "rejected": 0, "pending": 0}
     counts = {status.name: table.count(status) for status in store.Status}
     return {
-        "complete": counts["pending"] == 0,
+        "complete": table.complete,
         "scanned": len(table),
         **counts,
         "splits": table.split_counts(),

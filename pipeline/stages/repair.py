@@ -26,9 +26,13 @@ class Repairing:
         Files that were made again.
     unreadable : tuple of str
         One line for each file that could not be read this time, and was left where it is.
+    found : int
+        Images of the table that had lost their codes, which another sound shard has.
     waiting : int or None
         Images whose codes must be computed again; None if only the source can tell, because the
         table was lost.
+    unfinished : bool
+        Whether the last extract did not come to its end.
     command : str or None
         What computes just these; None if nothing is missing.
     source_lost : bool
@@ -40,7 +44,9 @@ class Repairing:
     set_aside: tuple[str, ...]
     made: tuple[str, ...]
     unreadable: tuple[str, ...]
+    found: int
     waiting: int | None
+    unfinished: bool
     command: str | None
     source_lost: bool
 
@@ -78,15 +84,18 @@ def repair(
     path = Path(store_path)
     done = store.repair(path, progress=progress)
     space = done.header.space
+    unfinished = done.table is None or done.table.unfinished
     return Repairing(
         store=str(path),
         rows=done.rows,
         set_aside=done.set_aside,
         made=done.made,
         unreadable=done.unreadable,
+        found=done.found,
         waiting=done.waiting,
+        unfinished=unfinished,
         command=None
-        if done.waiting == 0
+        if done.waiting == 0 and not unfinished
         else extract_command(
             space,
             weights=done.header.weights,

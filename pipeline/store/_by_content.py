@@ -76,7 +76,8 @@ class ByContent:
             positions = np.flatnonzero(places[:, 0] == shard)
             index = self._lookup.indexes[shard]
             path = self.location / SHARDS / index.name
-            codes = read_codes(path, layer, index.code_row[places[positions, 1]])
+            rows = index.code_row[places[positions, 1]]
+            codes = read_codes(path, layer, rows, space_id=index.space_id)
             if codes.shape[1:] != self.header.space.layers[layer]:
                 raise damaged(path, f"codes of shape {codes.shape[1:]}")
             yield positions, codes

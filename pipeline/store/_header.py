@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,16 @@ from numpy.typing import NDArray
 
 from pipeline.choices import Dtype
 from pipeline.errors import StoreDamaged, StoreError, StoreNotFound
-from pipeline.files import canonical_json, read_bytes, read_json, write_durably, write_json
+from pipeline.files import (
+    canonical_json,
+    command_line,
+    dangling,
+    is_absent,
+    read_bytes,
+    read_json,
+    write_durably,
+    write_json,
+)
 from pipeline.hdf5 import HostileFile, open_bytes, sealed_bytes
 from pipeline.space import Space
 from pipeline.store._columns import write_array
@@ -23,6 +33,7 @@ from pipeline.store._columns import write_array
 FILE = "store.json"
 PROBE = "probe.h5"
 SHARDS = "shards"
+DIGITS_IN_NAME = 32  # of the SHA-256 of a shard
 FORMAT = 1
 
 _FIELDS = frozenset(
@@ -30,6 +41,8 @@ _FIELDS = frozenset(
 )
 # What `write_header` adds, and `dtype`, which stores from before there was a choice lack.
 _FURTHER = frozenset(("dtype", "probe_sha256", "checksum"))
+
+_SHARD_NAME = re.compile(rf"[0-9]+-[0-9a-f]{{{DIGITS_IN_NAME}}}\.h5")
 
 Codes = Mapping[str, NDArray[np.float32]]
 
@@ -158,29 +171,62 @@ def _read(folder: Path) -> dict[str, Any]:
             raise ValueError("its checksum differs")
         Header.from_json(plain)
         return plain
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if next((folder / SHARDS).glob("[0-9]*-*.h5"), None) is not None:
-            raise StoreDamaged(
-                f"{path} is missing, and {SHARDS}/ has codes; {repair_command(folder)} makes it "
-                "again"
-            ) from error
-        raise StoreNotFound(_not_a_store(folder)) from error
     except StoreError:
         raise
     except OSError as error:
-        raise unreadable(path, error) from error
+        if isinstance(error, NotADirectoryError) or is_absent(path, error):
+            raise _missing(folder) from error
+        raise (broken if error.errno is None else unreadable)(path, error) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise broken(path, error) from error
 
 
+def _missing(folder: Path) -> StoreError:
+    """Say that there is no store.json, and whether there was one."""
+    if not shard_names(folder / SHARDS):
+        return StoreNotFound(_not_a_store(folder))
+    return StoreDamaged(
+        f"{folder / FILE} is missing, and {SHARDS}/ has codes; {repair_command(folder)} makes it "
+        "again"
+    )
+
+
+def shard_names(folder: Path) -> list[str]:
+    """
+    List the committed shards in order; files being written are not among them.
+
+    Parameters
+    ----------
+    folder : Path
+        The ``shards`` folder of a store; one that is not there (yet) has none.
+
+    Raises
+    ------
+    StoreDamaged
+        If something that is no folder has its name.
+    StoreError
+        If it cannot be listed this time: that is no empty folder.
+    """
+    try:
+        return sorted(filter(_SHARD_NAME.fullmatch, os.listdir(folder)))
+    except NotADirectoryError as error:
+        raise broken(folder, error, mends="sets it aside") from error
+    except OSError as error:
+        if is_absent(folder, error):
+            return []
+        raise unreadable(folder, error) from error
+
+
 def repair_command(folder: Path) -> str:
     """Write down what repairs a store, to be typed as it stands."""
-    return f"`{shlex.join(['pipeline', 'repair', str(folder)])}`"
+    return f"`{command_line(['pipeline', 'repair', str(folder)])}`"
 
 
 def unreadable(path: Path, error: OSError) -> StoreError:
     """Say that a file of a store cannot be read this time, which says nothing of its bytes."""
-    said = str(error.strerror or error).lower()
+    said = (error.strerror or str(error)).lower()
+    if (link := dangling(path)) is not None:
+        said = f"{link} is a link to {os.readlink(link)}, which is not there"
     return StoreError(f"cannot read {path} this time ({said}); mend that and try again")
 
 
@@ -226,10 +272,10 @@ def read_probe(folder: Path) -> dict[str, NDArray[np.float32]]:
     expected = _read(folder).get("probe_sha256")
     try:
         data = read_bytes(path)
-    except FileNotFoundError as error:
-        raise broken(path, "it is missing") from error
     except OSError as error:
-        raise unreadable(path, error) from error
+        if is_absent(path, error):
+            raise broken(path, "it is missing") from error
+        raise (broken if error.errno is None else unreadable)(path, error) from error
     if hashlib.sha256(data).hexdigest() != expected:
         raise broken(path, "its SHA-256 is not the one in store.json")
     try:

@@ -9,7 +9,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.store._shard import Index, read_index, shard_names
+from pipeline.store._header import shard_names
+from pipeline.store._shard import Index, read_index
 
 
 class Lookup:

@@ -14,7 +14,7 @@ from pipeline.errors import StoreDamaged, StoreError, StoreIncomplete, nearest
 from pipeline.space import Space
 from pipeline.store._header import SHARDS, Header, read_header, read_probe
 from pipeline.store._shard import damaged, read_codes
-from pipeline.store._table import SPLITS, Status, Table, read_table
+from pipeline.store._table import SPLITS, Status, Table, lost_table, read_table
 
 Rows = NDArray[np.int64]
 Codes = NDArray[np.float32]
@@ -182,7 +182,7 @@ class FolderStore:
         for positions in pieces:
             path = self.location / SHARDS / self.table.shards[shard[positions[0]]]
             own = self.table.row[rows[positions]]
-            codes = read_codes(path, layer, own, views=several)
+            codes = read_codes(path, layer, own, space_id=self.space.space_id, views=several)
             if codes.shape[1:] != shape:
                 raise damaged(path, f"codes of shape {codes.shape[1:]}")
             yield positions, codes[:, None] if views and not several else codes
@@ -207,11 +207,18 @@ def probe_of(folder: Path, layer: str) -> Codes:
 def _complete(folder: Path, table: Table | None) -> Table:
     again = "run the same extract command again: it goes on where it stopped"
     if table is None:
+        if (lost := lost_table(folder)) is not None:
+            raise lost
         raise StoreIncomplete(f"expected a finished store, found {folder} just begun; {again}")
     if pending := table.count(Status.pending):
         raise StoreIncomplete(
             f"expected a finished store, found {pending} of {len(table)} images of {folder} "
             f"without codes; {again}"
+        )
+    if table.unfinished:
+        raise StoreIncomplete(
+            f"expected a finished store, found {folder}, where the last extract did not come to "
+            f"its end; {again}"
         )
     return table
 

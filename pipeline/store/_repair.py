@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -13,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import StoreDamaged, StoreError, StoreNotFound
-from pipeline.files import make_folder, sync_directory
+from pipeline.errors import OutputError, StoreDamaged, StoreError, StoreNotFound
+from pipeline.files import make_folder, replacing, sync_directory
 from pipeline.hdf5 import BrokenSeal, SealedDatasets, has_seal
 from pipeline.store._header import (
     FILE,
@@ -24,12 +26,14 @@ from pipeline.store._header import (
     Header,
     read_header,
     read_probe,
+    shard_names,
     write_header,
 )
-from pipeline.store._shard import Origin, read_index, read_origin, shard_names
+from pipeline.store._lookup import Lookup
+from pipeline.store._shard import Index, Origin, read_index, read_origin
 from pipeline.store._table import FILE as TABLE
 from pipeline.store._table import Status, Table, read_source, read_table, write_table
-from pipeline.store._writer import alone
+from pipeline.store._writer import alone, explained
 
 SET_ASIDE = "set-aside"
 
@@ -55,6 +59,8 @@ class Repair:
         One line for each file that could not be read this time, and was left where it is.
     rows : int
         Rows of sound shards.
+    found : int
+        Images of the table that had lost their place in the shards, and have one again.
     waiting : int or None
         Images of the table whose codes must be computed again; None without a table.
     """
@@ -66,6 +72,7 @@ class Repair:
     made: tuple[str, ...]
     unreadable: tuple[str, ...]
     rows: int
+    found: int
     waiting: int | None
 
 
@@ -73,9 +80,11 @@ def repair(folder: Path, *, progress: Callable[[int, int], None] | None = None) 
     """
     Compare every file of a store with what was written, and mend what can be.
 
-    A damaged file is moved aside, never deleted. ``store.json`` and ``probe.h5`` are made again
-    from the shards, each of which carries them; rows whose codes are gone become pending in the
-    table, so that extract computes just these.
+    A damaged file is moved aside, never deleted; so is what belongs to another store than most of
+    the codes do. ``store.json`` and ``probe.h5`` are made again from the shards, each of which
+    carries them. Images without codes get those that a sound shard has of their content; the
+    others become pending in the table, so that extract computes just these. The table as it was is
+    kept beside what was set aside.
 
     Parameters
     ----------
@@ -97,7 +106,10 @@ def repair(folder: Path, *, progress: Callable[[int, int], None] | None = None) 
     StoreLocked
         If another process writes to the store.
     StoreError
-        If a later version wrote it, or its header cannot be read this time.
+        If a later version wrote it, or its header or the list of its shards cannot be read this
+        time; nothing was changed then.
+    OutputError, ResourceError
+        If nothing can be set aside or written; what was set aside until then stays there.
     """
     with suppress(StoreDamaged):
         read_header(folder)  # where there is no store, it says what is there instead
@@ -110,43 +122,36 @@ class _Run:
     """One repair: what is sound, what is set aside, what is made."""
 
     folder: Path
-    sound: dict[str, Origin | None] = field(default_factory=dict)
-    spaces: dict[str, str] = field(default_factory=dict)
+    indexes: dict[str, Index] = field(default_factory=dict)  # of sound shards
+    origins: dict[str, Origin] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)  # paths in the store, and why
+    waiting: set[str] = field(default_factory=set)  # shards that cannot be read this time
     unreadable: list[str] = field(default_factory=list)
-    rows: int = 0
 
     def repair(self, progress: Callable[[int, int], None]) -> Repair:
         kept = self._header()
         self._look(progress)
-        header = kept or self._header_of_shards()
-        self._other_spaces(header)
-        probe = self._probe(kept)
-        rebuilt = None if kept is not None and probe is not None else self._probe_of_shards(header)
+        header = self._agreed(kept)
+        self._leave_others(header)
+        probe = self._probe() if header is kept else None
+        rebuilt = self._probe_of_shards(header) if probe is None else None
         table = self._table()
-        source = {} if table is not None else read_source(self.folder)
+        source = table.source if table is not None else _source(self.folder)
+        placed, found = (table, 0) if table is None else self._placed(table)
         # Until here nothing was changed.
-        made = []
-        self._set_aside()
-        if rebuilt is not None:
-            write_header(self.folder, header, rebuilt)
-            made += [FILE, PROBE]
-        waiting = None
-        if table is not None:
-            table, changed = self._without_lost(table)
-            waiting = table.count(Status.pending)
-            if changed:
-                write_table(self.folder, table)
-                made.append(TABLE)
+        made: list[str] = []
+        with explained(self.folder):
+            self._change(header, rebuilt, None if placed is table else placed, made=made)
         return Repair(
             header=header,
-            table=table,
-            source=table.source if table is not None else source,
+            table=placed,
+            source=source,
             set_aside=tuple(f"{name}: {why}" for name, why in self.bad.items()),
             made=tuple(made),
             unreadable=tuple(self.unreadable),
-            rows=self.rows,
-            waiting=waiting,
+            rows=sum(len(index.paths) for index in self.indexes.values()),
+            found=found,
+            waiting=None if placed is None else placed.count(Status.pending),
         )
 
     def _header(self) -> Header | None:
@@ -155,90 +160,114 @@ class _Run:
         except StoreNotFound:
             raise
         except StoreDamaged as error:
-            if (self.folder / FILE).exists():
+            if os.path.lexists(self.folder / FILE):
                 self.bad[FILE] = _why(error)
             return None
 
     def _look(self, progress: Callable[[int, int], None]) -> None:
         """Compare every shard with its name, and note what it carries."""
-        names = shard_names(self.folder / SHARDS)
+        try:
+            names = shard_names(self.folder / SHARDS)
+        except StoreDamaged as error:
+            self.bad[SHARDS] = _why(error)
+            names = []
         for done, name in enumerate(names, start=1):
             path = self.folder / SHARDS / name
             try:
-                index = read_index(path, space_id=None, again=True)
-                self.sound[name] = read_origin(path)
-                self.spaces[name] = index.space_id
-                self.rows += len(index.paths)
+                self.indexes[name] = read_index(path, space_id=None, again=True)
+                if (origin := read_origin(path)) is not None:
+                    self.origins[name] = origin
             except StoreDamaged as error:
+                self.indexes.pop(name, None)
                 self.bad[f"{SHARDS}/{name}"] = _why(error)
             except StoreError as error:
+                self.indexes.pop(name, None)
+                self.waiting.add(name)
                 self.unreadable.append(str(error))
             progress(done, len(names))
 
-    def _header_of_shards(self) -> Header:
-        """Take the header that most shards carry."""
-        found = {
-            origin.header.space.space_id: origin.header
-            for origin in self.sound.values()
-            if origin is not None
-        }
-        if not found:
-            raise StoreDamaged(
-                f"{self.folder / FILE} is lost, and no sound shard carries what it said (shards of "
-                "earlier versions do not); restore a copy of it, or extract into a new folder"
+    def _agreed(self, kept: Header | None) -> Header:
+        """Choose the header that most codes belong to: that of store.json, or what shards carry."""
+        rows: Counter[str] = Counter()
+        for index in self.indexes.values():
+            rows[index.space_id] += len(index.paths)
+        most = max(rows.values(), default=0)
+        if kept is not None and rows[kept.space.space_id] == most:
+            return kept
+        carried = {origin.header.space.space_id: origin.header for origin in self.origins.values()}
+        best = max(carried, key=rows.__getitem__, default=None)
+        path = self.folder / FILE
+        if kept is not None and self.waiting:
+            raise StoreError(
+                f"{path} is of another space than most codes, and {len(self.waiting)} shards "
+                f"cannot be read this time: {self.unreadable[0]}"
             )
-        common = Counter(space for space in self.spaces.values() if space in found)
-        return found[common.most_common(1)[0][0]]
+        if best is None or rows[best] < most:
+            lost = "is lost" if kept is None else "is of another space than the codes"
+            raise StoreDamaged(
+                f"{path} {lost}, and no sound shard carries what it said (shards of earlier "
+                "versions do not); restore a copy of it, or extract into a new folder"
+            )
+        if kept is not None:
+            self.bad[FILE] = (
+                f"it says space {kept.space.space_id[:12]}, most codes are of {best[:12]}"
+            )
+        return carried[best]
 
-    def _other_spaces(self, header: Header) -> None:
-        for name, space_id in self.spaces.items():
-            if space_id != header.space.space_id:
-                del self.sound[name]
-                self.bad[f"{SHARDS}/{name}"] = f"it belongs to another space, {space_id[:12]}"
+    def _leave_others(self, header: Header) -> None:
+        """Set aside the shards of other spaces."""
+        for name, index in list(self.indexes.items()):
+            if index.space_id != header.space.space_id:
+                del self.indexes[name]
+                self.origins.pop(name, None)
+                self.bad[f"{SHARDS}/{name}"] = f"it belongs to another space, {index.space_id[:12]}"
 
-    def _probe(self, header: Header | None) -> Codes | None:
-        if header is None:
-            return None
+    def _probe(self) -> Codes | None:
         try:
             return read_probe(self.folder)
         except StoreDamaged as error:
-            if (self.folder / PROBE).exists():
+            if os.path.lexists(self.folder / PROBE):
                 self.bad[PROBE] = _why(error)
             return None
 
     def _probe_of_shards(self, header: Header) -> Codes:
         """Gather the probe's codes: from the shards, or from a sound probe.h5 of a lost header."""
-        kept = self._probe_alone(header)
-        images = 0
-        found: dict[int, dict[str, NDArray[np.float32]]] = {}
-        for origin in self.sound.values():
-            if origin is not None:
-                images = max(images, origin.images)
-                found |= origin.probe
-        if images and len(found) == images:
+        images = max((origin.images for origin in self.origins.values()), default=0)
+        carried: dict[int, Codes] = {}
+        for origin in self.origins.values():
+            carried.update(origin.probe)
+        kept = self._probe_alone(header, carried)
+        if images and len(carried) == images:
             return {
-                layer: np.stack([found[place][layer] for place in range(images)])
+                layer: np.stack([carried[place][layer] for place in range(images)])
                 for layer in header.space.layers
             }
         if kept is not None:
             return kept
         raise StoreDamaged(
-            f"{self.folder / PROBE} is lost, and the sound shards carry {len(found)} of "
+            f"{self.folder / PROBE} is lost, and the sound shards carry {len(carried)} of "
             f"{images or 'its'} images (shards of earlier versions carry none); restore a copy of "
             "it, or extract into a new folder"
         )
 
-    def _probe_alone(self, header: Header) -> Codes | None:
-        """Read probe.h5 without store.json, by its own seal."""
+    def _probe_alone(self, header: Header, carried: Mapping[int, Codes]) -> Codes | None:
+        """Read probe.h5 without store.json, by its own seal; it must be that of the shards."""
         path = self.folder / PROBE
-        if PROBE in self.bad or not path.is_file():
+        if PROBE in self.bad or not os.path.lexists(path):
             return None
         try:
             if not has_seal(path):
                 raise BrokenSeal("it has no seal")
-            with SealedDatasets(path) as kept:
-                return {layer: kept.read(layer) for layer in header.space.layers}
-        except (OSError, KeyError, ValueError) as error:
+            with SealedDatasets(path) as datasets:
+                kept = {layer: datasets.read(layer) for layer in header.space.layers}
+            if not all(
+                np.array_equal(kept[layer][place], codes[layer])
+                for place, codes in carried.items()
+                for layer in kept
+            ):
+                raise ValueError("it is not the probe of these codes")
+            return kept
+        except (OSError, KeyError, IndexError, ValueError) as error:
             self.bad[PROBE] = str(error)
             return None
 
@@ -249,53 +278,117 @@ class _Run:
             self.bad[TABLE] = _why(error)
             return None
 
-    def _without_lost(self, table: Table) -> tuple[Table, bool]:
-        """Let rows whose codes are gone wait for extract."""
+    def _placed(self, table: Table) -> tuple[Table, int]:
+        """
+        Give each image of a table the codes that a sound shard has of its content.
+
+        Returns
+        -------
+        Table
+            The same one if there was nothing to do.
+        int
+            How many images have their place again.
+        """
+        lost = self._lost(table)
+        known = table.sha256.any(axis=1)
+        missing = np.flatnonzero(lost | ((table.status == Status.pending) & known)).tolist()
+        status, shard, row = table.status.copy(), table.shard.copy(), table.row.copy()
+        reasons = dict(table.reasons)
+        lookup = Lookup(self.indexes.values()) if missing else Lookup()
+        number = {name: place for place, name in enumerate(table.shards)}
+        found = 0
+        for image in missing:
+            place = lookup.place(table.sha256[image].tobytes())
+            if place is None:
+                if lost[image]:
+                    status[image], shard[image], row[image] = Status.pending, -1, -1
+                    reasons[image] = "its codes were damaged and set aside"
+                continue
+            index = lookup.indexes[place[0]]
+            found += 1
+            if (code_row := index.code_row[place[1]]) < 0:
+                status[image], shard[image], row[image] = Status.rejected, -1, -1
+                reasons[image] = index.reasons[place[1]]
+                continue
+            status[image], row[image] = Status.ok, code_row
+            shard[image] = number.setdefault(index.name, len(number))
+            reasons.pop(image, None)
+        if not (found or lost.any()):
+            return table, 0
+        placed = replace(
+            table, status=status, shard=shard, row=row, reasons=reasons, shards=tuple(number)
+        )
+        return placed, found
+
+    def _lost(self, table: Table) -> NDArray[np.bool_]:
+        """Find the images whose place in the shards does not hold their codes."""
         lost = np.zeros(len(table), bool)
         for number, name in enumerate(table.shards):
-            if name in self.sound:
-                places = self._places(name)
-                for row in np.flatnonzero((table.shard == number) & (table.status == Status.ok)):
-                    lost[row] = places.get(int(table.row[row])) != table.sha256[row].tobytes()
-            elif self.folder.joinpath(SHARDS, name).exists() and f"{SHARDS}/{name}" not in self.bad:
-                continue  # it cannot be read this time
-            else:
-                lost |= table.shard == number
-        lost &= table.status == Status.ok
-        if not lost.any():
-            return table, False
-        reasons = dict(table.reasons) | dict.fromkeys(
-            np.flatnonzero(lost).tolist(), "its codes were damaged and set aside"
-        )
-        return (
-            replace(
-                table,
-                status=np.where(lost, np.uint8(Status.pending), table.status).astype(np.uint8),
-                shard=np.where(lost, np.int32(-1), table.shard).astype(np.int32),
-                row=np.where(lost, np.int32(-1), table.row).astype(np.int32),
-                reasons=reasons,
-            ),
-            True,
-        )
+            own = np.flatnonzero((table.shard == number) & (table.status == Status.ok))
+            if name in self.waiting:
+                continue
+            places = self.indexes[name].places() if name in self.indexes else {}
+            for image in own:
+                lost[image] = places.get(int(table.row[image])) != table.sha256[image].tobytes()
+        return lost
 
-    def _places(self, name: str) -> dict[int, bytes]:
-        return read_index(self.folder / SHARDS / name, space_id=None).places()
-
-    def _set_aside(self) -> None:
-        """Move what is damaged away, under a name of its own."""
-        if not self.bad:
-            return
+    def _change(
+        self, header: Header, rebuilt: Codes | None, table: Table | None, *, made: list[str]
+    ) -> None:
+        """Move what is damaged away, store.json last, and write what is made again."""
         aside = self.folder / SET_ASIDE
-        make_folder(aside)
-        for name in self.bad:
-            target, number = aside / Path(name).name, 1
-            while target.exists():
-                number += 1
-                target = aside / f"{Path(name).name}.{number}"
-            os.rename(self.folder / name, target)
+        if self.bad or table is not None:
+            _make_aside(aside)
+        for name in sorted(self.bad, key=(TABLE, PROBE, FILE).__contains__):
+            _move(self.folder / name, _free_name(aside, Path(name).name))
         for place in (aside, self.folder / SHARDS, self.folder):
-            if place.is_dir():
+            if self.bad and place.is_dir():
                 sync_directory(place)
+        if rebuilt is not None:
+            write_header(self.folder, header, rebuilt)
+            made += [FILE, PROBE]
+        if table is not None:
+            _copy(self.folder / TABLE, _free_name(aside, TABLE))
+            write_table(self.folder, table)
+            made.append(TABLE)
+
+
+def _make_aside(aside: Path) -> None:
+    if os.path.lexists(aside) and not aside.is_dir():
+        raise OutputError(f"expected a folder {aside}, found a file; move it away and try again")
+    make_folder(aside)
+
+
+def _free_name(folder: Path, name: str) -> Path:
+    """Choose a name that nothing in a folder has, not even a link that leads nowhere."""
+    target, number = folder / name, 1
+    while os.path.lexists(target):
+        number += 1
+        target = folder / f"{name}.{number}"
+    return target
+
+
+def _move(path: Path, target: Path) -> None:
+    """Rename a file; to another file system it is copied first."""
+    try:
+        os.rename(path, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy(path, target)
+        path.unlink()
+
+
+def _copy(path: Path, target: Path) -> None:
+    with path.open("rb") as file, replacing(target) as copy:
+        shutil.copyfileobj(file, copy)
+
+
+def _source(folder: Path) -> Mapping[str, Any]:
+    """Read where the images came from: of the damaged table, or of one that was set aside."""
+    tables = sorted((folder / SET_ASIDE).glob(f"{TABLE}*"), key=os.path.getmtime, reverse=True)
+    found = (read_source(path) for path in (folder / TABLE, *tables))
+    return next((source for source in found if source), {})
 
 
 def _why(error: StoreError) -> str:

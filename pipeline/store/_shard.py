@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -18,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import StoreDamaged, StoreError
-from pipeline.files import canonical_json, read_bytes, write_durably
+from pipeline.files import canonical_json, is_absent, read_bytes, write_durably
 from pipeline.hdf5 import HostileFile, OpenDatasets, hdf5_bytes, open_bytes, open_hdf5
 from pipeline.store._columns import read_strings, write_array, write_rows, write_strings
 from pipeline.store._dtype import widened
-from pipeline.store._header import Codes, Header, repair_command, unreadable
+from pipeline.store._header import DIGITS_IN_NAME, Codes, Header, repair_command, unreadable
 
 F = TypeVar("F", bound=np.floating)
 
@@ -32,10 +31,7 @@ F = TypeVar("F", bound=np.floating)
 SECONDS = 60.0
 BYTES = 16 << 20
 
-_DIGITS_IN_NAME = 32
-_PROBE_SHARE = 16  # the probe's codes take no more of a shard than one in so many bytes
-# What h5py says of damaged bytes has no number; what the system says of a file has one.
-_OF_BYTES = (None, errno.ENOENT)
+_PROBE_BYTES = 1 << 20  # of the probe's codes in a shard, at the most
 _WIDTH = np.dtype(np.float32).itemsize
 
 VIEWS = "views"
@@ -227,7 +223,7 @@ def write_shard(
             write_rows(file.require_group(VIEWS), layer, [row[layer][1:] for row in good])
 
     data = hdf5_bytes(fill)
-    name = f"{number:06d}-{hashlib.sha256(data).hexdigest()[:_DIGITS_IN_NAME]}.h5"
+    name = f"{number:06d}-{hashlib.sha256(data).hexdigest()[:DIGITS_IN_NAME]}.h5"
     write_durably(folder / name, data)
     return Index(
         name=name,
@@ -274,7 +270,7 @@ def carried(probe: Codes, number: int) -> list[int]:
     if not images:
         return []
     one = sum(block.nbytes for block in probe.values()) // images
-    count = min(images, max(1, BYTES // _PROBE_SHARE // max(1, one)))
+    count = min(images, max(1, _PROBE_BYTES // max(1, one)))
     return sorted((number * count + place) % images for place in range(count))
 
 
@@ -304,11 +300,6 @@ def read_origin(path: Path) -> Origin | None:
             for i, place in enumerate(places)
         }
         return Origin(header, int(group.attrs["images"]), codes)
-
-
-def shard_names(folder: Path) -> list[str]:
-    """List the committed shards in order; files being written are not among them."""
-    return sorted(path.name for path in folder.glob("[0-9]*-*.h5"))
 
 
 # Files that this process has compared with their names: they never change after that, so that
@@ -357,9 +348,10 @@ def _opened(path: Path, *, again: bool = False) -> Iterator[h5py.File]:
     except StoreError:
         raise
     except OSError as error:
-        raise (damaged(path, error) if error.errno in _OF_BYTES else unreadable(path, error)) from (
-            error
-        )
+        # What h5py says of damaged bytes has no number; what the system says of a file has one.
+        if error.errno is None or is_absent(path, error):
+            raise damaged(path, error) from error
+        raise unreadable(path, error) from error
     except (KeyError, RuntimeError, HostileFile, IndexError, ValueError, TypeError) as error:
         raise damaged(path, error) from error
 
@@ -399,13 +391,23 @@ def read_index(path: Path, *, space_id: str | None, again: bool = False) -> Inde
             for layer, codes in file[name].items() if name in file else ():
                 if len(codes) != good:
                     raise ValueError(f"layer {layer} has {len(codes)} rows of {good}")
-    if space_id is not None and index.space_id != space_id:
-        raise damaged(path, f"it belongs to space {index.space_id[:12]}, not {space_id[:12]}")
+    _check_space(path, index.space_id, space_id)
     return index
 
 
+def _check_space(path: Path, found: str, expected: str | None) -> None:
+    """Refuse a shard of another space than store.json says: nobody knows which of them is right."""
+    if expected is not None and found != expected:
+        folder = path.parent.parent
+        raise StoreDamaged(
+            f"expected codes of space {expected[:12]} in {path}, as store.json says, found "
+            f"{found[:12]}: one of them is of another store; {repair_command(folder)} sets aside "
+            "the one that does not belong to the others"
+        )
+
+
 def read_codes(
-    path: Path, layer: str, rows: NDArray[np.int32], *, views: bool = False
+    path: Path, layer: str, rows: NDArray[np.int32], *, space_id: str, views: bool = False
 ) -> NDArray[np.float32]:
     """
     Read some rows of one layer of a shard.
@@ -418,6 +420,8 @@ def read_codes(
         Which codes.
     rows : int32 array of shape (n,)
         Values of ``code_row``; in any order.
+    space_id : str
+        Of the space that it must be of.
     views : bool, default False
         Whether to read the codes of all views, of which the shard must have several.
 
@@ -429,11 +433,12 @@ def read_codes(
     Raises
     ------
     StoreDamaged
-        If the shard is missing or its bytes are not those that were written.
+        If the shard is missing, not what was written or of another space.
     StoreError
         If it cannot be read this time.
     """
     with _opened(path) as file:
+        _check_space(path, str(file.attrs["space_id"]), space_id)
         # A shard is at most some 16 MB: one sequential read beats many selected ones.
         codes: NDArray[np.floating] = file["codes"][layer][...]
         if views:
@@ -448,7 +453,7 @@ def joined(first: NDArray[F], others: NDArray[F]) -> NDArray[F]:
 
 def _named_after(path: Path, data: bytes) -> bool:
     """Whether bytes have the SHA-256 that a shard's name ends in."""
-    return path.stem.partition("-")[2] == hashlib.sha256(data).hexdigest()[:_DIGITS_IN_NAME]
+    return path.stem.partition("-")[2] == hashlib.sha256(data).hexdigest()[:DIGITS_IN_NAME]
 
 
 def damaged(path: Path, error: object) -> StoreDamaged:

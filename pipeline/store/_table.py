@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.choices import Split
+from pipeline.errors import StoreDamaged
 from pipeline.files import canonical_json, csv_text, write_durably
 from pipeline.foreign import Foreign, open_datasets
 from pipeline.hdf5 import BrokenSeal, Datasets, sealed_bytes
@@ -66,6 +67,9 @@ class Table:
         Why rows are rejected or pending.
     source : mapping
         Where the images came from: location, layout.
+    unfinished : bool
+        Whether an extraction began that has not come to its end: rows that it had not read yet
+        are as the one before left them.
     """
 
     paths: list[bytes]
@@ -80,6 +84,12 @@ class Table:
     row: NDArray[np.int32]
     reasons: Mapping[int, str] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
+    unfinished: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every image has its codes or the reason why not."""
+        return not (self.unfinished or self.count(Status.pending))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -127,6 +137,7 @@ class Table:
         return np.flatnonzero((self.status == Status.ok) & (self.splits == SPLITS[split]))
 
 
+_UNFINISHED = "unfinished"
 _ARRAYS = ("labels", "splits", "sha256", "stat", "status", "shard", "row")
 
 
@@ -143,6 +154,8 @@ def write_table(folder: Path, table: Table) -> None:
         write_array(reasons, "row", np.fromiter(table.reasons, np.int64, len(table.reasons)))
         write_strings(reasons, "text", [text.encode() for text in table.reasons.values()])
         write_strings(file, "source", [canonical_json(dict(table.source))])
+        if table.unfinished:
+            write_array(file, _UNFINISHED, np.ones(1, np.uint8))
 
     write_durably(folder / FILE, sealed_bytes(fill))
     reasons = [
@@ -188,10 +201,17 @@ def read_table(folder: Path) -> Table | None:
         raise broken(path, error, mends="says how it is made again") from error
 
 
-def read_source(folder: Path) -> dict[str, Any]:
+def lost_table(folder: Path) -> StoreDamaged | None:
+    """Say that a table is missing that was there: the list of rejected images comes after it."""
+    if (folder / FILE).exists() or not (folder / REJECTED).exists():
+        return None
+    return broken(folder / FILE, "it is missing", mends="says how it is made again")
+
+
+def read_source(path: Path) -> dict[str, Any]:
     """Read of a damaged table where its images came from, to be shown to a person; or nothing."""
     try:
-        with Foreign(folder / FILE) as datasets:
+        with Foreign(path) as datasets:
             source = json.loads(read_strings(datasets, "source")[0])
         return source if isinstance(source, dict) else {}
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, IndexError, RecursionError):
@@ -207,6 +227,7 @@ def _from_datasets(datasets: Datasets) -> Table:
         shards=tuple(name.decode() for name in read_strings(datasets, "shards")),
         reasons={row: text.decode() for row, text in zip(rows, texts, strict=True)},
         source=json.loads(read_strings(datasets, "source")[0]),
+        unfinished=_UNFINISHED in datasets.entries,
         **{name: datasets.read(name) for name in _ARRAYS},
     )
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline.errors import StoreDamaged, StoreError
 from pipeline.files import check_regular
 from pipeline.hdf5 import BLOCK, BrokenSeal, Seal, has_seal
-from pipeline.store._header import SHARDS, read_header, read_probe, repair_command, unreadable
+from pipeline.store._header import (
+    SHARDS,
+    read_header,
+    read_probe,
+    repair_command,
+    shard_names,
+)
 from pipeline.store._packed import PackedStore
-from pipeline.store._shard import damaged, read_index, shard_names
+from pipeline.store._shard import damaged, read_index
 from pipeline.store._table import FILE as TABLE
-from pipeline.store._table import Status, Table, read_table
+from pipeline.store._table import Status, Table, lost_table, read_table
 
 _MOST_LINES = 10
 
@@ -37,6 +45,8 @@ class Verification:
         What could not be judged, such as a file of an earlier version, which has no checksum.
     waiting : int or None
         Images of the table that have no codes yet; None where there is no table (yet).
+    unfinished : bool
+        Whether the last extract did not come to its end.
     """
 
     shards: int
@@ -46,6 +56,7 @@ class Verification:
     unreadable: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     waiting: int | None = 0
+    unfinished: bool = False
 
 
 @dataclass
@@ -56,19 +67,22 @@ class _Findings:
     unreadable: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def take(self, error: StoreError) -> None:
-        """Note what is wrong with a file."""
-        (self.damage if isinstance(error, StoreDamaged) else self.unreadable).append(str(error))
+    @contextmanager
+    def taking(self) -> Iterator[None]:
+        """Note what is wrong with a file, and go on behind the block."""
+        try:
+            yield
+        except StoreDamaged as error:
+            self.damage.append(str(error))
+        except StoreError as error:
+            self.unreadable.append(str(error))
 
-    def result(self, *, shards: int, rows: int, size: int, waiting: int | None = 0) -> Verification:
+    def result(self, **more: Any) -> Verification:
         return Verification(
-            shards=shards,
-            rows=rows,
-            bytes=size,
             damage=tuple(self.damage),
             unreadable=tuple(self.unreadable),
             notes=tuple(self.notes),
-            waiting=waiting,
+            **more,
         )
 
 
@@ -100,43 +114,59 @@ def verify_folder(
     """
     space_id = read_header(folder).space.space_id
     found = _Findings()
-    table: Table | None = None
-    try:
+    with found.taking():
         read_probe(folder)
-    except StoreError as error:
-        found.take(error)
-    try:
-        table = read_table(folder)
-    except StoreError as error:
-        found.take(error)
-    if table is not None and not has_seal(folder / TABLE):
-        found.notes.append(
-            f"{folder / TABLE} was written by an earlier version and has no checksum as a whole; "
-            "the next extract writes one"
-        )
-    names = shard_names(folder / SHARDS)
+    table = _table(folder, found)
+    names: list[str] = []
     places: dict[str, dict[int, bytes]] = {}
     rows = size = 0
+    with found.taking():
+        names = shard_names(folder / SHARDS)
+        if table is not None:
+            found.damage += _missing(folder, table, names)
     for done, name in enumerate(names, start=1):
         path = folder / SHARDS / name
-        try:
-            size += path.stat().st_size
+        with found.taking():
             index = read_index(path, space_id=space_id, again=True)
+            size += path.stat().st_size
             rows += len(index.paths)
             places[name] = index.places()
-        except StoreError as error:
-            found.take(error)
-        except OSError as error:
-            found.take(unreadable(path, error))
         if progress is not None:
             progress(done, len(names))
     if table is not None:
-        used = {table.shards[shard] for shard in np.unique(table.shard[table.status == Status.ok])}
-        for name in sorted(used - set(names)):
-            found.take(damaged(folder / SHARDS / name, FileNotFoundError()))
         found.damage += _slipped(folder, table, places)
-    waiting = None if table is None else table.count(Status.pending)
-    return found.result(shards=len(names), rows=rows, size=size, waiting=waiting)
+    return found.result(
+        shards=len(names),
+        rows=rows,
+        bytes=size,
+        waiting=None if table is None else table.count(Status.pending),
+        unfinished=table is None or table.unfinished,
+    )
+
+
+def _table(folder: Path, found: _Findings) -> Table | None:
+    """Read the table, and note what is wrong with it."""
+    path = folder / TABLE
+    with found.taking():
+        table = read_table(folder)
+        if (lost := lost_table(folder)) is not None:
+            raise lost
+        if table is not None and not has_seal(path):
+            found.notes.append(
+                f"{path} was written by an earlier version and has no checksum as a whole; the "
+                "next extract writes one"
+            )
+        return table
+    return None
+
+
+def _missing(folder: Path, table: Table, names: list[str]) -> list[str]:
+    """Say which shards the table needs and are not there."""
+    used = {table.shards[shard] for shard in np.unique(table.shard[table.status == Status.ok])}
+    return [
+        str(damaged(folder / SHARDS / name, FileNotFoundError()))
+        for name in sorted(used - set(names))
+    ]
 
 
 def _slipped(folder: Path, table: Table, places: dict[str, dict[int, bytes]]) -> list[str]:
@@ -188,7 +218,7 @@ def verify_packed(
     if has_seal(path):
         found.damage += _broken_blocks(path, progress or silent)
         if found.damage:
-            return found.result(shards=1, rows=0, size=size)
+            return found.result(shards=1, rows=0, bytes=size)
     opened = PackedStore(path)
     if not opened.sealed:
         found.damage += opened.look(progress or silent)
@@ -196,7 +226,7 @@ def verify_packed(
             f"{path} has no checksum as a whole (written by an earlier version or another "
             "program): only the chunks that have checksums were compared"
         )
-    return found.result(shards=1, rows=len(opened.labels), size=size)
+    return found.result(shards=1, rows=len(opened.labels), bytes=size)
 
 
 def _broken_blocks(path: Path, progress: Callable[[int, int], None]) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import OutputError, ResourceError, StoreLocked, StoreNotFound
-from pipeline.files import is_temporary, make_folder
+from pipeline.files import FULL, final_name, make_folder
 from pipeline.locks import NAME as LOCK
 from pipeline.locks import Locked, locked
 from pipeline.space import Space
@@ -29,16 +29,19 @@ from pipeline.store._header import (
     Header,
     read_header,
     read_probe,
+    shard_names,
     write_header,
 )
 from pipeline.store._lookup import Lookup
-from pipeline.store._shard import Buffer, Index, Row, shard_names, write_shard
-from pipeline.store._table import Status, Table, read_table, write_table
+from pipeline.store._shard import Buffer, Index, Row, write_shard
+from pipeline.store._table import FILE as TABLE
+from pipeline.store._table import REJECTED, Status, Table, read_table, write_table
 
 # A file may change twice within one tick of a coarse clock: a time stamp this fresh when the file
 # was read proves nothing later (git's "racy" entries are the same matter).
 _FRESH_NS = 2_000_000_000
 _NO_STAT = (0, 0, 0)
+_FILES = frozenset((FILE, PROBE, TABLE, REJECTED))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,8 @@ class Scan:
         Rows that have no content to hash, and why.
     pending : mapping of int to str
         Rows that could not be read this time, and why.
+    unfinished : bool
+        Whether more is to come.
     """
 
     paths: list[bytes]
@@ -66,6 +71,7 @@ class Scan:
     rejected: Mapping[int, str] = field(default_factory=dict)
     pending: Mapping[int, str] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
+    unfinished: bool = False
 
 
 class Writer:
@@ -135,10 +141,9 @@ class Writer:
     def _open(self) -> None:
         """Read what is there: the header, the shards' rows, the file times of the last table."""
         shards = self.folder / SHARDS
-        for place in (self.folder, shards):
-            for leftover in place.glob(".*.tmp"):
-                if is_temporary(leftover.name):
-                    leftover.unlink(missing_ok=True)
+        for leftover in (*self.folder.glob(".*.tmp"), *shards.glob(".*.tmp")):
+            if _is_leftover(leftover):
+                leftover.unlink(missing_ok=True)
         try:
             self.header = read_header(self.folder)
         except StoreNotFound:
@@ -173,7 +178,7 @@ class Writer:
         """
         narrowed(probe, header.dtype)
         try:
-            with _explained(self.folder):
+            with explained(self.folder):
                 write_header(self.folder, header, probe)
         except BaseException:
             # With store.json the folder is a store already, and needs its probe.
@@ -253,7 +258,7 @@ class Writer:
 
     def _write(self, number: int, rows: list[Row], header: Header) -> Index:
         started = time.monotonic()
-        with _explained(self.folder):
+        with explained(self.folder):
             make_folder(self.folder / SHARDS)
             index = write_shard(
                 self.folder / SHARDS, number, rows, header=header, probe=self._probe
@@ -308,7 +313,7 @@ class Writer:
         """
         self.commit(interrupted=interrupted)
         table = self._place(scan)
-        with _explained(self.folder):
+        with explained(self.folder):
             write_table(self.folder, table)
         return table
 
@@ -341,6 +346,7 @@ class Writer:
             row=row,
             reasons=reasons,
             source=scan.source,
+            unfinished=scan.unfinished,
         )
 
 
@@ -364,15 +370,16 @@ def lasting(stat: Sequence[int] | None) -> tuple[int, int, int]:
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def explained(folder: Path) -> Iterator[None]:
     """Turn a failing disk into the one line that says what is kept and what to do."""
     try:
         yield
     except ResourceError:
         raise
     except OSError as error:
-        raise OutputError(
-            f"cannot write to {folder} ({error.strerror}); what was committed is kept: "
+        kind = ResourceError if error.errno in FULL else OutputError
+        raise kind(
+            f"cannot write to {folder} ({error.strerror or error}); what was committed is kept: "
             "mend that and run the same command again"
         ) from error
 
@@ -442,4 +449,10 @@ def _check_folder(folder: Path) -> None:
 
 def _is_ours(entry: str) -> bool:
     """Whether a file may be what a killed run left of a store that it had just begun."""
-    return entry in (LOCK, PROBE) or is_temporary(entry)
+    return entry in (LOCK, PROBE) or final_name(entry) in _FILES
+
+
+def _is_leftover(path: Path) -> bool:
+    """Whether a killed run left this of a file of a store that it had not finished."""
+    final = final_name(path.name)
+    return final in _FILES or (final is not None and path.parent.name == SHARDS)

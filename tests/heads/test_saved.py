@@ -200,6 +200,12 @@ class TestDamaged:
             load(saved)
         assert caught.value.exit_code == 5
 
+    def test_a_folder_in_its_place(self, saved):
+        (saved / "head.json").unlink()
+        (saved / "head.json").mkdir()
+        with pytest.raises(HeadDamaged, match=r"head\.json is no file"):
+            load(saved)
+
     def test_no_payload(self, saved):
         next(saved.glob("weights-*")).unlink()
         with pytest.raises(HeadDamaged):

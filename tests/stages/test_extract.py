@@ -563,6 +563,34 @@ def test_images_have_the_places_in_their_batches_that_they_would_have_had(
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
+def test_what_a_store_had_stays_its_own_until_the_photos_say_otherwise(
+    tiny: str, make_photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that are copied or touched prove nothing by their times."""
+    photos, out = make_photos(), tmp_path / "s"
+    options = {"out": out, "backbone": tiny, "weights": "random"}
+    pipeline.extract(photos, **options)
+    before = pipeline.info(out)
+    (photos / "class_0" / "000.png").write_bytes((photos / "class_1" / "001.png").read_bytes())
+    for path in photos.rglob("*.png"):
+        os.utime(path)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.images.stream", lambda *args, **more: iter([1 / 0]))
+        with pytest.raises(ZeroDivisionError):
+            pipeline.extract(photos, **options)
+    after = pipeline.info(out)
+    assert (after["ok"], after["splits"]) == (24, before["splits"])
+    assert not after["complete"]
+    assert pipeline.verify(out).unfinished
+    with pytest.raises(StoreIncomplete, match="did not come to its end"):
+        store.open_store(out)
+    assert "pipeline extract" in (pipeline.repair(out).command or "")
+    again = pipeline.extract(photos, **options)
+    assert (again.computed, again.ok) == (0, 24)
+    table = store.FolderStore(out).table
+    assert table.sha256[0].tobytes() == table.sha256[9].tobytes()
+
+
 def test_a_store_with_a_damaged_shard_is_refused_until_it_is_repaired(
     tiny: str, make_photos: Photos, tmp_path: Path
 ) -> None:
@@ -581,7 +609,12 @@ def test_a_store_with_a_damaged_shard_is_refused_until_it_is_repaired(
     words = shlex.split(done.command)
     assert words[:3] == ["pipeline", "extract", str(photos)]
     assert words[-2:] == ["--out", str(out)]
-    for option, value in (("--val", "0.3"), ("--test", "0"), ("--limit", "20"), ("--layer", "avg")):
+    for option, value in (
+        ("--val", "0.3"),
+        ("--test", "0.0"),
+        ("--limit", "20"),
+        ("--layer", "avg"),
+    ):
         assert words[words.index(option) + 1] == value
     again = pipeline.extract(photos, out=out, **options)
     assert (again.computed, again.ok) == (20, 20)

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pipeline import store
-from pipeline.errors import StoreDamaged, StoreIncomplete, StoreLocked, StoreNotFound
-from tests.store.helpers import HEADER, PROBE, codes, make
+from pipeline.errors import (
+    StoreDamaged,
+    StoreError,
+    StoreIncomplete,
+    StoreLocked,
+    StoreNotFound,
+)
+from tests.store.helpers import HEADER, PROBE, codes, make, row, scan
 
 NUMBERS = list(range(12))
 
@@ -165,8 +176,8 @@ def test_no_store(tmp_path: Path) -> None:
 def test_of_large_maps_several_shards_together_carry_the_probe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A shard of 1,000 bytes carries 63 bytes of probe at the most, or one image's 68."""
-    monkeypatch.setattr("pipeline.store._shard.BYTES", 1000)
+    """The codes of one image have 68 bytes."""
+    monkeypatch.setattr("pipeline.store._shard._PROBE_BYTES", 100)
     make(tmp_path / "s", list(range(16)), shards=8)
     (tmp_path / "s" / "probe.h5").unlink()
     assert store.repair(tmp_path / "s").made == ("store.json", "probe.h5")
@@ -175,3 +186,141 @@ def test_of_large_maps_several_shards_together_carry_the_probe(
     shards(tmp_path / "s")[3].unlink()
     with pytest.raises(StoreDamaged, match="carry 7 of 8 images"):
         store.repair(tmp_path / "s")
+
+
+OTHER = replace(HEADER, space=replace(HEADER.space, resize="squash"))
+OTHER_PROBE = {layer: block * 2 for layer, block in PROBE.items()}
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """A store of the same images in another space."""
+    with store.Writer(tmp_path / "other") as writer:
+        writer.create(OTHER, OTHER_PROBE)
+        for i in NUMBERS:
+            writer.append(row(i))
+        writer.finish(scan(NUMBERS))
+    return tmp_path / "other"
+
+
+@pytest.mark.parametrize("names", [["store.json"], ["probe.h5"], ["store.json", "probe.h5"]])
+def test_most_codes_decide_which_header_and_probe_are_theirs(
+    folder: Path, other: Path, names: list[str]
+) -> None:
+    for name in names:
+        shutil.copy(other / name, folder / name)
+    assert store.verify_folder(folder).damage
+    if "store.json" in names:
+        opened = store.open_store(folder)
+        with pytest.raises(StoreDamaged, match="one of them is of another store"):
+            store.read_rows(opened, "fc", np.array(NUMBERS))
+        with pytest.raises(StoreDamaged, match="one of them is of another store"):
+            store.pack(store.FolderStore(folder), folder.parent / "x.h5")
+    done = store.repair(folder)
+    assert sorted(line.partition(":")[0] for line in done.set_aside) == sorted(names)
+    assert (done.rows, done.waiting) == (12, 0)
+    check_whole(folder)
+
+
+def test_a_shard_of_another_store_is_set_aside_and_not_counted(folder: Path, other: Path) -> None:
+    [alien] = shards(other)
+    odd = folder / "shards" / alien.name.replace("000000", "000009")
+    shutil.copy(alien, odd)
+    done = store.repair(folder)
+    assert [line.partition(":")[0] for line in done.set_aside] == [f"shards/{odd.name}"]
+    assert done.rows == 12
+    check_whole(folder)
+
+
+def test_codes_that_come_back_get_their_places_again(folder: Path, tmp_path: Path) -> None:
+    before = store.open_store(folder).table
+    gone = shards(folder)[:2]
+    for path in gone:
+        path.rename(tmp_path / path.name)
+    assert store.repair(folder).waiting == 8
+    for path in gone:
+        (tmp_path / path.name).rename(path)
+    done = store.repair(folder)
+    assert (done.found, done.waiting, done.made) == (8, 0, ("table.h5",))
+    check_whole(folder)
+    assert store.open_store(folder).table.reasons == before.reasons
+    assert len(list((folder / "set-aside").glob("table.h5*"))) == 2
+
+
+def dangling_link(shards: Path) -> None:
+    shards.rename(shards.with_name("elsewhere"))
+    shards.symlink_to("/no/such/disk")
+
+
+def failing_disk(shards: Path) -> None:
+    """Stand in for os.listdir where the disk fails: root may list every folder."""
+    listdir = os.listdir
+
+    def fail(path: Any = ".") -> list[str]:
+        if Path(path) == shards:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return listdir(path)
+
+    os.listdir = fail  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("harm", [dangling_link, failing_disk])
+@pytest.mark.parametrize("lost", ["table.h5", "store.json"])
+def test_shards_that_cannot_be_listed_are_not_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Path], None], lost: str
+) -> None:
+    monkeypatch.setattr(os, "listdir", os.listdir)
+    harm(folder / "shards")
+    if lost == "store.json":
+        (folder / lost).unlink()
+    table = (folder / "table.h5").read_bytes()
+    for attempt in (store.repair, lambda folder: store.Writer(folder).__enter__()):
+        with pytest.raises(StoreError, match=r"cannot read .*shards this time") as caught:
+            attempt(folder)
+        assert not isinstance(caught.value, StoreDamaged)
+    assert (folder / "table.h5").read_bytes() == table
+    if lost != "store.json":
+        assert "this time" in store.verify_folder(folder).unreadable[0]
+
+
+def test_shards_on_another_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in for a rename from one file system to another."""
+    bad = shards(folder)[1]
+    flip(bad)
+    flip(folder / "store.json")
+    damaged = bad.read_bytes()
+    rename = os.rename
+
+    def across(source: Path, target: Path) -> None:
+        if Path(source).parent.name == "shards":
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", across)
+    assert store.repair(folder).waiting == 4
+    assert not bad.exists()
+    assert (folder / "set-aside" / bad.name).read_bytes() == damaged
+
+
+@pytest.mark.parametrize("name", ["store.json", "probe.h5"])
+def test_a_folder_in_place_of_a_file_is_damage(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    with pytest.raises(StoreDamaged, match="not a regular file"):
+        store.FolderStore(folder).probe("fc")
+    store.repair(folder)
+    check_whole(folder)
+
+
+def test_the_source_is_read_from_a_table_that_was_set_aside(folder: Path) -> None:
+    with store.Writer(folder) as writer:
+        writer.finish(scan(NUMBERS, source={"location": "/photos", "layout": "x"}))
+    (folder / "table.h5").write_bytes((folder / "table.h5").read_bytes()[:-1])
+    for _ in range(2):
+        assert store.repair(folder).source == {"location": "/photos", "layout": "x"}
+
+
+def test_what_has_no_name_of_a_shard_is_none(folder: Path) -> None:
+    shutil.copy(shards(folder)[0], folder / "shards" / ("9x" + shards(folder)[0].name))
+    assert store.verify_folder(folder).shards == 3
+    assert store.repair(folder).rows == 12

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline import store
-from pipeline.errors import PipelineError, StoreDamaged
+from pipeline.errors import StoreDamaged
 from pipeline.store._table import write_table
 from tests.store.helpers import codes, make
 
@@ -72,7 +72,8 @@ def test_other_files_are_checked_too(tmp_path: Path, name: str, data: bytes | No
 def test_a_lost_table_is_rebuilt_by_the_next_run(tmp_path: Path) -> None:
     make(tmp_path, [1, 2])
     (tmp_path / "table.h5").unlink()
-    with pytest.raises(PipelineError, match="just begun"):
+    assert "table.h5 is damaged (it is missing)" in store.verify_folder(tmp_path).damage[0]
+    with pytest.raises(StoreDamaged, match="it is missing"):
         store.open_store(tmp_path)
     make(tmp_path, [1, 2])
     assert store.verify_folder(tmp_path).rows == 2
