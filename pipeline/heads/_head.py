@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.choices import HeadKind
 from pipeline.errors import HeadError
-from pipeline.heads._calibration import calibrate
+from pipeline.heads._calibration import calibrate, enough
 from pipeline.heads._codes import Codes, InMemory, Rows, check_finite
 from pipeline.heads._folded import Step
 
@@ -255,13 +255,18 @@ class Head(ABC):
         """Note how many held-out rows come out right, and what their scores are worth."""
         if val is None:
             return
-        scores = np.empty((len(val), self.n_classes_))
+        kept = enough(len(val), self.n_classes_)
+        place = np.full(len(val), -1)
+        place[kept] = np.arange(len(kept))
+        scores, right = np.empty((len(kept), self.n_classes_)), 0
         for positions, codes in val.codes.blocks():
-            scores[positions] = self._decision(codes)
-        accuracy = float((scores.argmax(axis=1) == val.y).mean())
-        self.validation_ = {"accuracy": accuracy, "images": len(val), "how": how}
+            found = self._decision(codes)
+            right += int((found.argmax(axis=1) == val.y[positions]).sum())
+            wanted = place[positions] >= 0
+            scores[place[positions[wanted]]] = found[wanted]
+        self.validation_ = {"accuracy": right / len(val), "images": len(val), "how": how}
         if self._calibrates:
-            self.calibration_ = calibrate(self._logits(scores), val.y, how=how)
+            self.calibration_ = calibrate(self._logits(scores), val.y[kept], how=how)
 
     def _logits(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what the softmax is taken of; only independent sigmoids differ."""

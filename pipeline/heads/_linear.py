@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.choices import ClassWeight, HeadKind
 from pipeline.errors import HeadError
 from pipeline.heads import _solver
-from pipeline.heads._calibration import calibrate
+from pipeline.heads._calibration import calibrate, enough
 from pipeline.heads._codes import Moments, Rows, moments
 from pipeline.heads._folded import Step, dense
 from pipeline.heads._head import Head, Progress
@@ -201,15 +201,19 @@ class LinearHead(Head):
         """Learn from the scores of held-out rows what they say about being right."""
         held_out, scale = task.held_out, self._moments.scale
         assert held_out is not None  # noqa: S101 - rows are held out wherever C is tried
-        scores = np.zeros((len(task.rows), len(self._labels)))
+        out = np.flatnonzero(held_out >= 0)
+        kept = out[enough(len(out), len(self._labels))]
+        place = np.full(len(held_out), -1)
+        place[kept] = np.arange(len(kept))
+        scores = np.zeros((len(kept), len(self._labels)))
         folded = [self._unfolded(models.weights[:, trial]) for trial in range(len(models))]
         for positions, codes in task.rows.codes.blocks():
             for trial, (coef, bias) in enumerate(folded):
-                out = held_out[positions] == trial
+                wanted = (held_out[positions] == trial) & (place[positions] >= 0)
                 own = coef[self._labels] / scale
-                scores[positions[out]] = codes[out] @ own.T + bias[self._labels]
-        out = held_out >= 0
-        self.calibration_ = calibrate(scores[out], task.rows.y[out], how=how)
+                found = codes[wanted] @ own.T + bias[self._labels]
+                scores[place[positions[wanted]]] = found
+        self.calibration_ = calibrate(scores, task.rows.y[kept], how=how)
 
     def _unfolded(
         self, weights: NDArray[np.float64]

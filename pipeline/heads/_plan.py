@@ -10,12 +10,13 @@ from typing import NamedTuple
 from pipeline.choices import HeadKind
 from pipeline.errors import ResourceError
 from pipeline.files import in_words
+from pipeline.heads._calibration import SCORES
 from pipeline.heads._codes import BLOCK_ROWS
 from pipeline.heads._config import MlpConfig
 from pipeline.heads._kinds import KINDS
 from pipeline.heads._linear import FOLDS, LinearHead
-from pipeline.heads._ridge import LARGEST
-from pipeline.heads._solver import BYTES_PER_WEIGHT, threads
+from pipeline.heads._ridge import LARGEST, RidgeHead
+from pipeline.heads._solver import BYTES_PER_SCORE, BYTES_PER_WEIGHT, SCORED_AT_ONCE, threads
 
 # Measured: what TensorFlow takes once an MLP has been built, scikit-learn for the folds, and SciPy
 # for the calibration.
@@ -198,7 +199,11 @@ def _first_that_fits(
     read: bool = False,
 ) -> Plan | int:
     """Load all codes, or those of the validation rows, or none; else return the bytes it takes."""
-    base, totals = resident + _LIBRARIES, []
+    # Held-out scores: those of a block, and what is learned from: kept, ordered, aimed at, centred
+    # and tried.
+    held_out = (size.val or size.train) * size.classes
+    scores = 32 * min(BLOCK_ROWS * size.classes, held_out) + 5 * 8 * min(SCORES, held_out)
+    base, totals = resident + _LIBRARIES + scores, []
     val = 4 * size.val * size.width
     for in_memory, loaded in ((True, size.codes), (False, val), (False, 0))[read:]:
         # Codes in memory have been read when fitting begins.
@@ -248,7 +253,12 @@ def _closed(kind: HeadKind, size: Size, *, in_memory: bool) -> int | None:
         return None
     parts = 1 + (1 if size.val else FOLDS)
     blocks = 4 * 8 * BLOCK_ROWS * size.width if rows > size.width else 8 * rows * size.width
-    return (parts + 6) * 8 * edge**2 + blocks
+    grid = len(RidgeHead.C_GRID)
+    # Targets and products of each part, what is solved for each C, and scores of one at a time.
+    of_classes = 8 * size.classes * ((parts + 3 * grid) * (size.width + 1) + 2 * BLOCK_ROWS)
+    scoring = max(SCORED_AT_ONCE, threads() * BYTES_PER_SCORE * BLOCK_ROWS * size.classes)
+    scoring = min(scoring, grid * threads() * BYTES_PER_SCORE * BLOCK_ROWS * size.classes)
+    return (parts + 6) * 8 * edge**2 + blocks + of_classes + scoring
 
 
 def _descent(asked: _Asked, free: int) -> tuple[int, int]:
@@ -258,7 +268,7 @@ def _descent(asked: _Asked, free: int) -> tuple[int, int]:
     models = (asked.values or len(head.C_GRID)) * (1 if size.val else FOLDS)
     weights = size.classes * (size.width + 1)
     # In every thread: a gradient, and of a block scores, losses, slopes and signs.
-    one = threads() * (4 * weights + 24 * BLOCK_ROWS * size.classes)
+    one = threads() * (4 * weights + BYTES_PER_SCORE * BLOCK_ROWS * size.classes)
     kept = 3 * 8 * models * weights
     trials = 1 if size.val else FOLDS
     room = max(trials, min(models, _MODELS_AT_ONCE // (weights * BYTES_PER_WEIGHT)))

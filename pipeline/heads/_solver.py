@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.heads._codes import Block, Moments, Rows
+from pipeline.heads._codes import BLOCK_ROWS, Block, Moments, Rows
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -22,6 +22,10 @@ T = TypeVar("T")
 # gradients, directions and their copies in 64 bits (14 at the peak, measured), and the pairs in 32.
 _PAIRS = 8
 BYTES_PER_WEIGHT = 14 * 8 + 2 * 4 * _PAIRS
+# What one score of a block takes on its way to a loss and a slope; and what all scores of a block
+# may take where models need not be solved side by side.
+BYTES_PER_SCORE = 24
+SCORED_AT_ONCE = 256 << 20
 _PASSES = 500
 # Passes after which a C that is behind one that has converged is given up, unless it has come
 # closer by this share in the last passes.
@@ -216,10 +220,20 @@ def scored(task: Task, models: Models) -> Models:
     """Return models that were solved otherwise, with their scores on the rows held out."""
     from threadpoolctl import threadpool_limits
 
+    one = threads() * BYTES_PER_SCORE * BLOCK_ROWS * models.weights.shape[2]
+    parts = -(-len(models) * one // SCORED_AT_ONCE)
+    loss, right = [], []
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads()) as pool:
-        value = _Objective(task, pool)(models)
-    done = np.ones(len(models), bool)
-    return replace(models, loss=value.loss, right=value.right, converged=done)
+        for part in np.array_split(np.arange(len(models)), min(len(models), parts)):
+            value = _Objective(task, pool)(models.take(part))
+            loss.append(value.loss)
+            right.append(value.right)
+    return replace(
+        models,
+        loss=np.concatenate(loss),
+        right=np.concatenate(right),
+        converged=np.ones(len(models), bool),
+    )
 
 
 @dataclass(frozen=True)
