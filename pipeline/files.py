@@ -162,7 +162,7 @@ def replacing(path: Path) -> Iterator[io.BufferedRandom]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise _no_room(path, error.strerror) from error
+        raise _no_room(path, error) from error
     finally:
         aside.unlink(missing_ok=True)
 
@@ -189,7 +189,7 @@ def check_place(path: Path) -> None:
         aside.unlink()
     except OSError as error:
         if error.errno in FULL:
-            raise _no_room(path, error.strerror) from error
+            raise _no_room(path, error) from error
         raise _no_place(path, error) from error
 
 
@@ -234,7 +234,7 @@ def building(path: Path) -> Iterator[Path]:
         yield aside
     except Exception as error:
         if _is_full(aside, error):
-            raise _no_room(path, os.strerror(errno.ENOSPC)) from error
+            raise _no_room(path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
         raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -268,10 +268,11 @@ def _no_place(path: Path, error: OSError) -> OutputError:
     return OutputError(f"cannot write {path} ({error.strerror}); choose another place")
 
 
-def _no_room(path: Path, why: str | None) -> ResourceError:
+def _no_room(path: Path, error: OSError) -> ResourceError:
+    advice = "look after the disk" if error.errno == errno.EIO else "make room"
     return ResourceError(
-        f"cannot write {path} ({why}; {in_words(free_bytes(path.parent))} free); "
-        "nothing that was there is lost: make room and run the same command again"
+        f"cannot write {path} ({error.strerror}; {in_words(free_bytes(path.parent))} free); "
+        f"nothing that was there is lost: {advice} and run the same command again"
     )
 
 
@@ -293,7 +294,7 @@ def make_folder(path: Path) -> None:
             raise FileExistsError(errno.EEXIST, "there is a file of that name")
     except OSError as error:
         if error.errno in FULL:
-            raise _no_room(path, error.strerror) from error
+            raise _no_room(path, error) from error
         raise OutputError(
             f"cannot make the folder {path} ({error.strerror}); choose another place with --out"
         ) from error

@@ -42,7 +42,7 @@ _FILTERS = {_DEFLATE: "deflate", _SHUFFLE: "shuffle", _FLETCHER32: "fletcher32"}
 # The most that deflate can shrink a run of equal bytes (zlib's technical notes: 1032 to 1).
 _DEFLATE_LIMIT = 1032
 # Tools that make an HDF5 file hold up to this many objects; a model's weights have some thousand.
-_MOST_OBJECTS = 100_000
+_MOST_OBJECTS = 10_000
 _DEEPEST = 64
 # A chunk is read whole and unpacked whole; h5py's manual asks for 10 KiB to 1 MiB.
 _LARGEST_CHUNK = 256 << 20

@@ -32,7 +32,8 @@ def find(source: str | os.PathLike[str], *, follow_links: bool = False) -> Sourc
         file with columns ``path,label[,split,group]``; a NumPy archive; a folder of IDX files; or
         the word ``digits``.
     follow_links : bool, default False
-        Whether to read what links in a folder lead to outside of it.
+        Whether to read what links in a folder lead to outside of it. What a CSV or TSV file names
+        is read wherever it lies.
 
     Returns
     -------

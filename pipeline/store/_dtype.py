@@ -52,5 +52,16 @@ def narrowed(codes: Mapping[str, NDArray[np.float32]], dtype: Dtype) -> Mapping[
 
 
 def widened(codes: NDArray[Any]) -> NDArray[np.float32]:
-    """Return stored codes as what every reader is given: float32, a copy only where it must be."""
-    return codes.astype(np.float32, copy=False)
+    """
+    Return stored codes as what every reader is given: float32, a copy only where it must be.
+
+    Raises
+    ------
+    ValueError
+        If a number of another program is too large for that.
+    """
+    with np.errstate(over="ignore"):
+        wide = codes.astype(np.float32, copy=False)
+    if codes.dtype.itemsize > wide.dtype.itemsize and (np.isinf(wide) & np.isfinite(codes)).any():
+        raise ValueError(f"a number of {np.abs(codes).max():g} does not fit into 32 bits")
+    return wide

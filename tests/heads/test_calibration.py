@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from pipeline.choices import HeadKind
+from pipeline.heads import build
 from pipeline.heads._calibration import calibrate
 
 
@@ -38,3 +40,18 @@ def test_no_error_gives_no_certainty():
 
 def test_equal_scores_tell_nothing():
     assert np.isfinite(calibrate(np.zeros((4, 3)), np.array([0, 1, 2, 0]), how="")["slope"])
+
+
+@pytest.mark.parametrize("kind", [HeadKind.softmax, HeadKind.centroid])
+def test_of_many_images_with_many_classes_enough_are_taken(kind, monkeypatch):
+    """The slope is one number: 60 rows of 600 say the same within their error."""
+    rng = np.random.default_rng(2)
+    y = np.arange(900) % 3
+    codes = (np.eye(3)[y] + rng.normal(size=(900, 3)) * 0.7).astype(np.float32)
+    data = {"X": codes[:300], "y": y[:300], "X_val": codes[300:], "y_val": y[300:]}
+    full = build(kind).fit(**data, n_classes=3)
+    monkeypatch.setattr("pipeline.heads._calibration.SCORES", 3 * 60)
+    some = build(kind).fit(**data, n_classes=3)
+    assert (full.calibration_["images"], some.calibration_["images"]) == (600, 60)
+    assert some.validation_ == full.validation_
+    assert some.calibration_["slope"] == pytest.approx(full.calibration_["slope"], rel=0.5)

@@ -154,6 +154,7 @@ def test_numbers_as_labels_without_names(tmp_path: Path) -> None:
         {"codes__a": np.ones((2, 2)), "labels": np.array([2**63 + 1, 1], np.uint64)},
         {"codes__a": np.ones((2, 2)), "labels": [1j, 2j]},
         {"codes__a": np.ones((2, 0)), "labels": [0, 1]},
+        {"codes__a": np.full((2, 2), 1e308), "labels": [0, 1]},  # no number of 32 bits
     ],
 )
 def test_another_layout_is_refused_in_one_line(tmp_path: Path, members: dict[str, object]) -> None:
