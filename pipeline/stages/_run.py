@@ -140,28 +140,25 @@ class Run:
             self._load()
 
     def recall(self) -> list[int]:
-        """Find the images that must be read; the others are known by name, size and times."""
-        todo = []
+        """
+        Find the images that must be read; the others are known by name, size and times.
+
+        Until they are read again, they are what they were in the last run.
+        """
+        todo, table = [], self.writer.table
+        last = {} if table is None else {path: place for place, path in enumerate(table.paths)}
         for row, path in enumerate(self.found.paths):
             stat = self.found.stat(row)
             digest = self.writer.hint(path, stat)
             if digest is not None and stat is not None and self.writer.known(digest):
                 self._sha256[row] = np.frombuffer(digest, np.uint8)
                 self._stat[row] = stat
-            else:
-                todo.append(row)
-        self._carry_over(todo)
-        return todo
-
-    def _carry_over(self, rows: list[int]) -> None:
-        """Let images be what they were in the last run until they are read again."""
-        table = self.writer.table
-        if not rows or table is None or table.source.get("location") != self.found.location:
-            return
-        last = {path: place for place, path in enumerate(table.paths)}
-        for row in rows:
-            if (place := last.get(self.found.paths[row])) is not None:
+                continue
+            todo.append(row)
+            place = last.get(path)
+            if table is not None and place is not None and _may_be(table.stat[place], stat):
                 self._sha256[row], self._stat[row] = table.sha256[place], table.stat[place]
+        return todo
 
     def prepare(self, count: int) -> None:
         """Make a new store, or see that the disk has room for the rest of an old one."""
@@ -342,6 +339,11 @@ class Run:
     def _space(self, network: backbones.Network) -> Space:
         reading = {"resize": self.request.resize.value, **images.POLICY}
         return network.space(reading | self.request.views.policy)
+
+
+def _may_be(kept: NDArray[np.int64], stat: tuple[int, int, int] | None) -> bool:
+    """Whether a file may still be what it was, as far as its size says."""
+    return stat is None or not kept.any() or int(kept[0]) == stat[0]
 
 
 def computed(
