@@ -27,7 +27,7 @@ check: $(VENV)/installed-test ## lint, imports, types
 	$(BIN)/mypy
 
 test: check ## install, lint and run the tests (some minutes)
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m 'not slow'
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 test-all: check ## all tests, also those that need gigabytes and an hour
 	$(BIN)/pytest

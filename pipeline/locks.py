@@ -46,7 +46,7 @@ def locked(folder: Path, *, seconds: float = 0.0, name: str = NAME) -> Iterator[
     import filelock
 
     path = folder / name
-    if path.exists() and not path.is_file():  # opening a pipe would wait for ever
+    if os.path.lexists(path) and not path.is_file():  # opening a pipe would wait for ever
         raise FileExistsError(errno.EEXIST, f"{name} in it is no file")
     # What hinders us is said here; the library takes some of it for another's lock.
     path.open("ab").close()

@@ -14,6 +14,15 @@ from pipeline import backbones
 from tests.tiny import TINY
 
 
+# Files that take minutes: begun first, or one process ends long after the other.
+_LONG = ("test_docs.py", "test_recipes.py", "test_cli.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of long files first; `--dist loadfile` hands out files in this order."""
+    items.sort(key=lambda item: item.path.name not in _LONG)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep exported networks of tests, and of the processes they start, out of the user's cache."""

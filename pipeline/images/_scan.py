@@ -11,8 +11,11 @@ from pipeline.errors import SourceError
 from . import _formats
 from ._text import printable
 
-# Made by macOS archives and Synology disks: thumbnails and metadata of the pictures beside them.
-_SIDECAR_FOLDERS = frozenset((b"__MACOSX", b"@eaDir"))
+# Made by macOS archives and Synology disks: thumbnails and metadata of the pictures beside them;
+# and by file systems: what was deleted or lost.
+_SIDECAR_FOLDERS = frozenset(
+    (b"__MACOSX", b"@eaDir", b"lost+found", b"System Volume Information", b"$RECYCLE.BIN")
+)
 
 
 @dataclass
@@ -20,18 +23,20 @@ class Listing:
     """
     Names of folders and images, sorted by their bytes; and of all else the number, by kind.
 
-    `leaving` are those of the images that are links to a place outside the source.
+    `leaving` are those of the images that are links to a place outside the source; `nowhere` links
+    to something that is not there, by whose name it was no image.
     """
 
     folders: list[bytes] = field(default_factory=list)
     images: list[bytes] = field(default_factory=list)
     leaving: list[bytes] = field(default_factory=list)
+    nowhere: list[bytes] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
 
 
 def list_folder(path: bytes, *, inside: bytes | None) -> Listing:
     """
-    List one folder.
+    List one folder of those that have classes.
 
     Parameters
     ----------
@@ -42,12 +47,20 @@ def list_folder(path: bytes, *, inside: bytes | None) -> Listing:
     Raises
     ------
     SourceError
-        If the folder cannot be listed, or links to another one that is outside.
+        If the folder cannot be listed, or links to another one that is outside or missing.
     """
     try:
-        return _list(path, inside)
+        listing = _list(path, inside)
     except OSError as error:
         raise _unlisted(path, error) from error
+    if listing.nowhere:
+        link = os.path.join(path, listing.nowhere[0])
+        raise SourceError(
+            f"expected folders and images in {printable(path)}, found {printable(link)}, a link to "
+            f"{printable(os.readlink(link))}, which is not there; bring that back, or remove the "
+            "link"
+        )
+    return listing
 
 
 def boundary(root: str | bytes, *, follow_links: bool) -> bytes | None:
@@ -65,7 +78,7 @@ def walk(root: bytes, folder: bytes, *, inside: bytes | None) -> Listing:
     Raises
     ------
     SourceError
-        If a folder cannot be listed, other than for want of permission, or is outside.
+        If a folder cannot be listed, or is outside.
     """
     found = Listing()
     visited = {_identity(root)} if folder else set()
@@ -80,9 +93,6 @@ def walk(root: bytes, folder: bytes, *, inside: bytes | None) -> Listing:
                 continue
             visited.add(identity)
             listing = _list(path, inside)
-        except PermissionError:
-            found.ignored["folders without permission"] += 1
-            continue
         except FileNotFoundError:  # removed while we look
             continue
         except OSError as error:
@@ -98,7 +108,7 @@ def walk(root: bytes, folder: bytes, *, inside: bytes | None) -> Listing:
 def _unlisted(path: bytes, error: OSError) -> SourceError:
     return SourceError(
         f"cannot list the folder {printable(path)}: {error.strerror or error}; "
-        "make it readable and run this again"
+        "make it readable, or move it out of the source, and run this again"
     )
 
 
@@ -133,6 +143,9 @@ def _list(path: bytes, inside: bytes | None) -> Listing:
                 listing.images.append(entry.name)
                 if _leaves(entry, inside):
                     listing.leaving.append(entry.name)
+            elif _leads_nowhere(entry):
+                listing.nowhere.append(entry.name)
+                listing.ignored["links to what is not there"] += 1
             else:
                 listing.ignored[_kind(entry.name)] += 1
     listing.folders.sort()
@@ -146,6 +159,19 @@ def _leaves(entry: os.DirEntry[bytes], inside: bytes | None) -> bool:
         return False
     target = os.path.realpath(entry.path)
     return os.path.commonpath([inside, target]) != inside
+
+
+def _leads_nowhere(entry: os.DirEntry[bytes]) -> bool:
+    """Whether an entry is a link to what is not there, such as a folder of another disk."""
+    if not entry.is_symlink():
+        return False
+    try:
+        entry.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:  # a loop of symbolic links
+        return False
+    return False
 
 
 def _is_folder(entry: os.DirEntry[bytes]) -> bool:

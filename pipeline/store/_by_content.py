@@ -38,7 +38,7 @@ class ByContent:
     def __init__(self, folder: Path) -> None:
         self.location = folder
         self.header: Header = read_header(folder)
-        self._lookup = Lookup.of(folder / SHARDS, space_id=self.header.space.space_id)
+        self._lookup = Lookup.of(folder / SHARDS, header=self.header)
 
     def known(self, sha256: bytes) -> bool:
         """Whether the content has its codes, or the reason why not."""
@@ -77,7 +77,7 @@ class ByContent:
             index = self._lookup.indexes[shard]
             path = self.location / SHARDS / index.name
             rows = index.code_row[places[positions, 1]]
-            codes = read_codes(path, layer, rows, space_id=index.space_id)
+            codes = read_codes(path, layer, rows, header=self.header)
             if codes.shape[1:] != self.header.space.layers[layer]:
                 raise damaged(path, f"codes of shape {codes.shape[1:]}")
             yield positions, codes

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.store._header import shard_names
+from pipeline.store._header import Header, shard_names
 from pipeline.store._shard import Index, read_index
 
 
@@ -31,7 +31,7 @@ class Lookup:
             self.add(index)
 
     @classmethod
-    def of(cls, shards: Path, *, space_id: str) -> Self:
+    def of(cls, shards: Path, *, header: Header) -> Self:
         """
         Look into every shard of a folder.
 
@@ -40,7 +40,7 @@ class Lookup:
         StoreDamaged
             If one cannot be read or is of another space.
         """
-        return cls(read_index(shards / name, space_id=space_id) for name in shard_names(shards))
+        return cls(read_index(shards / name, header=header) for name in shard_names(shards))
 
     def add(self, index: Index) -> None:
         """Take in one more shard."""

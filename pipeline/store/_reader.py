@@ -147,10 +147,11 @@ class FolderStore:
 
     def __init__(self, folder: Path) -> None:
         self.location = folder
-        self.header: Header | None = read_header(folder)
-        self.space: Space = self.header.space
-        self.layers = self.header.space.layers
-        self.views = self.header.space.views
+        self.header: Header | None = (header := read_header(folder))
+        self.space: Space = header.space
+        self.layers = header.space.layers
+        self.views = header.space.views
+        self._header = header
         table = read_table(folder)
         self.table = _complete(folder, table)
         self.classes = self.table.classes
@@ -182,7 +183,7 @@ class FolderStore:
         for positions in pieces:
             path = self.location / SHARDS / self.table.shards[shard[positions[0]]]
             own = self.table.row[rows[positions]]
-            codes = read_codes(path, layer, own, space_id=self.space.space_id, views=several)
+            codes = read_codes(path, layer, own, header=self._header, views=several)
             if codes.shape[1:] != shape:
                 raise damaged(path, f"codes of shape {codes.shape[1:]}")
             yield positions, codes[:, None] if views and not several else codes

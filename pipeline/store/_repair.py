@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -30,7 +29,7 @@ from pipeline.store._header import (
     write_header,
 )
 from pipeline.store._lookup import Lookup
-from pipeline.store._shard import Index, Origin, read_index, read_origin
+from pipeline.store._shard import Index, Meaning, Origin, read_index, read_origin
 from pipeline.store._table import FILE as TABLE
 from pipeline.store._table import Status, Table, read_source, read_table, write_table
 from pipeline.store._writer import alone, explained
@@ -174,7 +173,7 @@ class _Run:
         for done, name in enumerate(names, start=1):
             path = self.folder / SHARDS / name
             try:
-                self.indexes[name] = read_index(path, space_id=None, again=True)
+                self.indexes[name] = read_index(path, header=None, again=True)
                 if (origin := read_origin(path)) is not None:
                     self.origins[name] = origin
             except StoreDamaged as error:
@@ -188,39 +187,41 @@ class _Run:
 
     def _agreed(self, kept: Header | None) -> Header:
         """Choose the header that most codes belong to: that of store.json, or what shards carry."""
-        rows: Counter[str] = Counter()
-        for index in self.indexes.values():
-            rows[index.space_id] += len(index.paths)
-        most = max(rows.values(), default=0)
-        if kept is not None and rows[kept.space.space_id] == most:
-            return kept
-        carried = {origin.header.space.space_id: origin.header for origin in self.origins.values()}
-        best = max(carried, key=rows.__getitem__, default=None)
-        path = self.folder / FILE
-        if kept is not None and self.waiting:
-            raise StoreError(
-                f"{path} is of another space than most codes, and {len(self.waiting)} shards "
-                f"cannot be read this time: {self.unreadable[0]}"
-            )
-        if best is None or rows[best] < most:
-            lost = "is lost" if kept is None else "is of another space than the codes"
+        candidates = [] if kept is None else [kept]
+        for origin in self.origins.values():
+            if Meaning.of(origin.header) not in map(Meaning.of, candidates):
+                candidates.append(origin.header)
+        # The first of equals, which is the one that is there.
+        best = max(candidates, key=lambda header: self._rows(Meaning.of(header)), default=None)
+        path, most = self.folder / FILE, 0 if best is None else self._rows(Meaning.of(best))
+        if best is None or any(self._rows(index.meaning) > most for index in self.indexes.values()):
+            lost = "is lost" if kept is None else "is of other codes than the shards"
             raise StoreDamaged(
                 f"{path} {lost}, and no sound shard carries what it said (shards of earlier "
                 "versions do not); restore a copy of it, or extract into a new folder"
             )
-        if kept is not None:
-            self.bad[FILE] = (
-                f"it says space {kept.space.space_id[:12]}, most codes are of {best[:12]}"
+        if kept is None or best is kept:
+            return best
+        if self.waiting:
+            raise StoreError(
+                f"{path} is of other codes than most shards, and some cannot be read this time: "
+                f"{self.unreadable[0]}"
             )
-        return carried[best]
+        self.bad[FILE] = f"it says {Meaning.of(kept)}, most codes are of {Meaning.of(best)}"
+        return best
+
+    def _rows(self, meaning: Meaning) -> int:
+        """Count the rows of sound shards that may be of one store with these codes."""
+        fitting = (index for index in self.indexes.values() if index.meaning.fits(meaning))
+        return sum(len(index.paths) for index in fitting)
 
     def _leave_others(self, header: Header) -> None:
-        """Set aside the shards of other spaces."""
+        """Set aside the shards of other stores."""
         for name, index in list(self.indexes.items()):
-            if index.space_id != header.space.space_id:
+            if not index.meaning.fits(Meaning.of(header)):
                 del self.indexes[name]
                 self.origins.pop(name, None)
-                self.bad[f"{SHARDS}/{name}"] = f"it belongs to another space, {index.space_id[:12]}"
+                self.bad[f"{SHARDS}/{name}"] = f"it has codes of another store, of {index.meaning}"
 
     def _probe(self) -> Codes | None:
         try:
@@ -375,8 +376,16 @@ def _move(path: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        _copy(path, target)
-        path.unlink()
+        if path.is_symlink() or path.is_dir():
+            shutil.move(path, target)
+        elif path.is_file():
+            _copy(path, target)
+            path.unlink()
+        else:
+            raise OutputError(
+                f"expected a file in {path}, found a pipe or a device, which cannot go to another "
+                "file system; delete it and run the same command again"
+            ) from error
 
 
 def _copy(path: Path, target: Path) -> None:

@@ -65,6 +65,34 @@ class Row:
     reason: str = ""
 
 
+class Meaning(NamedTuple):
+    """
+    What all shards of a store have in common.
+
+    Attributes
+    ----------
+    space_id : str
+    dtype : str
+        How wide the codes are; empty for a shard that has none.
+    """
+
+    space_id: str
+    dtype: str
+
+    @classmethod
+    def of(cls, header: Header) -> Meaning:
+        """Return what the shards of a store mean."""
+        return cls(header.space.space_id, header.dtype.value)
+
+    def fits(self, other: Meaning) -> bool:
+        """Whether both may be of one store."""
+        widths = {self.dtype, other.dtype} - {""}
+        return self.space_id == other.space_id and len(widths) <= 1
+
+    def __str__(self) -> str:
+        return f"space {self.space_id[:12]}" + (f" in {self.dtype}" if self.dtype else "")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Index:
     """
@@ -80,7 +108,7 @@ class Index:
     stat : int64 array of shape (n, 3)
     code_row : int32 array of shape (n,)
         Row in each ``codes/<layer>``; -1 for a rejected image.
-    space_id : str
+    meaning : Meaning
     """
 
     name: str
@@ -89,7 +117,7 @@ class Index:
     sha256: NDArray[np.uint8]
     stat: NDArray[np.int64]
     code_row: NDArray[np.int32]
-    space_id: str
+    meaning: Meaning
 
     def places(self) -> dict[int, bytes]:
         """Return the content hash of each row of codes."""
@@ -232,7 +260,7 @@ def write_shard(
         sha256=sha256,
         stat=stat,
         code_row=code_row,
-        space_id=header.space.space_id,
+        meaning=Meaning(header.space.space_id, header.dtype.value if good else ""),
     )
 
 
@@ -349,29 +377,29 @@ def _opened(path: Path, *, again: bool = False) -> Iterator[h5py.File]:
         raise
     except OSError as error:
         # What h5py says of damaged bytes has no number; what the system says of a file has one.
-        if error.errno is None or is_absent(path, error):
+        if error.errno is None or isinstance(error, NotADirectoryError) or is_absent(path, error):
             raise damaged(path, error) from error
         raise unreadable(path, error) from error
     except (KeyError, RuntimeError, HostileFile, IndexError, ValueError, TypeError) as error:
         raise damaged(path, error) from error
 
 
-def read_index(path: Path, *, space_id: str | None, again: bool = False) -> Index:
+def read_index(path: Path, *, header: Header | None, again: bool = False) -> Index:
     """
     Read everything of a shard but the codes.
 
     Parameters
     ----------
     path : Path
-    space_id : str or None
-        Of the space that it must be of; None for any.
+    header : Header or None
+        Of the store that it must belong to; None for any.
     again : bool, default False
         Whether to compare its bytes also if this process has done so before.
 
     Raises
     ------
     StoreDamaged
-        If the file cannot be read or is of another space.
+        If the file cannot be read or belongs to another store.
     StoreError
         If it cannot be read this time.
     """
@@ -384,30 +412,36 @@ def read_index(path: Path, *, space_id: str | None, again: bool = False) -> Inde
             sha256=file["sha256"][...],
             stat=file["stat"][...],
             code_row=file["code_row"][...],
-            space_id=str(file.attrs["space_id"]),
+            meaning=_meaning(file),
         )
         good = int((index.code_row >= 0).sum())
         for name in ("codes", VIEWS):
             for layer, codes in file[name].items() if name in file else ():
                 if len(codes) != good:
                     raise ValueError(f"layer {layer} has {len(codes)} rows of {good}")
-    _check_space(path, index.space_id, space_id)
+    _check_meaning(path, index.meaning, header)
     return index
 
 
-def _check_space(path: Path, found: str, expected: str | None) -> None:
-    """Refuse a shard of another space than store.json says: nobody knows which of them is right."""
-    if expected is not None and found != expected:
-        folder = path.parent.parent
-        raise StoreDamaged(
-            f"expected codes of space {expected[:12]} in {path}, as store.json says, found "
-            f"{found[:12]}: one of them is of another store; {repair_command(folder)} sets aside "
-            "the one that does not belong to the others"
-        )
+def _meaning(file: h5py.File) -> Meaning:
+    widths = {codes.dtype.name for codes in file["codes"].values()}
+    return Meaning(str(file.attrs["space_id"]), ", ".join(sorted(widths)))
+
+
+def _check_meaning(path: Path, found: Meaning, header: Header | None) -> None:
+    """Refuse a shard of other codes than store.json says: nobody knows which of them is right."""
+    if header is None or found.fits(expected := Meaning.of(header)):
+        return
+    folder = path.parent.parent
+    raise StoreDamaged(
+        f"expected codes of {expected} in {path}, as store.json says, found {found}: one of them "
+        f"is of another store; {repair_command(folder)} sets aside the one that does not belong "
+        "to the others"
+    )
 
 
 def read_codes(
-    path: Path, layer: str, rows: NDArray[np.int32], *, space_id: str, views: bool = False
+    path: Path, layer: str, rows: NDArray[np.int32], *, header: Header, views: bool = False
 ) -> NDArray[np.float32]:
     """
     Read some rows of one layer of a shard.
@@ -420,8 +454,8 @@ def read_codes(
         Which codes.
     rows : int32 array of shape (n,)
         Values of ``code_row``; in any order.
-    space_id : str
-        Of the space that it must be of.
+    header : Header
+        Of the store that it must belong to.
     views : bool, default False
         Whether to read the codes of all views, of which the shard must have several.
 
@@ -438,7 +472,7 @@ def read_codes(
         If it cannot be read this time.
     """
     with _opened(path) as file:
-        _check_space(path, str(file.attrs["space_id"]), space_id)
+        _check_meaning(path, _meaning(file), header)
         # A shard is at most some 16 MB: one sequential read beats many selected ones.
         codes: NDArray[np.floating] = file["codes"][layer][...]
         if views:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.choices import Split
 from pipeline.errors import StoreDamaged
-from pipeline.files import canonical_json, csv_text, write_durably
+from pipeline.files import canonical_json, csv_text, is_absent, write_durably
 from pipeline.foreign import Foreign, open_datasets
 from pipeline.hdf5 import BrokenSeal, Datasets, sealed_bytes
 from pipeline.store._columns import read_strings, write_array, write_strings
@@ -189,11 +189,11 @@ def read_table(folder: Path) -> Table | None:
             table = _from_datasets(datasets)
         _check(table)
         return table
-    except FileNotFoundError:
-        return None
     except BrokenSeal as error:
         raise broken(path, error, mends="says how it is made again") from error
     except OSError as error:
+        if is_absent(path, error):
+            return None
         if error.errno is not None:
             raise unreadable(path, error) from error
         raise broken(path, error, mends="says how it is made again") from error
@@ -203,7 +203,7 @@ def read_table(folder: Path) -> Table | None:
 
 def lost_table(folder: Path) -> StoreDamaged | None:
     """Say that a table is missing that was there: the list of rejected images comes after it."""
-    if (folder / FILE).exists() or not (folder / REJECTED).exists():
+    if os.path.lexists(folder / FILE) or not (folder / REJECTED).exists():
         return None
     return broken(folder / FILE, "it is missing", mends="says how it is made again")
 

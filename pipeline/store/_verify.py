@@ -112,7 +112,7 @@ def verify_folder(
     StoreError
         If its header cannot be read this time.
     """
-    space_id = read_header(folder).space.space_id
+    header = read_header(folder)
     found = _Findings()
     with found.taking():
         read_probe(folder)
@@ -127,7 +127,7 @@ def verify_folder(
     for done, name in enumerate(names, start=1):
         path = folder / SHARDS / name
         with found.taking():
-            index = read_index(path, space_id=space_id, again=True)
+            index = read_index(path, header=header, again=True)
             size += path.stat().st_size
             rows += len(index.paths)
             places[name] = index.places()

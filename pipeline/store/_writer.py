@@ -148,7 +148,7 @@ class Writer:
             self.header = read_header(self.folder)
         except StoreNotFound:
             return
-        self._lookup = Lookup.of(shards, space_id=self.header.space.space_id)
+        self._lookup = Lookup.of(shards, header=self.header)
         self._probe = read_probe(self.folder)
         self.table = table = read_table(self.folder)
         if table is not None:

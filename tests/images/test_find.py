@@ -1,5 +1,6 @@
 """Folders of images: which layout, which rows, which labels, what is left out."""
 
+import errno
 import os
 import sys
 
@@ -336,30 +337,41 @@ def test_a_folder_that_is_a_link_to_outside_is_told_at_once(tree, tmp_path_facto
     assert find(root, follow_links=True).classes == ("cat", "dog")
 
 
-def test_a_folder_without_permission_is_counted(tree, monkeypatch):
+def test_a_class_that_is_a_link_to_a_missing_disk_is_told_at_once(tree):
+    root = tree("cat/a.jpg")
+    (root / "dog").symlink_to("/no/such/disk/dog")
+    (root / "cat" / "again").symlink_to("again")
+    (root / "cat" / "note").symlink_to("missing")
+    with pytest.raises(SourceError, match=r"dog, a link to /no/such/disk/dog, which is not there"):
+        find(root)
+    (root / "dog").unlink()
+    assert find(root).ignored == {"no extension": 1, "links to what is not there": 1}
+
+
+def test_folders_of_file_systems_are_no_classes(tree, monkeypatch):
     root = tree("cat/a.jpg", "lost+found/a.jpg")
     real = os.scandir
 
     def scandir(path):
-        if os.fsencode(path).endswith(b"lost+found"):
-            raise PermissionError(13, "Permission denied")
+        assert not os.fsencode(path).endswith(b"lost+found"), "it belongs to root"
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    assert find(root).ignored == {"folders without permission": 1}
+    assert find(root).ignored == {"lost+found": 1}
 
 
-def test_a_folder_that_fails_to_be_listed_is_not_taken_for_empty(tree, monkeypatch):
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ESTALE])
+def test_a_folder_that_fails_to_be_listed_is_not_taken_for_empty(tree, monkeypatch, number):
     root = tree("cat/a.jpg", "dog/a.jpg")
     real = os.scandir
 
     def scandir(path):
         if os.fsencode(path).endswith(b"dog"):
-            raise OSError(5, "Input/output error")
+            raise OSError(number, os.strerror(number))
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(SourceError, match=r"cannot list the folder .*dog: Input/output error"):
+    with pytest.raises(SourceError, match=r"cannot list the folder .*dog: .*; make it readable"):
         find(root)
 
 

@@ -110,7 +110,8 @@ def test_also_when_they_come_in_another_store_under_other_names(
 
 
 def test_an_unfinished_store(cached: Path, svm: Path, tmp_path: Path) -> None:
-    (cached / "table.h5").unlink()
+    for name in ("table.h5", "rejected.csv"):
+        (cached / name).unlink()
     with pytest.raises(StoreIncomplete):
         pipeline.evaluate(svm, cached, out=tmp_path / "r")
 

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from pipeline import store
+from pipeline.choices import Dtype
 from pipeline.errors import (
+    OutputError,
     StoreDamaged,
     StoreError,
     StoreIncomplete,
@@ -188,15 +190,16 @@ def test_of_large_maps_several_shards_together_carry_the_probe(
         store.repair(tmp_path / "s")
 
 
-OTHER = replace(HEADER, space=replace(HEADER.space, resize="squash"))
+SQUASHED = replace(HEADER, space=replace(HEADER.space, resize="squash"))
+HALF = replace(HEADER, dtype=Dtype.float16)
 OTHER_PROBE = {layer: block * 2 for layer, block in PROBE.items()}
 
 
-@pytest.fixture
-def other(tmp_path: Path) -> Path:
-    """A store of the same images in another space."""
+@pytest.fixture(params=[SQUASHED, HALF])
+def other(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A store of the same images in another space, or in 16 bits."""
     with store.Writer(tmp_path / "other") as writer:
-        writer.create(OTHER, OTHER_PROBE)
+        writer.create(request.param, OTHER_PROBE)
         for i in NUMBERS:
             writer.append(row(i))
         writer.finish(scan(NUMBERS))
@@ -300,6 +303,50 @@ def test_shards_on_another_disk(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert store.repair(folder).waiting == 4
     assert not bad.exists()
     assert (folder / "set-aside" / bad.name).read_bytes() == damaged
+
+
+@pytest.mark.parametrize("what", ["link", "folder", "pipe"])
+def test_what_is_no_file_goes_to_another_disk_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Copying what such a link leads to would never end."""
+    bad = shards(folder)[1]
+    bad.unlink()
+    {"link": lambda: bad.symlink_to("/dev/zero"), "folder": bad.mkdir}.get(
+        what, lambda: os.mkfifo(bad)
+    )()
+
+    def across(source: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "rename", across)
+    if what == "pipe":
+        with pytest.raises(OutputError, match="found a pipe"):
+            store.repair(folder)
+        bad.unlink()
+    assert store.repair(folder).waiting == 4
+    assert not os.path.lexists(bad)
+
+
+def test_a_table_that_is_a_link_to_a_missing_disk_is_not_replaced(folder: Path) -> None:
+    (folder / "table.h5").rename(folder.parent / "table.h5")
+    (folder / "table.h5").symlink_to("/no/such/disk/table.h5")
+    for attempt in (
+        store.repair,
+        store.open_store,
+        lambda folder: store.Writer(folder).__enter__(),
+    ):
+        with pytest.raises(StoreError, match="this time"):
+            attempt(folder)
+    assert "this time" in store.verify_folder(folder).unreadable[0]
+
+
+def test_a_file_in_place_of_the_shards_is_damage(folder: Path) -> None:
+    shutil.rmtree(folder / "shards")
+    (folder / "shards").touch()
+    with pytest.raises(StoreDamaged):
+        store.read_rows(store.open_store(folder), "fc", np.arange(12))
+    assert store.repair(folder).waiting == 12
 
 
 @pytest.mark.parametrize("name", ["store.json", "probe.h5"])
