@@ -13,7 +13,6 @@ from PIL import Image
 from pipeline import backbones
 from tests.tiny import TINY
 
-
 # Files that take minutes: begun first, or one process ends long after the other.
 _LONG = ("test_docs.py", "test_recipes.py", "test_cli.py")
 
