@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import StoreDamaged, StoreError
+from pipeline.errors import StoreDamaged, StoreError, counted
 from pipeline.files import check_regular
 from pipeline.hdf5 import BLOCK, BrokenSeal, Seal, has_seal
 from pipeline.store._header import (
@@ -135,6 +135,7 @@ def verify_folder(
             progress(done, len(names))
     if table is not None:
         found.damage += _slipped(folder, table, places)
+        found.notes += _left_out(table, places)
     return found.result(
         shards=len(names),
         rows=rows,
@@ -166,6 +167,18 @@ def _missing(folder: Path, table: Table, names: list[str]) -> list[str]:
     return [
         str(damaged(folder / SHARDS / name, FileNotFoundError()))
         for name in sorted(used - set(names))
+    ]
+
+
+def _left_out(table: Table, places: dict[str, dict[int, bytes]]) -> list[str]:
+    """Say that shards have codes of images that the table does not name."""
+    named = {digest.tobytes() for digest in table.sha256}
+    others = {digest for known in places.values() for digest in known.values()} - named
+    if not others:
+        return []
+    return [
+        f"the codes of {counted(len(others), 'image')} are of none in the table: these left the "
+        "source, or the table is an older one"
     ]
 
 

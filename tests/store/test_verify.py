@@ -79,6 +79,16 @@ def test_a_lost_table_is_rebuilt_by_the_next_run(tmp_path: Path) -> None:
     assert store.verify_folder(tmp_path).rows == 2
 
 
+def test_codes_that_an_older_table_does_not_name_are_told(tmp_path: Path) -> None:
+    make(tmp_path, [1, 2])
+    older = (tmp_path / "table.h5").read_bytes()
+    make(tmp_path, [1, 2, 3])
+    assert store.verify_folder(tmp_path).notes == ()
+    (tmp_path / "table.h5").write_bytes(older)
+    [note] = store.verify_folder(tmp_path).notes
+    assert note.startswith("the codes of 1 image are of none in the table")
+
+
 def test_a_table_whose_rows_slipped_is_found(tmp_path: Path) -> None:
     """A table of an earlier version has no checksum; its rows are compared with the shards."""
     table = make(tmp_path, [1, 2, 3])
