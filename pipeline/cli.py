@@ -39,7 +39,7 @@ from pipeline.choices import (
     choose,
 )
 from pipeline.errors import ChoiceError, Interrupted, PipelineError, counted
-from pipeline.files import FULL, command_line, in_words
+from pipeline.files import FULL, argument, command_line, in_words
 from pipeline.memory import ran_out
 
 if TYPE_CHECKING:
@@ -951,7 +951,7 @@ def _unfinished(result: Verification, store: Path) -> str:
         return ""
     missing = "the table" if result.waiting is None else counted(result.waiting, "image")
     without = f", without {missing}" if result.waiting != 0 else ""
-    command = command_line(["pipeline", "repair", str(store)])
+    command = command_line(["pipeline", "repair", argument(store)])
     return f"; but unfinished{without}: `{command}` says what goes on"
 
 

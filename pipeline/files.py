@@ -15,7 +15,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +164,8 @@ def replacing(path: Path) -> Iterator[io.BufferedRandom]:
             raise
         raise _no_room(path, error) from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # whatever hinders it matters less than what was or went wrong
+            aside.unlink(missing_ok=True)
 
 
 def check_place(path: Path) -> None:
@@ -319,6 +320,11 @@ def in_words(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+def argument(path: Path) -> str:
+    """Write a path so that no command takes it for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def command_line(words: Iterable[str]) -> str:

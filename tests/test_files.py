@@ -115,3 +115,7 @@ def test_a_shell_reads_the_word_that_was_written(word: str) -> None:
 @pytest.mark.parametrize("name", ["store.json", ".x", "a.tmp", ".notes.deadbeef.tmp"])
 def test_only_names_that_it_gives_are_temporary(name: str) -> None:
     assert files.final_name(name) == ("notes" if "beef" in name else None)
+
+
+def test_no_path_is_taken_for_an_option() -> None:
+    assert [files.argument(Path(name)) for name in ("-s", "s")] == ["./-s", "s"]

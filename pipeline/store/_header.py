@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.choices import Dtype
 from pipeline.errors import StoreDamaged, StoreError, StoreNotFound
 from pipeline.files import (
+    argument,
     canonical_json,
     command_line,
     dangling,
@@ -219,18 +220,21 @@ def shard_names(folder: Path) -> list[str]:
 
 def repair_command(folder: Path) -> str:
     """Write down what repairs a store, to be typed as it stands."""
-    return f"`{command_line(['pipeline', 'repair', str(folder)])}`"
+    return f"`{command_line(['pipeline', 'repair', argument(folder)])}`"
 
 
 def unreadable(path: Path, error: OSError) -> StoreError:
     """Say that a file of a store cannot be read this time, which says nothing of its bytes."""
-    said = (error.strerror or str(error)).lower()
+    # What h5py calls strerror has the path in it.
+    said = (os.strerror(error.errno) if error.errno else str(error)).lower()
     if (link := dangling(path)) is not None:
         said = f"{link} is a link to {os.readlink(link)}, which is not there"
     return StoreError(f"cannot read {path} this time ({said}); mend that and try again")
 
 
-def broken(path: Path, error: object, *, mends: str = "makes it again") -> StoreDamaged:
+def broken(
+    path: Path, error: object, *, mends: str = "makes it again where shards carry it"
+) -> StoreDamaged:
     """Say that a file beside the shards is damaged, and how it is made again."""
     said = " ".join(str(error).split())
     return StoreDamaged(f"{path} is damaged ({said}); {repair_command(path.parent)} {mends}")

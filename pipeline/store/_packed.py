@@ -7,7 +7,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pipeline.errors import OutputError, ResourceError, StoreDamaged, StoreError
 from pipeline.files import FULL, free_bytes, in_words, replacing
 from pipeline.foreign import open_datasets
 from pipeline.hdf5 import (
+    BrokenSeal,
     Datasets,
     HostileFile,
     SealedDatasets,
@@ -102,11 +103,18 @@ def pack(store: FolderStore, path: Path) -> int:
             careful.check()
             append_seal(file)
     except OSError as error:
-        if isinstance(error, ResourceError):
-            raise
-        kind = ResourceError if error.errno in FULL else OutputError
-        raise kind(f"cannot write {path} ({error.strerror or error}); nothing was left") from error
+        with suppress(OSError):
+            path.unlink(missing_ok=True)  # it was not there before
+        raise _unwritten(path, error) from error
     return len(rows)
+
+
+def _unwritten(path: Path, error: OSError) -> ResourceError | OutputError:
+    if isinstance(error, ResourceError):
+        return error
+    kind = ResourceError if error.errno in FULL else OutputError
+    left = "what is left of it is to be deleted" if path.exists() else "nothing was left"
+    return kind(f"cannot write {path} ({error.strerror or error}); {left}")
 
 
 class _Careful(io.RawIOBase):
@@ -419,7 +427,7 @@ def _unusable(path: Path, error: OSError) -> StoreError:
     if error.errno is not None:
         return unreadable(path, error)
     with path.open("rb") as file:
-        if not has_signature(file.read(_SEARCHED)):
+        if not isinstance(error, BrokenSeal) and not has_signature(file.read(_SEARCHED)):
             return StoreError(
                 f"expected a store or an HDF5 file with codes/<layer> and labels, found {path}, "
                 "which is no HDF5"

@@ -129,12 +129,12 @@ class _Run:
 
     def repair(self, progress: Callable[[int, int], None]) -> Repair:
         kept = self._header()
+        table = self._table()
         self._look(progress)
-        header = self._agreed(kept)
+        header = self._agreed(kept, table)
         self._leave_others(header)
         probe = self._probe() if header is kept else None
         rebuilt = self._probe_of_shards(header) if probe is None else None
-        table = self._table()
         source = table.source if table is not None else _source(self.folder)
         placed, found = (table, 0) if table is None else self._placed(table)
         # Until here nothing was changed.
@@ -185,35 +185,54 @@ class _Run:
                 self.unreadable.append(str(error))
             progress(done, len(names))
 
-    def _agreed(self, kept: Header | None) -> Header:
-        """Choose the header that most codes belong to: that of store.json, or what shards carry."""
+    def _agreed(self, kept: Header | None, table: Table | None) -> Header:
+        """
+        Choose the header that the codes belong to: that of store.json, or what shards carry.
+
+        The shards that the table names are of one store, and their majority decides; without such
+        a table that of all shards, and those that cannot be asked might be against it.
+        """
+        voters, silent = self._voters(table)
+
+        def votes(meaning: Meaning) -> int:
+            return sum(each.fits(meaning) for each in voters)
+
         candidates = [] if kept is None else [kept]
         for origin in self.origins.values():
             if Meaning.of(origin.header) not in map(Meaning.of, candidates):
                 candidates.append(origin.header)
-        # The first of equals, which is the one that is there.
-        best = max(candidates, key=lambda header: self._rows(Meaning.of(header)), default=None)
-        path, most = self.folder / FILE, 0 if best is None else self._rows(Meaning.of(best))
-        if best is None or any(self._rows(index.meaning) > most for index in self.indexes.values()):
+        path, meanings = self.folder / FILE, list(map(Meaning.of, candidates))
+        # Of equals the first, which is the one that is there.
+        ranked = sorted(meanings, key=votes, reverse=True)
+        if not ranked or any(votes(each) > votes(ranked[0]) for each in voters):
             lost = "is lost" if kept is None else "is of other codes than the shards"
             raise StoreDamaged(
                 f"{path} {lost}, and no sound shard carries what it said (shards of earlier "
                 "versions do not); restore a copy of it, or extract into a new folder"
             )
-        if kept is None or best is kept:
+        best = candidates[meanings.index(ranked[0])]
+        if best is kept:
             return best
         if self.waiting:
-            raise StoreError(
-                f"{path} is of other codes than most shards, and some cannot be read this time: "
-                f"{self.unreadable[0]}"
+            raise StoreError(f"{path} must be made again from all shards: {self.unreadable[0]}")
+        if len(ranked) > 1 and votes(ranked[0]) <= votes(ranked[1]) + silent:
+            raise StoreDamaged(
+                f"{self.folder} has files of different stores ({ranked[0]} and {ranked[1]}), and "
+                f"with {silent} damaged shards nothing says which are its own; move away those "
+                "that are not"
             )
-        self.bad[FILE] = f"it says {Meaning.of(kept)}, most codes are of {Meaning.of(best)}"
+        if kept is not None:
+            self.bad[FILE] = f"it says {Meaning.of(kept)}, most codes are of {ranked[0]}"
         return best
 
-    def _rows(self, meaning: Meaning) -> int:
-        """Count the rows of sound shards that may be of one store with these codes."""
-        fitting = (index for index in self.indexes.values() if index.meaning.fits(meaning))
-        return sum(len(index.paths) for index in fitting)
+    def _voters(self, table: Table | None) -> tuple[list[Meaning], int]:
+        """Return what the shards that decide say, and how many that might decide say nothing."""
+        named = set() if table is None else set(table.shards)
+        voters = [index.meaning for name, index in self.indexes.items() if name in named]
+        if voters:
+            return voters, 0
+        damaged = sum(name.startswith(f"{SHARDS}/") for name in self.bad)
+        return [index.meaning for index in self.indexes.values()], damaged
 
     def _leave_others(self, header: Header) -> None:
         """Set aside the shards of other stores."""
@@ -395,7 +414,8 @@ def _copy(path: Path, target: Path) -> None:
 
 def _source(folder: Path) -> Mapping[str, Any]:
     """Read where the images came from: of the damaged table, or of one that was set aside."""
-    tables = sorted((folder / SET_ASIDE).glob(f"{TABLE}*"), key=os.path.getmtime, reverse=True)
+    aside = (folder / SET_ASIDE).glob(f"{TABLE}*")
+    tables = sorted(aside, key=lambda path: path.lstat().st_mtime, reverse=True)
     found = (read_source(path) for path in (folder / TABLE, *tables))
     return next((source for source in found if source), {})
 

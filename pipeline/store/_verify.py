@@ -19,6 +19,7 @@ from pipeline.store._header import (
     read_probe,
     repair_command,
     shard_names,
+    unreadable,
 )
 from pipeline.store._packed import PackedStore
 from pipeline.store._shard import damaged, read_index
@@ -256,5 +257,7 @@ def _broken_blocks(path: Path, progress: Callable[[int, int], None]) -> list[str
                 progress(number + 1, sealed.blocks)
     except BrokenSeal as error:
         damage.append(f"{path} is damaged ({error}); pack the store again")
+    except OSError as error:
+        raise unreadable(path, error) from error
     others = len(damage) - _MOST_LINES
     return damage[:_MOST_LINES] + ([f"and {others} more blocks of {path}"] if others > 0 else [])

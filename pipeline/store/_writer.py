@@ -378,9 +378,10 @@ def explained(folder: Path) -> Iterator[None]:
         raise
     except OSError as error:
         kind = ResourceError if error.errno in FULL else OutputError
+        place = error.filename2 or error.filename or folder
         raise kind(
-            f"cannot write to {folder} ({error.strerror or error}); what was committed is kept: "
-            "mend that and run the same command again"
+            f"cannot write {os.fsdecode(place)} ({error.strerror or error}); what was committed is "
+            "kept: mend that and run the same command again"
         ) from error
 
 

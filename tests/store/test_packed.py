@@ -237,3 +237,23 @@ def _read_beside_codes(path: Path) -> None:
     opened = store.open_store(path)
     opened.hashes(np.arange(3))
     opened.probe("fc")
+
+
+def test_a_name_that_cannot_be_made_durable_leaves_nothing(
+    packed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = store.FolderStore(packed.parent / "s")
+
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("pipeline.files.sync_directory", fail)
+    with pytest.raises(ResourceError):
+        store.pack(opened, packed.with_name("again.h5"))
+    assert not packed.with_name("again.h5").exists()
+
+
+def test_a_file_whose_first_block_is_gone_is_damaged(packed: Path) -> None:
+    packed.write_bytes(bytes(4096) + packed.read_bytes()[4096:])
+    with pytest.raises(StoreDamaged):
+        store.open_store(packed)

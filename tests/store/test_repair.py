@@ -235,6 +235,29 @@ def test_a_shard_of_another_store_is_set_aside_and_not_counted(folder: Path, oth
     check_whole(folder)
 
 
+def test_damaged_shards_are_not_outvoted_by_those_of_another_store(
+    folder: Path, other: Path
+) -> None:
+    """The table names the shards of the store; without it nothing is sure, and nothing done."""
+    [alien] = shards(other)
+    for number in range(5, 8):
+        shutil.copy(alien, folder / "shards" / alien.name.replace("000000", f"00000{number}"))
+    for path in shards(folder)[:2]:
+        flip(path)
+    table = (folder / "table.h5").read_bytes()
+    (folder / "table.h5").unlink()
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(StoreDamaged, match="with 2 damaged shards nothing says which"):
+        store.repair(folder)
+    assert sorted(folder.rglob("*")) == before
+    (folder / "table.h5").write_bytes(table)
+    done = store.repair(folder)
+    assert done.header == HEADER
+    assert (len(done.set_aside), done.rows, done.waiting) == (5, 4, 8)
+    make(folder, NUMBERS)
+    check_whole(folder)
+
+
 def test_codes_that_come_back_get_their_places_again(folder: Path, tmp_path: Path) -> None:
     before = store.open_store(folder).table
     gone = shards(folder)[:2]
