@@ -123,7 +123,7 @@ class TestEveryKind:
         X = np.zeros((20, 6), dtype=np.float32)
         X[:, 1], X[10:, 2] = 5, 1
         y = np.repeat([0, 1], 10)
-        head = build(kind).fit(X, y, n_classes=2)
+        head = quick(kind).fit(X, y, n_classes=2)
         assert np.isfinite(head.decision(X + 100)).all()
         if kind in LINEAR:
             assert (head.predict(X) == y).all()
