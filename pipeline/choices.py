@@ -38,6 +38,14 @@ class Split(str, Enum):
     test = "test"
 
 
+class Folders(str, Enum):
+    """What the folders of a source are: splits with classes in them, or classes."""
+
+    auto = "auto"
+    splits = "splits"
+    classes = "classes"
+
+
 class Pool(str, Enum):
     """How a map of codes (h, w, c) becomes a vector."""
 

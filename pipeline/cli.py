@@ -28,6 +28,7 @@ from pipeline.choices import (
     Dtype,
     Engine,
     ExportFormat,
+    Folders,
     HeadKind,
     Optimizer,
     Pool,
@@ -278,6 +279,9 @@ def extract(
         typer.Option(help="Use only N images, or train=N,test=N.", show_default="all"),
     ] = None,
     follow_links: FollowOption = False,
+    folders: Annotated[
+        Folders, typer.Option(help="What the folders are, where their names leave that open.")
+    ] = Folders.auto,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Try a few images; say what all would take."),
@@ -308,6 +312,7 @@ def extract(
             "dtype": dtype,
             "limit": limit,
             "follow_links": follow_links,
+            "folders": folders,
             "tell": screen.tell,
         }
         if dry_run:

@@ -18,7 +18,10 @@ def read(root: str, *, follow_links: bool = False) -> FileSource | None:
     """Return the source, or None if no folder below `root` has an image."""
     if not os.path.isdir(root):
         return None
-    found = scan(os.fsencode(root), b"", inside=boundary(root, follow_links=follow_links))
+    inside = boundary(root, follow_links=follow_links)
+    found = scan(
+        os.fsencode(root), _scan.unwrapped(os.fsencode(root), b"", inside=inside), inside=inside
+    )
     if not found.images:
         return None
     classes, labels = indexed(found.names)

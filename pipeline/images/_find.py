@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from pipeline.choices import Folders, choose
 from pipeline.errors import SourceError, SourceNotFound
 
 from . import _class_folders, _digits, _flat, _idx, _manifest, _npz, _split_folders
@@ -13,27 +14,34 @@ from ._text import printable
 # Tried in this order; each returns None for what it does not know. A new layout is one file with
 # a `read`, and one entry here.
 _ONE_FILE = (_manifest.read, _npz.read, _idx.read)
-_FOLDERS = (_split_folders.read, _class_folders.read, _flat.read)
+_FOLDERS = (_class_folders.read, _flat.read)
 _ACCEPTED = (
     "class folders, train/val/test folders, flat files such as cat.1.jpg, a .csv or .tsv with "
     "columns path,label, an .npz with x_train and y_train, a folder of IDX files, or digits"
 )
 
 
-def find(source: str | os.PathLike[str], *, follow_links: bool = False) -> Source:
+def find(
+    source: str | os.PathLike[str],
+    *,
+    follow_links: bool = False,
+    folders: Folders | str = Folders.auto,
+) -> Source:
     """
     Find images and their labels.
 
     Parameters
     ----------
     source : path-like
-        A folder of class folders; a folder with train, val (or valid, validation) and test
-        folders, at least two of them; a folder of files with the label in the name; a CSV or TSV
-        file with columns ``path,label[,split,group]``; a NumPy archive; a folder of IDX files; or
-        the word ``digits``.
+        A folder of class folders; a folder with folders named after two splits or more (``train``,
+        ``training_set``, ``valid``, ``test1``, ...); a folder of files with the label in the name;
+        a CSV or TSV file with columns ``path,label[,split,group]``; a NumPy archive; a folder of
+        IDX files; or the word ``digits``.
     follow_links : bool, default False
         Whether to read what links in a folder lead to outside of it. What a CSV or TSV file names
         is read wherever it lies.
+    folders : Folders or str, default Folders.auto
+        What the folders in it are, where their names leave that open.
 
     Returns
     -------
@@ -46,8 +54,9 @@ def find(source: str | os.PathLike[str], *, follow_links: bool = False) -> Sourc
     SourceNotFound
         If nothing exists under this name.
     SourceError
-        If it is no known layout, or holds no images.
+        If it is no known layout, holds no images, or its folders may be splits as well as classes.
     """
+    how = choose(Folders, folders, what="folders")
     name = os.fspath(source)
     if (digits := _digits.read(name)) is not None:
         return digits
@@ -59,6 +68,8 @@ def find(source: str | os.PathLike[str], *, follow_links: bool = False) -> Sourc
     for read in _ONE_FILE:
         if (found := read(path)) is not None:
             return found
+    if (splits := _split_folders.read(path, follow_links=follow_links, how=how)) is not None:
+        return splits
     for read_folder in _FOLDERS:
         if (found := read_folder(path, follow_links=follow_links)) is not None:
             return found

@@ -34,9 +34,9 @@ class Listing:
     ignored: Counter[str] = field(default_factory=Counter)
 
 
-def list_folder(path: bytes, *, inside: bytes | None) -> Listing:
+def look(path: bytes, *, inside: bytes | None) -> Listing:
     """
-    List one folder of those that have classes.
+    List one folder.
 
     Parameters
     ----------
@@ -47,12 +47,24 @@ def list_folder(path: bytes, *, inside: bytes | None) -> Listing:
     Raises
     ------
     SourceError
-        If the folder cannot be listed, or links to another one that is outside or missing.
+        If the folder cannot be listed, or links to another one that is outside.
     """
     try:
-        listing = _list(path, inside)
+        return _list(path, inside)
     except OSError as error:
         raise _unlisted(path, error) from error
+
+
+def list_folder(path: bytes, *, inside: bytes | None) -> Listing:
+    """
+    List a folder of classes, or of splits.
+
+    Raises
+    ------
+    SourceError
+        As `look`, and if a link in it leads to what is not there, which may be a class.
+    """
+    listing = look(path, inside=inside)
     if listing.nowhere:
         link = os.path.join(path, listing.nowhere[0])
         raise SourceError(
@@ -61,6 +73,24 @@ def list_folder(path: bytes, *, inside: bytes | None) -> Listing:
             "link"
         )
     return listing
+
+
+def unwrapped(root: bytes, folder: bytes, *, inside: bytes | None) -> bytes:
+    """
+    Go down folders that only repeat their own name, as some archives do when they are unpacked.
+
+    Returns
+    -------
+    bytes
+        The folder to look into, relative to `root`.
+    """
+    while True:
+        path = os.path.join(root, folder) if folder else root
+        here = look(path, inside=inside)
+        own = os.path.basename(path.rstrip(b"/")).lower()
+        if here.images or [name.lower() for name in here.folders] != [own]:
+            return folder
+        folder = _join(folder, here.folders[0])
 
 
 def boundary(root: str | bytes, *, follow_links: bool) -> bytes | None:

@@ -8,20 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.choices import Folders
+from pipeline.errors import SourceError
+
 from . import _class_folders, _flat, _scan
 from ._files import FileSource
 from ._source import Given, indexed
+from ._split_names import split_name
 from ._text import decoded, printable
-
-_NAMES = {
-    "train": Given.TRAIN,
-    "training": Given.TRAIN,
-    "val": Given.VAL,
-    "valid": Given.VAL,
-    "validation": Given.VAL,
-    "test": Given.TEST,
-    "testing": Given.TEST,
-}
 
 
 class _Rows(NamedTuple):
@@ -40,23 +34,42 @@ class _Place(NamedTuple):
     inside: bytes | None
 
 
-def read(root: str, *, follow_links: bool = False) -> FileSource | None:
-    """Return the source, or None if `root` has no train folder with another split beside it."""
-    if not os.path.isdir(root):
+def read(
+    root: str, *, follow_links: bool = False, how: Folders = Folders.auto
+) -> FileSource | None:
+    """
+    Return the source, or None if the folders in `root` are no splits.
+
+    Raises
+    ------
+    SourceError
+        If the folders may be splits as well as classes, or are to be splits and none is named so.
+    """
+    if not os.path.isdir(root) or how is Folders.classes:
         return None
     inside = _scan.boundary(root, follow_links=follow_links)
-    top = _scan.list_folder(os.fsencode(root), inside=inside)
-    folders = {name: _NAMES[text] for name in top.folders if (text := _lower(name)) in _NAMES}
-    if Given.TRAIN not in folders.values() or len(set(folders.values())) < 2:
+    place = _Place(os.fsencode(root), b"", inside)
+    top, folders = _chosen(place, how)
+    if not folders and len(top.folders) == 1 and not top.images:
+        # One folder around everything, as archives have.
+        place = place._replace(folder=top.folders[0])
+        top, folders = _chosen(place, how)
+    if not folders:
+        if how is Folders.splits:
+            raise SourceError(
+                f"expected folders named train, val or test in {printable(root)}, found "
+                f"{', '.join(map(printable, top.folders[:5])) or 'none'}; rename them, or leave "
+                "out --folders splits"
+            )
         return None
+    top = _scan.list_folder(os.path.join(place.root, place.folder), inside=inside)
     ignored, notes = Counter(top.ignored), _beside(top, folders)
     found: dict[bytes, _Rows] = {}
     # Train first: it decides which labels there are.
     for folder in sorted(folders, key=lambda name: (folders[name], name)):
         known = {name for rows in found.values() for name in rows.names if name is not None}
-        found[folder] = _read_split(
-            _Place(os.fsencode(root), folder, inside), known, ignored, notes
-        )
+        within = _scan.unwrapped(place.root, _join(place.folder, folder), inside=inside)
+        found[folder] = _read_split(place._replace(folder=within), known, ignored, notes)
     rows = [found[folder] for folder in folders]
     classes, labels = indexed([name for part in rows for name in part.names])
     splits = [given for folder, given in folders.items() for _ in found[folder].paths]
@@ -75,8 +88,40 @@ def read(root: str, *, follow_links: bool = False) -> FileSource | None:
     )
 
 
-def _lower(name: bytes) -> str:
-    return decoded(name).lower()
+def _join(folder: bytes, name: bytes) -> bytes:
+    return folder + b"/" + name if folder else name
+
+
+def _chosen(place: _Place, how: Folders) -> tuple[_scan.Listing, dict[bytes, Given]]:
+    """List a folder; return which of the folders in it are splits, if any are."""
+    top = _scan.look(os.path.join(place.root, place.folder), inside=place.inside)
+    named = {name: said for name in top.folders if (said := split_name(decoded(name)))}
+    folders = {name: said.given for name, said in named.items()}
+    if how is Folders.splits:
+        return top, folders
+    if len(set(folders.values())) < 2:
+        # One split alone is a folder around classes; its images have no split yet.
+        alone = len(top.folders) == 1 and not top.images
+        return top, dict.fromkeys(folders, Given.NONE) if alone else {}
+    others = [name for name in top.folders if name not in named and _has_images(place, name)]
+    alike = len({said.rest for said in named.values()}) == 1
+    if alike and (not others or any(_has_folders(place, name) for name in named)):
+        return top, folders
+    shown = ", ".join(printable(name) for name in (*named, *others)[:6])
+    raise SourceError(
+        f"expected folders that are splits or classes in {printable(place.root)}, found {shown}, "
+        "which may be both; add --folders splits (others are left out) or --folders classes"
+    )
+
+
+def _has_folders(place: _Place, name: bytes) -> bool:
+    within = _scan.unwrapped(place.root, _join(place.folder, name), inside=place.inside)
+    return bool(_scan.look(os.path.join(place.root, within), inside=place.inside).folders)
+
+
+def _has_images(place: _Place, name: bytes) -> bool:
+    listing = _scan.walk(place.root, _join(place.folder, name), inside=place.inside)
+    return bool(listing.images)
 
 
 def _beside(top: _scan.Listing, folders: dict[bytes, Given]) -> list[str]:

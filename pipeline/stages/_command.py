@@ -60,6 +60,8 @@ def extract_command(
             words += [f"--{name}", str(source[name])]
     if source.get("limit") is not None:
         words += ["--limit", str(source["limit"])]
+    if source.get("folders", "auto") != "auto":
+        words += ["--folders", str(source["folders"])]
     if source.get("follow_links"):
         words += ["--follow-links"]
     return command_line([*words, "--out", str(out)])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, images, store
-from pipeline.choices import Augment, Dtype, Engine, Precision, Resize, choose
+from pipeline.choices import Augment, Dtype, Engine, Folders, Precision, Resize, choose
 from pipeline.errors import ChoiceError, Interrupted, ResourceError, SpaceMismatch
 from pipeline.files import free_bytes, in_words, sha256_file
 from pipeline.space import Space, check_probe
@@ -108,8 +108,9 @@ class Run:
         load: Callable[[Request], backbones.Network] | None = None,
         limit: str | None = None,
         follow_links: bool = False,
+        folders: str = Folders.auto.value,
     ) -> None:
-        self._limit, self._follow_links = limit, follow_links
+        self._asked = {"limit": limit, "follow_links": follow_links, "folders": folders}
         self.found, self.writer, self.request = found, writer, request
         self._load_network = load or (lambda request: request.load(tell))
         self.computed = 0
@@ -273,8 +274,7 @@ class Run:
                 "layout": found.layout,
                 "val": val,
                 "test": test,
-                "limit": self._limit,
-                "follow_links": self._follow_links,
+                **self._asked,
             },
             unfinished=unfinished,
         )

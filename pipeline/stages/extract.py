@@ -8,9 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from pipeline import images, store
-from pipeline.choices import Augment, Dtype, Engine, Precision, Resize
+from pipeline.choices import Augment, Dtype, Engine, Folders, Precision, Resize, choose
 from pipeline.errors import SourceError, counted
 from pipeline.files import free_bytes
 from pipeline.stages._run import Run, bottleneck, request_of
@@ -19,6 +22,7 @@ from pipeline.stages._voice import quiet, silent
 _TRIED = 64  # images that an estimate rests on: two batches for TensorFlow
 # Of files that are no images, name the most frequent kinds.
 _KINDS_TOLD = 8
+_CLASSES_TOLD = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +146,7 @@ def extract(
     max_rejected: str | int = "1%",
     limit: str | int | None = None,
     follow_links: bool = False,
+    folders: Folders | str = Folders.auto,
     tell: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Extraction:
@@ -192,6 +197,8 @@ def extract(
         Use only so many images: ``"500"``, or by split ``"train=2000,test=1000"``.
     follow_links : bool, default False
         Whether to read what links in the source lead to outside of it.
+    folders : Folders or str, default Folders.auto
+        Whether the folders in the source are splits or classes, where their names leave that open.
     tell : callable, optional
         Called with sentences for the user.
     progress : callable, optional
@@ -238,7 +245,7 @@ def extract(
         seed=seed,
         dtype=dtype,
     )
-    found = _find(source, limit, follow_links, tell)
+    found = _find(source, limit, tell, follow_links=follow_links, folders=folders)
     folder = Path(out) if out is not None else _default_out(source)
     with store.Writer(folder) as writer:
         before = writer.table
@@ -250,6 +257,7 @@ def extract(
             tell=tell,
             limit=asked,
             follow_links=follow_links,
+            folders=choose(Folders, folders, what="folders").value,
         )
         run.check_header()
         todo = run.recall()
@@ -302,6 +310,7 @@ def estimate(
     dtype: Dtype | str = Dtype.float32,
     limit: str | int | None = None,
     follow_links: bool = False,
+    folders: Folders | str = Folders.auto,
     tell: Callable[[str], None] | None = None,
 ) -> Estimate:
     """
@@ -310,7 +319,7 @@ def estimate(
     Parameters
     ----------
     source, out, backbone, weights, layers, size, resize, batch_size, engine, precision, views
-    augment, seed, dtype, limit, follow_links, tell
+    augment, seed, dtype, limit, follow_links, folders, tell
         As for `extract`.
 
     Returns
@@ -337,7 +346,7 @@ def estimate(
         seed=seed,
         dtype=dtype,
     )
-    found = _find(source, limit, follow_links, tell)
+    found = _find(source, limit, tell, follow_links=follow_links, folders=folders)
     folder = Path(out) if out is not None else _default_out(source)
     with store.Writer(folder) as writer:
         run = Run(found=found, writer=writer, request=request, tell=tell)
@@ -362,11 +371,11 @@ def estimate(
 def _find(
     source: str | Path,
     limit: str | int | None,
-    follow_links: bool,
     tell: Callable[[str], None],
+    **how: Any,
 ) -> images.Source:
     """Look at the source, and say what was understood."""
-    found = images.find(source, follow_links=follow_links)
+    found = images.find(source, **how)
     if limit is not None:
         found = found.limited(images.parse_limit(str(limit)))
     _describe(found, tell)
@@ -374,9 +383,8 @@ def _find(
 
 
 def _describe(found: images.Source, tell: Callable[[str], None]) -> None:
-    classes = counted(len(found.classes), "class") if found.classes else "no labels"
     count = counted(len(found), "image")
-    tell(f"found {count}, {classes}: {found.layout} in {found.location}")
+    tell(f"found {count}, {_classes(found)}: {found.layout} in {found.location}")
     if found.ignored:
         common = Counter(found.ignored).most_common()
         kinds = ", ".join(f"{count} {kind}" for kind, count in common[:_KINDS_TOLD])
@@ -384,6 +392,17 @@ def _describe(found: images.Source, tell: Callable[[str], None]) -> None:
         tell(f"ignored: {kinds}" + (f", {others} others" if others else ""))
     for note in found.notes:
         tell(note)
+
+
+def _classes(found: images.Source) -> str:
+    """Say how many classes there are, and of the first ones how many images."""
+    if not found.classes:
+        return "no labels"
+    counts = np.bincount(found.labels[found.labels >= 0], minlength=len(found.classes))
+    pairs = list(zip(found.classes, counts.tolist(), strict=True))[:_CLASSES_TOLD]
+    shown = ", ".join(f"{name} {count}" for name, count in pairs)
+    rest = ", ..." if len(found.classes) > _CLASSES_TOLD else ""
+    return f"{counted(len(found.classes), 'class')} ({shown}{rest})"
 
 
 def _warnings(before: store.Table | None, table: store.Table) -> list[str]:

@@ -66,7 +66,22 @@ def test_classes_that_are_numbers_are_sorted_as_numbers(tree):
 
 @pytest.mark.parametrize(
     "names",
-    [("train", "val", "test"), ("Training", "VALIDATION", "Testing"), ("train", "valid", "test")],
+    [
+        ("train", "val", "test"),
+        ("Training", "VALIDATION", "Testing"),
+        ("train", "valid", "test"),
+        ("training_set", "validation_set", "test_set"),
+        ("TrainImages", "ValImages", "TestImages"),
+        ("seg_train", "seg_val", "seg_test"),
+        ("ILSVRC2012_img_train", "ILSVRC2012_img_val", "ILSVRC2012_img_test"),
+        ("train2017", "val2017", "test2017"),
+        ("trainset", "devset", "testset"),
+        ("flowers-train", "flowers-valid", "flowers-eval"),
+        ("1 train", "2 dev", "3 holdout"),
+        ("trainval", "val", "test1"),
+        ("archive/train", "archive/val", "archive/test"),
+        ("seg_train/seg_train", "seg_val/seg_val", "seg_test/seg_test"),
+    ],
 )
 def test_split_folders(names, tree):
     train, val, test = names
@@ -81,6 +96,59 @@ def test_split_folders(names, tree):
 
 def test_train_alone_is_a_class_folder_like_any_other(tree):
     assert find(tree("train/a.jpg", "plane/a.jpg")).classes == ("plane", "train")
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ("train", "bus", "car"),
+        ("valid", "invalid"),
+        ("test_tube", "beaker"),
+        ("training shoes", "boots"),
+        ("pretrained", "contest"),
+    ],
+)
+def test_words_for_splits_in_names_of_classes(classes, tree):
+    source = find(tree(*(f"{name}/{i}.jpg" for name in classes for i in range(2))))
+    assert source.classes == tuple(sorted(classes))
+    assert not source.splits.any()
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("bus", "car", "test", "train"),
+        ("test_cat", "train_cat", "train_dog"),
+        ("test tube", "training shoe"),
+    ],
+)
+def test_folders_that_may_be_both_are_not_guessed(folders, tree):
+    root = tree(*(f"{name}/{i}.jpg" for name in folders for i in range(2)))
+    with pytest.raises(SourceError, match=r"add --folders splits .* or --folders classes"):
+        find(root)
+    assert find(root, folders="classes").classes == folders
+    assert set(find(root, folders="splits").splits.tolist()) == {1, 3}
+
+
+def test_splits_that_are_asked_for_and_not_there(tree):
+    with pytest.raises(SourceError, match="expected folders named train, val or test"):
+        find(tree("cat/1.jpg", "dog/1.jpg"), folders="splits")
+
+
+def test_one_split_alone_is_a_folder_around_classes(tree):
+    source = find(tree("training_set/cat/1.jpg", "training_set/dog/1.jpg"))
+    assert source.classes == ("cat", "dog")
+    assert not source.splits.any(), "its images are divided as those of class folders are"
+
+
+def test_a_folder_that_repeats_its_own_name(tmp_path, tree):
+    root = tree("flowers/flowers/rose/1.jpg", "flowers/flowers/tulip/1.jpg")
+    assert find(root / "flowers").classes == ("rose", "tulip")
+
+
+def test_splits_without_train_are_splits(tree):
+    source = find(tree("valid/cat/1.jpg", "test/cat/1.jpg"))
+    assert (source.classes, source.splits.tolist()) == (("cat",), [3, 2])
 
 
 def test_split_folders_with_flat_files_as_on_kaggle(tree):
