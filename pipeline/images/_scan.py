@@ -18,19 +18,33 @@ _SIDECAR_FOLDERS = frozenset(
 )
 
 
+# Files by which a folder is a store, a head or a report of this program: the pictures in it and
+# below are no photos.
+_OURS = (
+    frozenset((b"store.json", b"probe.h5")),
+    frozenset((b"store.json", b"shards")),
+    frozenset((b"report.json", b"confusion.png")),
+    frozenset((b"learning_curve.json", b"learning_curve.png")),
+    frozenset((b"head.json", b"weights-")),
+)
+_MARKS = frozenset[bytes]().union(*_OURS)
+
+
 @dataclass
 class Listing:
     """
     Names of folders and images, sorted by their bytes; and of all else the number, by kind.
 
     `leaving` are those of the images that are links to a place outside the source; `nowhere` links
-    to something that is not there, by whose name it was no image.
+    to something that is not there, by whose name it was no image; `ours` says whether the folder is
+    a store, a head or a report of this program.
     """
 
     folders: list[bytes] = field(default_factory=list)
     images: list[bytes] = field(default_factory=list)
     leaving: list[bytes] = field(default_factory=list)
     nowhere: list[bytes] = field(default_factory=list)
+    ours: bool = False
     ignored: Counter[str] = field(default_factory=Counter)
 
 
@@ -62,9 +76,15 @@ def list_folder(path: bytes, *, inside: bytes | None) -> Listing:
     Raises
     ------
     SourceError
-        As `look`, and if a link in it leads to what is not there, which may be a class.
+        As `look`, and if a link in it leads to what is not there, which may be a class, or it is a
+        result of this program.
     """
     listing = look(path, inside=inside)
+    if listing.ours:
+        raise SourceError(
+            f"expected photos in {printable(path)}, found a store, a head or a report of this "
+            "program; name the folder of the photos"
+        )
     if listing.nowhere:
         link = os.path.join(path, listing.nowhere[0])
         raise SourceError(
@@ -127,6 +147,9 @@ def walk(root: bytes, folder: bytes, *, inside: bytes | None) -> Listing:
             continue
         except OSError as error:
             raise _unlisted(path, error) from error
+        if listing.ours:
+            found.ignored["results of this program"] += 1
+            continue
         waiting += [_join(here, name) for name in listing.folders]
         found.images += [_join(here, name) for name in listing.images]
         found.leaving += [_join(here, name) for name in listing.leaving]
@@ -153,9 +176,12 @@ def _join(folder: bytes, name: bytes) -> bytes:
 
 def _list(path: bytes, inside: bytes | None) -> Listing:
     """List one folder, or raise OSError."""
-    listing = Listing()
+    listing, marks = Listing(), set()
     with os.scandir(path) as entries:
         for entry in entries:
+            mark = b"weights-" if entry.name.startswith(b"weights-") else entry.name
+            if mark in _MARKS:
+                marks.add(mark)
             if entry.name.startswith(b"."):
                 listing.ignored["hidden"] += 1
             elif _is_folder(entry):
@@ -180,6 +206,7 @@ def _list(path: bytes, inside: bytes | None) -> Listing:
                 listing.ignored[_kind(entry.name)] += 1
     listing.folders.sort()
     listing.images.sort()
+    listing.ours = any(ours <= marks for ours in _OURS)
     return listing
 
 

@@ -247,6 +247,8 @@ def extract(
     )
     found = _find(source, limit, tell, follow_links=follow_links, folders=folders)
     folder = Path(out) if out is not None else _default_out(source)
+    if folder.resolve().is_relative_to(Path(found.location).resolve()):
+        tell(f"note: {folder} is inside of the photos' folder; what it holds is not read as photos")
     with store.Writer(folder) as writer:
         before = writer.table
         asked = None if limit is None else str(limit)

@@ -146,6 +146,25 @@ def test_a_folder_that_repeats_its_own_name(tmp_path, tree):
     assert find(root / "flowers").classes == ("rose", "tulip")
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("store.json", "probe.h5"),
+        ("head.json", "weights-0123456789ab.h5", "curves.png"),
+        ("report.json", "confusion.png"),
+        ("learning_curve.json", "learning_curve.png"),
+    ],
+)
+def test_results_of_this_program_are_no_photos(files, tree):
+    root = tree("cat/a.jpg", "dog/a.jpg", *(f"artifacts/features/x/{name}" for name in files))
+    (root / "artifacts/features/x/picture.png").write_bytes((root / "cat/a.jpg").read_bytes())
+    source = find(root)
+    assert source.classes == ("cat", "dog")
+    assert source.ignored["results of this program"] == 1
+    with pytest.raises(SourceError, match="found a store, a head or a report of this program"):
+        find(root / "artifacts" / "features" / "x")
+
+
 def test_splits_without_train_are_splits(tree):
     source = find(tree("valid/cat/1.jpg", "test/cat/1.jpg"))
     assert (source.classes, source.splits.tolist()) == (("cat",), [3, 2])
