@@ -228,6 +228,14 @@ def check_target(directory: Path) -> None:
     )
 
 
+def described(directory: Path) -> dict[str, Any] | None:
+    """Return what the head in a folder says of itself, unchecked; None where there is none."""
+    try:
+        return _description(directory)
+    except HeadError:
+        return None
+
+
 def load(directory: Path) -> SavedHead:
     """
     Load a head; nothing in its files is ever run.

@@ -13,7 +13,7 @@ from ._held import held, listed
 from ._listed import files
 from ._probe import probe, probe_pixels
 from ._source import Given, Limit, Read, Source, Unreadable, parse_limit
-from ._split import split
+from ._split import idle_shares, split
 from ._stream import Loaded, stream
 from ._text import printable
 
@@ -33,6 +33,7 @@ __all__ = [
     "files",
     "find",
     "held",
+    "idle_shares",
     "listed",
     "parse_limit",
     "parse_views",

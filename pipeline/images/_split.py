@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import SourceError
 
-from ._source import Given
+from ._source import Given, Source
 
 # Part of every key: a change of it would deal all images anew.
 _DOMAIN = b"pipeline split 1 "
@@ -73,6 +73,25 @@ def split(
     splits[rows] = np.select([u < test, u < test + val], [Given.TEST, Given.VAL], Given.TRAIN)
     splits[~readable] = Given.NONE
     return splits
+
+
+def idle_shares(source: Source, **asked: bool) -> list[str]:
+    """
+    Name the shares that change nothing, since `split` keeps what a source gives.
+
+    Parameters
+    ----------
+    source : Source
+    **asked : bool
+        Of ``val`` and ``test``, whether somebody asked for a share.
+
+    Returns
+    -------
+    list of str
+    """
+    given = source.splits
+    idle = {"val": bool((given == Given.VAL).any()), "test": bool(given.any())}
+    return [name for name, wanted in asked.items() if wanted and idle[name]]
 
 
 def _fractions(keys: Iterable[bytes]) -> NDArray[np.float64]:

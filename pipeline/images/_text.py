@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 
 def decoded(name: bytes) -> str:
-    """Return a name as text; bytes that are not UTF-8 are written as escapes."""
-    return name.decode("utf-8", "backslashreplace")
+    """
+    Return a name as text; bytes that are not UTF-8 are written as escapes.
+
+    Letters with accents have one spelling (Unicode's NFC), however a file system writes them: two
+    spellings of one name are one class.
+    """
+    return unicodedata.normalize("NFC", name.decode("utf-8", "backslashreplace"))
 
 
 def printable(name: str | bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import time
@@ -16,13 +17,15 @@ from numpy.typing import NDArray
 
 from pipeline import backbones, images, store
 from pipeline.choices import Augment, Dtype, Engine, Folders, Precision, Resize, choose
-from pipeline.errors import ChoiceError, Interrupted, ResourceError, SpaceMismatch
+from pipeline.errors import ChoiceError, Interrupted, OutputError, ResourceError, SpaceMismatch
 from pipeline.files import free_bytes, in_words, sha256_file
 from pipeline.space import Space, check_probe
 
 # Decoding uses a core as well as the network does: with one thread for each, whichever is behind
 # gets more of them. Beyond this many Python itself is in the way.
 WORKERS = min(32, os.cpu_count() or 1)
+# So many photos tell whether a store is of a source.
+_TRIED = 64
 # A network that computes for this share of the time is what the rest waits for.
 _BUSY = 0.8
 
@@ -160,6 +163,39 @@ class Run:
             if table is not None and place is not None and _may_be(table.stat[place], stat):
                 self._sha256[row], self._stat[row] = table.sha256[place], table.stat[place]
         return todo
+
+    def check_source(self, todo: Sequence[int]) -> None:
+        """
+        See that an old store is of these photos, wherever they lie now, and not of others.
+
+        Raises
+        ------
+        OutputError
+            If it knows none of the photos that are tried.
+        """
+        table = self.writer.table
+        same = table is None or table.source.get("location") == self.found.location
+        if table is None or same or not len(table) or len(todo) < len(self.found):
+            return
+        sizes = set(table.stat[:, 0].tolist())
+        stats = {row: self.found.stat(row) for row in todo}
+        alike = [row for row in todo if (stat := stats[row]) is not None and stat[0] in sizes]
+        tried = {*alike[:_TRIED], *todo[:: max(1, len(todo) // _TRIED)]}
+        read = 0
+        for _, contents in self.found.contents(sorted(tried)):
+            try:
+                digest = hashlib.sha256(contents().data).digest()
+            except images.Unreadable:
+                continue
+            read += 1
+            if self.writer.known(digest):
+                return
+        if read:
+            raise OutputError(
+                f"expected photos that {self.writer.folder} knows, which is of "
+                f"{table.source.get('location')}, found none of them in {self.found.location}; "
+                "choose another place with --out"
+            )
 
     def prepare(self, count: int) -> None:
         """Make a new store, or see that the disk has room for the rest of an old one."""

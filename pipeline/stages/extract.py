@@ -23,6 +23,8 @@ _TRIED = 64  # images that an estimate rests on: two batches for TensorFlow
 # Of files that are no images, name the most frequent kinds.
 _KINDS_TOLD = 8
 _CLASSES_TOLD = 5
+# For validation, and for test, where the source does not say.
+_SHARE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,8 +136,8 @@ def extract(
     layers: str | Sequence[str] = (),
     size: int | None = None,
     resize: Resize | str = Resize.crop,
-    val: float = 0.2,
-    test: float = 0.2,
+    val: float = _SHARE,
+    test: float = _SHARE,
     batch_size: int | None = None,
     engine: Engine | str = Engine.auto,
     precision: Precision | str = Precision.auto,
@@ -222,6 +224,8 @@ def extract(
         If a value does not fit into 16 bits where these are asked for; what was committed stays.
     StoreDamaged
         If the store is not what was written.
+    OutputError
+        If the store is of other photos, or cannot be written.
     ResourceError
         If the disk is too small.
     Interrupted
@@ -247,6 +251,8 @@ def extract(
     )
     found = _find(source, limit, tell, follow_links=follow_links, folders=folders)
     folder = Path(out) if out is not None else _default_out(source)
+    if idle := images.idle_shares(found, val=val != _SHARE, test=test != _SHARE):
+        tell(f"note: --{' and --'.join(idle)} does nothing here: the source has its own splits")
     if folder.resolve().is_relative_to(Path(found.location).resolve()):
         tell(f"note: {folder} is inside of the photos' folder; what it holds is not read as photos")
     with store.Writer(folder) as writer:
@@ -263,6 +269,7 @@ def extract(
         )
         run.check_header()
         todo = run.recall()
+        run.check_source(todo)
         if todo or writer.header is None:
             run.prepare(len(todo))
             run.compute(todo, val=val, test=test, progress=progress or silent)
@@ -394,6 +401,19 @@ def _describe(found: images.Source, tell: Callable[[str], None]) -> None:
         tell(f"ignored: {kinds}" + (f", {others} others" if others else ""))
     for note in found.notes:
         tell(note)
+    for names in _nearly_one(found.classes):
+        tell(
+            f"warning: the classes {', '.join(map(repr, names))} differ in case or spaces only; if "
+            "they are one, give them one name"
+        )
+
+
+def _nearly_one(classes: Sequence[str]) -> list[list[str]]:
+    """Group the names that differ in case or spaces only."""
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        groups.setdefault(" ".join(name.casefold().split()), []).append(name)
+    return [names for names in groups.values() if len(names) > 1]
 
 
 def _classes(found: images.Source) -> str:
@@ -402,7 +422,7 @@ def _classes(found: images.Source) -> str:
         return "no labels"
     counts = np.bincount(found.labels[found.labels >= 0], minlength=len(found.classes))
     pairs = list(zip(found.classes, counts.tolist(), strict=True))[:_CLASSES_TOLD]
-    shown = ", ".join(f"{name} {count}" for name, count in pairs)
+    shown = ", ".join(f"{images.printable(name)} {count}" for name, count in pairs)
     rest = ", ..." if len(found.classes) > _CLASSES_TOLD else ""
     return f"{counted(len(found.classes), 'class')} ({shown}{rest})"
 

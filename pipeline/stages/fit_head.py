@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from pipeline import heads, report, store
 from pipeline.choices import ClassWeight, HeadKind, Pool, Preset, Split, choose
-from pipeline.errors import HeadError, counted
+from pipeline.errors import HeadError, OutputError, counted
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.stages._fitting import REGULARISED, Examples, card_of, examples, pooling
 from pipeline.stages._voice import quiet
+
+_CLASSES_TOLD = 5
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,7 @@ def fit_head(
     folder = Path(out) if out is not None else _default_out(opened, layer, kind)
     heads.check_target(folder)
     everything = examples(opened, layer, pooling(opened, layer, pool))
+    _check_replaced(folder, everything, by_default=out is None, tell=tell)
     if len(opened.layers) > 1:
         tell(f"layer {layer}, of {', '.join(opened.layers)}")
     if opened.views > everything.views:
@@ -322,6 +325,28 @@ def _attachments(head: heads.Head) -> dict[str, bytes]:
     if head.history_ is None:
         return {}
     return {"curves.png": report.curves_png(head.history_)}
+
+
+def _check_replaced(
+    folder: Path, used: Examples, *, by_default: bool, tell: Callable[[str], None]
+) -> None:
+    """Say when a head of other classes or of another store is replaced; if of both, ask first."""
+    old = heads.described(folder)
+    if old is None:
+        return
+    here = str(used.opened.location.absolute())
+    there, classes = old.get("trained_on", {}).get("store", here), old.get("classes", [])
+    others = there != here, set(classes) != set(used.classes)
+    if not any(others):
+        return
+    shown = ", ".join(map(str, classes[:_CLASSES_TOLD]))
+    found = f"a head of {there} with {counted(len(classes), 'class')} ({shown})"
+    if all(others) and by_default:
+        raise OutputError(
+            f"expected a new folder or a head of this store in {folder}, found {found}; name "
+            "another place with --out, or this one to replace it"
+        )
+    tell(f"note: {found} is replaced in {folder}")
 
 
 def _default_out(opened: store.Store, layer: str, kind: HeadKind) -> Path:

@@ -19,6 +19,7 @@ from pipeline import backbones, store
 from pipeline.errors import (
     BackboneError,
     Interrupted,
+    OutputError,
     ResourceError,
     SourceError,
     SpaceMismatch,
@@ -632,3 +633,62 @@ def test_links_that_leave_the_source_become_rejected_rows(
     assert "--follow-links" in (tmp_path / "s" / "rejected.csv").read_text()
     result = pipeline.extract(photos, out=tmp_path / "s", follow_links=True, **options)
     assert (result.ok, result.rejected) == (25, 0)
+
+
+def test_classes_that_are_spelled_nearly_alike_are_told(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    """Two Unicode spellings of one name are one class; the rest is for people to judge."""
+    photos = make_photos()
+    for old, new in (("class_0", "Cat"), ("class_1", "caf\u00e9"), ("class_2", "cafe\u0301")):
+        (photos / old).rename(photos / new)
+    shutil.copytree(photos / "Cat", photos / "cat")
+    told: list[str] = []
+    done = pipeline.extract(
+        photos, out=tmp_path / "s", backbone=tiny, weights="random", tell=told.append
+    )
+    assert done.classes == ("Cat", "caf\u00e9", "cat")
+    assert any("the classes 'Cat', 'cat' differ in case or spaces only" in line for line in told)
+    assert any("3 classes (Cat 8, caf\u00e9 16, cat 8)" in line for line in told)
+
+
+def test_shares_that_do_nothing_and_a_store_among_the_photos_are_told(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    for split in ("training_set", "test_set"):
+        make_photos(f"photos/{split}")
+    told: list[str] = []
+    options = {"backbone": tiny, "weights": "random", "tell": told.append}
+    out = tmp_path / "photos" / "artifacts" / "s"
+    for _ in range(2):  # the second time its own files are there
+        done = pipeline.extract(tmp_path / "photos", out=out, test=0.1, **options)
+        assert done.splits["test"] == 24
+        assert done.classes == ("class_0", "class_1", "class_2")
+    assert any("note: --test does nothing here" in line for line in told)
+    assert any("is inside of the photos' folder" in line for line in told)
+
+
+def test_two_sources_of_one_name_do_not_share_a_store_or_a_head(
+    tiny: str, make_photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_photos("a/photos")
+    make_photos("b/photos", seed=1)
+    for i, name in enumerate(("bus", "car", "plane")):
+        (tmp_path / "b" / "photos" / f"class_{i}").rename(tmp_path / "b" / "photos" / name)
+    options = {"backbone": tiny, "weights": "random"}
+    pipeline.extract("a/photos", **options)
+    with pytest.raises(OutputError, match=r"found none of them in .*b/photos; choose another"):
+        pipeline.extract("b/photos", **options)
+    (tmp_path / "a" / "photos").rename(tmp_path / "moved")
+    moved = pipeline.extract("moved", out="artifacts/features/photos", **options)
+    assert (moved.computed, moved.ok) == (0, 24), "the same photos may lie anywhere"
+    pipeline.fit_head("artifacts/features/photos", kind="centroid")
+    pipeline.extract("b/photos", out="other/photos", **options)
+    with pytest.raises(OutputError, match=r"3 classes \(class_0, class_1, class_2\); name"):
+        pipeline.fit_head("other/photos", kind="centroid")
+    told: list[str] = []
+    head = "artifacts/heads/photos-centroid"
+    fit = pipeline.fit_head("other/photos", kind="centroid", out=head, tell=told.append)
+    assert fit.classes == ("bus", "car", "plane")
+    assert any("is replaced in" in line for line in told)

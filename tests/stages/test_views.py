@@ -193,7 +193,7 @@ def test_without_validation_images_folds_never_part_the_views_of_an_image(
     ]
     assert fits[0].validated_on == fits[1].validated_on == "3-fold cross-validation"
     assert fits[0].val_accuracy == fits[1].val_accuracy
-    [note] = [line for line in told if line.startswith("note")]
+    [note] = [line for line in told if line.startswith("note: without")]
     assert "without validation images" in note
 
 
