@@ -129,7 +129,6 @@ _PLACES = {
             "Engine",
             "ExportFormat",
             "Folders",
-            "Folders",
             "HeadKind",
             "Optimizer",
             "Pool",

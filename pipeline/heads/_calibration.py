@@ -13,24 +13,42 @@ _SLOPES = (-3.0, 3.0)
 SCORES = 1 << 22
 
 
-def enough(rows: int, classes: int) -> NDArray[np.int64]:
+class Kept:
     """
-    Choose the held-out rows whose scores are kept for `calibrate`, from all over.
+    The scores of enough held-out rows for `calibrate`, taken from all over.
 
     One number is learned from them: a few thousand rows do, and with many classes the scores of
     all would take gigabytes.
 
     Parameters
     ----------
-    rows, classes : int
+    rows : int64 array
+        The held-out rows.
+    total, classes : int
+        How many rows there are in all, held out or not, and how many classes.
 
-    Returns
-    -------
-    int64 array
-        All of them as long as that is no more than `SCORES` numbers.
+    Attributes
+    ----------
+    rows : int64 array of shape (m,)
+        Those that are kept: all, as long as that is no more than `SCORES` numbers.
+    scores : float64 array of shape (m, classes)
     """
-    count = min(rows, max(1, SCORES // classes))
-    return np.arange(count) * rows // count
+
+    def __init__(self, rows: NDArray[np.int64], *, total: int, classes: int) -> None:
+        count = min(len(rows), max(1, SCORES // classes))
+        self.rows = rows[np.arange(count) * len(rows) // max(1, count)]
+        self.scores = np.zeros((count, classes))
+        self._place = np.full(total, -1)
+        self._place[self.rows] = np.arange(count)
+
+    def has(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Say which of some rows are kept."""
+        return np.asarray(self._place[rows] >= 0)
+
+    def put(self, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> None:
+        """Keep the scores of those of some rows that are to be kept."""
+        kept = self.has(rows)
+        self.scores[self._place[rows[kept]]] = scores[kept]
 
 
 def calibrate(scores: NDArray[np.float64], y: NDArray[np.int64], *, how: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.choices import HeadKind
 from pipeline.errors import HeadError
-from pipeline.heads._calibration import calibrate, enough
+from pipeline.heads._calibration import Kept, calibrate
 from pipeline.heads._codes import Codes, InMemory, Rows, check_finite
 from pipeline.heads._folded import Step
 
@@ -255,18 +255,15 @@ class Head(ABC):
         """Note how many held-out rows come out right, and what their scores are worth."""
         if val is None:
             return
-        kept = enough(len(val), self.n_classes_)
-        place = np.full(len(val), -1)
-        place[kept] = np.arange(len(kept))
-        scores, right = np.empty((len(kept), self.n_classes_)), 0
+        kept = Kept(np.arange(len(val)), total=len(val), classes=self.n_classes_)
+        right = 0
         for positions, codes in val.codes.blocks():
-            found = self._decision(codes)
-            right += int((found.argmax(axis=1) == val.y[positions]).sum())
-            wanted = place[positions] >= 0
-            scores[place[positions[wanted]]] = found[wanted]
+            scores = self._decision(codes)
+            right += int((scores.argmax(axis=1) == val.y[positions]).sum())
+            kept.put(positions, scores)
         self.validation_ = {"accuracy": right / len(val), "images": len(val), "how": how}
         if self._calibrates:
-            self.calibration_ = calibrate(self._logits(scores), val.y[kept], how=how)
+            self.calibration_ = calibrate(self._logits(kept.scores), val.y[kept.rows], how=how)
 
     def _logits(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what the softmax is taken of; only independent sigmoids differ."""

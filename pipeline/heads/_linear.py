@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.choices import ClassWeight, HeadKind
 from pipeline.errors import HeadError
 from pipeline.heads import _solver
-from pipeline.heads._calibration import calibrate, enough
+from pipeline.heads._calibration import Kept, calibrate
 from pipeline.heads._codes import Moments, Rows, moments
 from pipeline.heads._folded import Step, dense
 from pipeline.heads._head import Head, Progress
@@ -202,18 +202,14 @@ class LinearHead(Head):
         held_out, scale = task.held_out, self._moments.scale
         assert held_out is not None  # noqa: S101 - rows are held out wherever C is tried
         out = np.flatnonzero(held_out >= 0)
-        kept = out[enough(len(out), len(self._labels))]
-        place = np.full(len(held_out), -1)
-        place[kept] = np.arange(len(kept))
-        scores = np.zeros((len(kept), len(self._labels)))
+        kept = Kept(out, total=len(held_out), classes=len(self._labels))
         folded = [self._unfolded(models.weights[:, trial]) for trial in range(len(models))]
         for positions, codes in task.rows.codes.blocks():
             for trial, (coef, bias) in enumerate(folded):
-                wanted = (held_out[positions] == trial) & (place[positions] >= 0)
+                wanted = (held_out[positions] == trial) & kept.has(positions)
                 own = coef[self._labels] / scale
-                found = codes[wanted] @ own.T + bias[self._labels]
-                scores[place[positions[wanted]]] = found
-        self.calibration_ = calibrate(scores, task.rows.y[kept], how=how)
+                kept.put(positions[wanted], codes[wanted] @ own.T + bias[self._labels])
+        self.calibration_ = calibrate(kept.scores, task.rows.y[kept.rows], how=how)
 
     def _unfolded(
         self, weights: NDArray[np.float64]

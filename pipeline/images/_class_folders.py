@@ -18,10 +18,10 @@ def read(root: str, *, follow_links: bool = False) -> FileSource | None:
     """Return the source, or None if no folder below `root` has an image."""
     if not os.path.isdir(root):
         return None
-    inside = boundary(root, follow_links=follow_links)
-    found = scan(
-        os.fsencode(root), _scan.unwrapped(os.fsencode(root), b"", inside=inside), inside=inside
-    )
+    inside, top = boundary(root, follow_links=follow_links), os.fsencode(root)
+    found = scan(top, _scan.unwrapped(top, b"", inside=inside), inside=inside)
+    if not found.images:
+        found = scan(top, b"", inside=inside)  # the repeated name was that of a class
     if not found.images:
         return None
     classes, labels = indexed(found.names)
@@ -66,7 +66,7 @@ def scan(root: bytes, folder: bytes, *, inside: bytes | None) -> Found:
         found.ignored["images beside class folders"] += len(top.images)
         found.notes.append(f"{len(top.images)} images in {where} are in no class folder: left out")
     for name in top.folders:
-        listing = _scan.walk(root, folder + b"/" + name if folder else name, inside=inside)
+        listing = _scan.walk(root, _scan.join(folder, name), inside=inside)
         found.ignored += listing.ignored
         found.images += listing.images
         found.leaving += listing.leaving

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from pipeline.choices import Folders, choose
 from pipeline.errors import SourceError, SourceNotFound
@@ -68,9 +69,7 @@ def find(
     for read in _ONE_FILE:
         if (found := read(path)) is not None:
             return found
-    if (splits := _split_folders.read(path, follow_links=follow_links, how=how)) is not None:
-        return splits
-    for read_folder in _FOLDERS:
+    for read_folder in (partial(_split_folders.read, how=how), *_FOLDERS):
         if (found := read_folder(path, follow_links=follow_links)) is not None:
             return found
     what = "no images there" if os.path.isdir(path) else "a file of another kind"

@@ -16,8 +16,6 @@ from ._text import printable
 _SIDECAR_FOLDERS = frozenset(
     (b"__MACOSX", b"@eaDir", b"lost+found", b"System Volume Information", b"$RECYCLE.BIN")
 )
-
-
 # Files by which a folder is a store, a head or a report of this program: the pictures in it and
 # below are no photos.
 _OURS = (
@@ -110,7 +108,7 @@ def unwrapped(root: bytes, folder: bytes, *, inside: bytes | None) -> bytes:
         own = os.path.basename(path.rstrip(b"/")).lower()
         if here.images or [name.lower() for name in here.folders] != [own]:
             return folder
-        folder = _join(folder, here.folders[0])
+        folder = join(folder, here.folders[0])
 
 
 def boundary(root: str | bytes, *, follow_links: bool) -> bytes | None:
@@ -150,9 +148,9 @@ def walk(root: bytes, folder: bytes, *, inside: bytes | None) -> Listing:
         if listing.ours:
             found.ignored["results of this program"] += 1
             continue
-        waiting += [_join(here, name) for name in listing.folders]
-        found.images += [_join(here, name) for name in listing.images]
-        found.leaving += [_join(here, name) for name in listing.leaving]
+        waiting += [join(here, name) for name in listing.folders]
+        found.images += [join(here, name) for name in listing.images]
+        found.leaving += [join(here, name) for name in listing.leaving]
         found.ignored += listing.ignored
     found.images.sort()
     return found
@@ -170,7 +168,8 @@ def _identity(path: bytes) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _join(folder: bytes, name: bytes) -> bytes:
+def join(folder: bytes, name: bytes) -> bytes:
+    """Name an entry of a folder, relative to what the folder is relative to; of the top, itself."""
     return folder + b"/" + name if folder else name
 
 
@@ -224,10 +223,8 @@ def _leads_nowhere(entry: os.DirEntry[bytes]) -> bool:
         return False
     try:
         entry.stat()
-    except FileNotFoundError:
-        return True
-    except OSError:  # a loop of symbolic links
-        return False
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)  # and no loop of links
     return False
 
 

@@ -68,7 +68,7 @@ def read(
     # Train first: it decides which labels there are.
     for folder in sorted(folders, key=lambda name: (folders[name], name)):
         known = {name for rows in found.values() for name in rows.names if name is not None}
-        within = _scan.unwrapped(place.root, _join(place.folder, folder), inside=inside)
+        within = _scan.unwrapped(place.root, _scan.join(place.folder, folder), inside=inside)
         found[folder] = _read_split(place._replace(folder=within), known, ignored, notes)
     rows = [found[folder] for folder in folders]
     classes, labels = indexed([name for part in rows for name in part.names])
@@ -86,10 +86,6 @@ def read(
         notes=tuple(notes),
         leaving=frozenset(path for part in rows for path in part.leaving),
     )
-
-
-def _join(folder: bytes, name: bytes) -> bytes:
-    return folder + b"/" + name if folder else name
 
 
 def _chosen(place: _Place, how: Folders) -> tuple[_scan.Listing, dict[bytes, Given]]:
@@ -115,12 +111,12 @@ def _chosen(place: _Place, how: Folders) -> tuple[_scan.Listing, dict[bytes, Giv
 
 
 def _has_folders(place: _Place, name: bytes) -> bool:
-    within = _scan.unwrapped(place.root, _join(place.folder, name), inside=place.inside)
+    within = _scan.unwrapped(place.root, _scan.join(place.folder, name), inside=place.inside)
     return bool(_scan.look(os.path.join(place.root, within), inside=place.inside).folders)
 
 
 def _has_images(place: _Place, name: bytes) -> bool:
-    listing = _scan.walk(place.root, _join(place.folder, name), inside=place.inside)
+    listing = _scan.walk(place.root, _scan.join(place.folder, name), inside=place.inside)
     return bool(listing.images)
 
 

@@ -57,10 +57,11 @@ class SplitName(NamedTuple):
 def split_name(name: str) -> SplitName | None:
     """Return what a folder's name says of a split; None if it names none, or several."""
     words = _WORD.findall(_CAMEL.sub(" ", name).lower())
-    found = [given for word in words if (given := _split(word)) is not None]
-    if len(found) != 1:
+    splits = {word: given for word in words if (given := _split(word)) is not None}
+    if sum(word in splits for word in words) != 1:
         return None
-    return SplitName(found[0], tuple(w for w in words if _split(w) is None and w not in _PLAIN))
+    [given] = splits.values()
+    return SplitName(given, tuple(w for w in words if w not in splits and w not in _PLAIN))
 
 
 def _split(word: str) -> Given | None:

@@ -9,7 +9,8 @@ from typing import Any
 from pipeline.files import command_line
 from pipeline.space import Space
 
-_DEFAULT_SHARE = 0.2
+# For validation, and for test, where a source does not say.
+DEFAULT_SHARE = 0.2
 
 
 def extract_command(
@@ -56,7 +57,7 @@ def extract_command(
     if dtype != "float32":
         words += ["--dtype", dtype]
     for name in ("val", "test"):
-        if source.get(name, _DEFAULT_SHARE) != _DEFAULT_SHARE:
+        if source.get(name, DEFAULT_SHARE) != DEFAULT_SHARE:
             words += [f"--{name}", str(source[name])]
     if source.get("limit") is not None:
         words += ["--limit", str(source["limit"])]

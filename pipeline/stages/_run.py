@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -178,9 +179,8 @@ class Run:
         if table is None or same or not len(table) or len(todo) < len(self.found):
             return
         sizes = set(table.stat[:, 0].tolist())
-        stats = {row: self.found.stat(row) for row in todo}
-        alike = [row for row in todo if (stat := stats[row]) is not None and stat[0] in sizes]
-        tried = {*alike[:_TRIED], *todo[:: max(1, len(todo) // _TRIED)]}
+        alike = (row for row in todo if (stat := self.found.stat(row)) and stat[0] in sizes)
+        tried = {*islice(alike, _TRIED), *todo[:: max(1, len(todo) // _TRIED)]}
         read = 0
         for _, contents in self.found.contents(sorted(tried)):
             try:

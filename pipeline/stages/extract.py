@@ -16,6 +16,7 @@ from pipeline import images, store
 from pipeline.choices import Augment, Dtype, Engine, Folders, Precision, Resize, choose
 from pipeline.errors import SourceError, counted
 from pipeline.files import free_bytes
+from pipeline.stages._command import DEFAULT_SHARE
 from pipeline.stages._run import Run, bottleneck, request_of
 from pipeline.stages._voice import quiet, silent
 
@@ -23,8 +24,6 @@ _TRIED = 64  # images that an estimate rests on: two batches for TensorFlow
 # Of files that are no images, name the most frequent kinds.
 _KINDS_TOLD = 8
 _CLASSES_TOLD = 5
-# For validation, and for test, where the source does not say.
-_SHARE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +135,8 @@ def extract(
     layers: str | Sequence[str] = (),
     size: int | None = None,
     resize: Resize | str = Resize.crop,
-    val: float = _SHARE,
-    test: float = _SHARE,
+    val: float = DEFAULT_SHARE,
+    test: float = DEFAULT_SHARE,
     batch_size: int | None = None,
     engine: Engine | str = Engine.auto,
     precision: Precision | str = Precision.auto,
@@ -251,7 +250,7 @@ def extract(
     )
     found = _find(source, limit, tell, follow_links=follow_links, folders=folders)
     folder = Path(out) if out is not None else _default_out(source)
-    if idle := images.idle_shares(found, val=val != _SHARE, test=test != _SHARE):
+    if idle := images.idle_shares(found, val=val != DEFAULT_SHARE, test=test != DEFAULT_SHARE):
         tell(f"note: --{' and --'.join(idle)} does nothing here: the source has its own splits")
     if folder.resolve().is_relative_to(Path(found.location).resolve()):
         tell(f"note: {folder} is inside of the photos' folder; what it holds is not read as photos")

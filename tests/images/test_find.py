@@ -144,6 +144,7 @@ def test_one_split_alone_is_a_folder_around_classes(tree):
 def test_a_folder_that_repeats_its_own_name(tmp_path, tree):
     root = tree("flowers/flowers/rose/1.jpg", "flowers/flowers/tulip/1.jpg")
     assert find(root / "flowers").classes == ("rose", "tulip")
+    assert find(tree("x/cat/cat/1.jpg") / "x" / "cat").classes == ("cat",), "it is the class"
 
 
 @pytest.mark.parametrize(
