@@ -7,7 +7,7 @@ module with a ``read``; `decode` is the only way from bytes to pixels, `decode_v
 """
 
 from ._augment import ONE_VIEW, Views, decode_views, parse_views
-from ._decode import POLICY, Rejected, decode
+from ._decode import POLICY, Rejected, decode, policy_of
 from ._find import find
 from ._held import held, listed
 from ._listed import files
@@ -37,6 +37,7 @@ __all__ = [
     "listed",
     "parse_limit",
     "parse_views",
+    "policy_of",
     "printable",
     "probe",
     "probe_pixels",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from threading import Lock
 from types import MappingProxyType
 
 import numpy as np
@@ -17,7 +19,7 @@ from PIL import (
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
     Image,
-    JpegImagePlugin,  # noqa: F401
+    JpegImagePlugin,
     PngImagePlugin,  # noqa: F401
     TiffImagePlugin,  # noqa: F401
     UnidentifiedImageError,
@@ -26,20 +28,29 @@ from PIL import (
 
 from pipeline.choices import Resize
 
-from . import _formats
+from . import _deep, _formats, _opacity, _tiff
 
 POLICY: Mapping[str, str] = MappingProxyType(
     {
         "kernel": "Hamming to shrink, bicubic to enlarge, from JPEG at no less than twice the size",
         "colour": "RGB",
-        "alpha": "over white",
+        "alpha": _opacity.RULE,
         "exif": "upright",
-        "depth16": "high byte",
+        "depth16": _deep.RULE,
     }
 )
 """What the decode path does, in words: a part of what a number in the store means."""
 
-MOST_PIXELS = 2**27  # 134 million, above any camera; as RGB they take half a gigabyte in Pillow
+EARLIER: Mapping[str, str] = MappingProxyType(
+    {**POLICY, "alpha": "over white", "depth16": "high byte"}
+)
+"""What earlier versions did: the same, but to images of 16 bits and to TIFFs with opacity."""
+
+MOST_PIXELS = 2**27  # 134 million, that are decoded; as RGB they take half a gigabyte in Pillow
+# libjpeg keeps a progressive image whole, in 3 to 6 bytes a pixel, however little is decoded.
+_MOST_PROGRESSIVE = 2**28
+_LARGE = 2**26  # pixels: of images that take more memory than these, one is decoded at a time
+_one_large = Lock()
 _DETAIL = 2  # at 1, grey levels move by 2.4 on average and by 52 at the most
 _GREY = (127, 127, 127)
 _ORIENTATION_TAG = 0x0112
@@ -53,7 +64,9 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_NO_FIXED_RANGE = {"I": "32-bit integers", "F": "floating point numbers"}
+
+
+_REFUSED = {"I": "32-bit integers", "F": "floating point numbers", "LAB": "LAB colours"}
 
 
 class Rejected(Exception):
@@ -67,8 +80,8 @@ def decode(data: bytes, *, size: int, resize: Resize) -> NDArray[np.uint8]:
     Parameters
     ----------
     data : bytes
-        A whole JPEG, PNG, GIF, WebP, BMP or TIFF file, whatever its name. Of an animation or of
-        many pages, the first is taken.
+        A whole JPEG, PNG, GIF, WebP, BMP, TIFF or AVIF file, whatever its name; HEIC where
+        pillow-heif is installed. Of an animation or of many pages, the first is taken.
     size : int
         Edge of the square result in pixels.
     resize : Resize
@@ -78,18 +91,51 @@ def decode(data: bytes, *, size: int, resize: Resize) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray of uint8, shape (size, size, 3)
-        RGB. Upright according to EXIF; of 16 bits the high byte; transparency over white; colour
-        profiles are not applied.
+        RGB. Upright according to EXIF; of 16 bits those in use, see `_deep.levels`; transparency
+        over white; colour profiles are not applied.
 
     Raises
     ------
     Rejected
-        If the bytes are not such an image, are damaged, or decode to more than 2**27 pixels.
+        If the bytes are not such an image, are damaged, decode to more than 2**27 pixels (JPEG is
+        shrunk while it is decoded), or are a TIFF of samples that make no picture.
     MemoryError
         If there is not enough memory: this says nothing about the image.
     """
     with opened(data, size=size) as upright:
         return np.array(square(upright, size, resize))
+
+
+def policy_of(rules: Mapping[str, object]) -> Mapping[str, str]:
+    """
+    Return the policy by which codes were made.
+
+    Parameters
+    ----------
+    rules : mapping of str to object
+        Of a space, as `pipeline.space.Space.to_json` has it.
+
+    Returns
+    -------
+    mapping of str to str
+        `EARLIER` where all of it agrees, else `POLICY`.
+    """
+    earlier = all(rules.get(name) == value for name, value in EARLIER.items())
+    return EARLIER if earlier else POLICY
+
+
+def changed_reason(data: bytes) -> str | None:
+    """Say so if an image is one of those that earlier versions read in another way."""
+    try:
+        with _open(data) as image:
+            if not _deep.is_deep(image) and not _opacity.is_doubtful(image):
+                return None
+    except Exception:  # whatever is wrong with it is said when it is decoded
+        return None
+    return (
+        "read by an earlier version in another way, as all images of 16 bits and TIFFs with "
+        "opacity: extract into a new store"
+    )
 
 
 @contextmanager
@@ -100,26 +146,63 @@ def opened(data: bytes, *, size: int) -> Iterator[Image.Image]:
     Whatever fails while the image is in use is said to be wrong with it, as `decode` does.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=_formats.DECODED) as image:
-            _check_size(image)
-            _shrink(image, size)
-            image.load()
-            yield _upright(_rgb(image), _orientation(image))
+        with _open(data) as image:
+            pixels = _fit(image, size)
+            with _one_large if pixels > _LARGE else nullcontext():
+                yield _upright(_rgb(data, image), _orientation(image))
     except (Rejected, MemoryError):
         raise
     except UnidentifiedImageError as error:
-        raise Rejected(_formats.unidentified_reason(data)) from error
+        samples = _tiff.samples(data) if _formats.format_of(data) == "TIFF" else None
+        raise Rejected(samples.reason if samples else _formats.unidentified_reason(data)) from error
+    except Image.DecompressionBombError as error:
+        raise Rejected(f"too large: more than {MOST_PIXELS} pixels") from error
     except Exception as error:  # Pillow's parsers raise whatever their slips lead to
         raise Rejected(f"damaged: {_words(error)}") from error
 
 
-def _check_size(image: Image.Image) -> None:
-    """Refuse impossible sizes before memory is taken for the pixels."""
+def _open(data: bytes) -> Image.Image:
+    """Open an image file with the parser of its format, and no other."""
+    found = _formats.format_of(data)
+    if found == "JPEG":
+        return _jpeg(data)
+    if found == "TIFF" and (samples := _tiff.samples(data)) and not samples.readable:
+        raise Rejected(samples.reason)
+    if found in _formats.LATE and (missing := _formats.missing(found)):
+        raise Rejected(missing)
+    formats = (found,) if found in _formats.LATE else _formats.DECODED
+    return Image.open(io.BytesIO(data), formats=formats)
+
+
+def _jpeg(data: bytes) -> Image.Image:
+    """Open a JPEG of any size: `Image.open` judges by what is claimed, not by what is decoded."""
+    try:
+        return JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    except (SyntaxError, IndexError, TypeError, struct.error) as error:
+        raise UnidentifiedImageError from error
+
+
+def _fit(image: Image.Image, size: int) -> int:
+    """
+    Refuse impossible sizes before memory is taken for the pixels.
+
+    Returns
+    -------
+    int
+        How many pixels take memory.
+    """
     width, height = image.size
     if width < 1 or height < 1:
         raise Rejected(f"the image is empty: {width} x {height} pixels")
-    if width * height > MOST_PIXELS:
-        raise Rejected(f"too large: {width} x {height} pixels, of {MOST_PIXELS} at most")
+    claimed = width * height
+    if image.format == "JPEG":
+        _shrink(image, size)
+    decoded = image.size[0] * image.size[1]
+    whole = claimed if "progressive" in image.info else decoded
+    most = _MOST_PROGRESSIVE if "progressive" in image.info else MOST_PIXELS
+    if decoded > MOST_PIXELS or whole > most:
+        raise Rejected(f"too large: {width} x {height} pixels, of {most} at most")
+    return whole
 
 
 def _shrink(image: Image.Image, size: int) -> None:
@@ -128,7 +211,7 @@ def _shrink(image: Image.Image, size: int) -> None:
 
     It decodes to 1/2, 1/4 or 1/8 in the domain of the cosine transform, here never to less than
     `_DETAIL` times the result: of 12 megapixels that takes a quarter of the time and moves grey
-    levels by 0.2 on average and by 3 at the most. Formats other than JPEG are left alone.
+    levels by 0.2 on average and by 3 at the most.
     """
     width, height = image.size
     scale = _DETAIL * size / min(width, height)
@@ -144,23 +227,18 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB."""
-    mode = image.mode
-    if mode.startswith("I;16"):
-        high = (np.asarray(image) >> 8).astype(np.uint8)
-        return Image.fromarray(high).convert("RGB")
-    if mode in _NO_FIXED_RANGE:
-        raise Rejected(
-            f"pixels are {_NO_FIXED_RANGE[mode]} without a fixed range: convert it to 8 or 16 bits"
-        )
-    if mode == "LAB":
-        raise Rejected("LAB colours are not read here: convert it to RGB")
-    if not image.has_transparency_data:
-        return image if mode == "RGB" else image.convert("RGB")  # which would copy it
-    paper = Image.new("RGBA", image.size, "white")
-    paper.alpha_composite(image.convert("RGBA"))
-    return paper.convert("RGB")
+def _rgb(data: bytes, image: Image.Image) -> Image.Image:
+    """Load an image of any mode as RGB."""
+    if _deep.is_deep(image):
+        return _deep.rgb(data, image)
+    if image.mode in _REFUSED:
+        raise Rejected(f"{_REFUSED[image.mode]} are not read here: convert it to 8 or 16 bits")
+    if _opacity.is_doubtful(image):
+        return _opacity.tiff_rgb(image)
+    if image.has_transparency_data:
+        return _opacity.rgb(image)
+    image.load()
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:

@@ -236,9 +236,11 @@ def _is_folder(entry: os.DirEntry[bytes]) -> bool:
 
 
 def _is_image(entry: os.DirEntry[bytes]) -> bool:
-    """Judge by the extension; only without one by the first bytes, which costs a read."""
-    if _formats.extension(entry.name):
-        return _formats.has_image_extension(entry.name)
+    """Judge by the extension; where it says nothing by the first bytes, which costs a read."""
+    if _formats.has_image_extension(entry.name):
+        return True
+    if not _formats.may_be_image(entry.name):
+        return False
     try:
         if not entry.is_file():  # never wait for a FIFO
             return False

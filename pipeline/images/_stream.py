@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,10 +18,12 @@ from pipeline.choices import Resize
 
 from . import _formats
 from ._augment import ONE_VIEW, Views, decode_views
-from ._decode import Rejected, decode
+from ._decode import POLICY, Rejected, changed_reason, decode
 from ._source import NO_STAT, Read, Source, Stat, Unreadable
 
 _Decoded = tuple[NDArray[np.uint8] | None, str | None]
+_NOISE = 8  # levels that one colour may differ by
+_EVERY = 8  # pixels in both directions, of which one is looked at
 _WINDOW = 8  # images under way for each worker: enough to hide a slow one, little memory
 
 
@@ -45,6 +47,8 @@ class Loaded:
         Why it cannot be used.
     transient : bool
         Whether another try may succeed.
+    nearly_constant : bool
+        Whether its pixels are of one colour, but for noise.
     read_seconds, decode_seconds : float
         What it took: to read the content, by the clock; to hash and decode it, of a processor.
     """
@@ -55,6 +59,7 @@ class Loaded:
     pixels: NDArray[np.uint8] | None = None
     reason: str | None = None
     transient: bool = False
+    nearly_constant: bool = False
     read_seconds: float = 0.0
     decode_seconds: float = 0.0
 
@@ -68,6 +73,7 @@ def stream(
     workers: int,
     known: Callable[[bytes], bool],
     views: Views = ONE_VIEW,
+    policy: Mapping[str, str] = POLICY,
 ) -> Generator[Loaded, None, None]:
     """
     Load rows, in the order given, with a bounded number of images in memory.
@@ -87,6 +93,8 @@ def stream(
         several threads.
     views : Views, optional
         Which copies of each image; by default the image alone.
+    policy : mapping of str to str, default POLICY
+        By which rules. Of `EARLIER` those images are rejected that today's read otherwise.
 
     Yields
     ------
@@ -103,7 +111,7 @@ def stream(
     """
     waiting: deque[Future[Loaded]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
-    decoded = partial(_decoded, source.paths, size, resize, views)
+    decoded = partial(_decoded, source.paths, size, resize, views, policy is not POLICY)
     window = max(1, _WINDOW // views.count) * workers
     try:
         with closing(source.contents(rows)) as contents:
@@ -138,6 +146,7 @@ def _load(
         stat=content.stat,
         pixels=pixels,
         reason=reason,
+        nearly_constant=pixels is not None and _is_nearly_constant(pixels),
         read_seconds=there - started,
         decode_seconds=time.thread_time() - started_here,
     )
@@ -148,6 +157,7 @@ def _decoded(
     size: int,
     resize: Resize,
     views: Views,
+    earlier: bool,
     row: int,
     data: bytes,
     sha256: bytes,
@@ -155,9 +165,17 @@ def _decoded(
     """Return the pixels, or the reason why there are none."""
     if reason := _formats.raw_reason(paths[row]):
         return None, reason
+    if earlier and (reason := changed_reason(data)):
+        return None, reason
     try:
         if views.count == 1:
             return decode(data, size=size, resize=resize), None
         return decode_views(data, size=size, resize=resize, views=views, sha256=sha256), None
     except Rejected as error:
         return None, str(error)
+
+
+def _is_nearly_constant(pixels: NDArray[np.uint8]) -> bool:
+    some = pixels[..., ::_EVERY, ::_EVERY, :]
+    axes = tuple(range(some.ndim - 1))
+    return int(np.ptp(some, axis=axes).max()) <= _NOISE

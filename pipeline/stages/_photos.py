@@ -219,6 +219,7 @@ class Originals:
             workers=WORKERS,
             known=lambda digest: False,
             views=views or images.ONE_VIEW,
+            policy=images.policy_of(self.space.to_json()),
         )
         with closing(stream):
             for start in range(0, count, _AT_ONCE):

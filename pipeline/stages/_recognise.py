@@ -50,7 +50,7 @@ def recognise(
         precision=Precision(card.precision) if same else Precision.float32,
         probe=pixels,
     )
-    found = network.space({"resize": resize.value, **images.POLICY})
+    found = network.space({"resize": resize.value, **images.policy_of(space.to_json())})
     if differences := space.of_layer(card.layer).differences(found):
         raise SpaceMismatch(
             f"expected the backbone that head {saved.directory} was fitted on, found another "

@@ -21,6 +21,7 @@ from pipeline.choices import Augment, Dtype, Engine, Folders, Precision, Resize,
 from pipeline.errors import ChoiceError, Interrupted, OutputError, ResourceError, SpaceMismatch
 from pipeline.files import free_bytes, in_words, sha256_file
 from pipeline.space import Space, check_probe
+from pipeline.stages._alike import Alike
 
 # Decoding uses a core as well as the network does: with one thread for each, whichever is behind
 # gets more of them. Beyond this many Python itself is in the way.
@@ -47,6 +48,11 @@ class Request:
     precision: Precision
     views: images.Views
     dtype: Dtype
+    policy: Mapping[str, str] = images.POLICY
+
+    def of_store(self, header: store.Header) -> Request:
+        """Return the request by the decoding rules of an old store, if these are known."""
+        return replace(self, policy=images.policy_of(header.space.to_json()))
 
     def load(self, tell: Callable[[str], None]) -> backbones.Network:
         if self.weights == "imagenet" and self.backbone.builder.startswith("keras."):
@@ -126,6 +132,7 @@ class Run:
         self._stat = np.zeros((len(found), 3), np.int64)
         self._rejected: dict[int, str] = {}
         self._pending: dict[int, str] = {}
+        self._alike = Alike(writer.table)
         self._under_way: set[bytes] = set()  # contents whose codes are being computed
 
     @property
@@ -139,6 +146,7 @@ class Run:
         header = self.writer.header
         if header is None:
             return
+        self.request = self.request.of_store(header)
         if differences := differences_of(header, self.request):
             raise _mismatch(self.writer.folder, differences)
         if not same_weights(header.weights, self.request.weights):
@@ -270,6 +278,7 @@ class Run:
             workers=WORKERS,
             known=self.writer.known,
             views=self.request.views,
+            policy=self.request.policy,
         )
         with closing(stream):
             yield from computed(self._once(stream), network=self._load)
@@ -311,6 +320,7 @@ class Run:
                 "val": val,
                 "test": test,
                 **self._asked,
+                **self._alike.source,
             },
             unfinished=unfinished,
         )
@@ -353,7 +363,9 @@ class Run:
             codes=codes,
             reason=reason,
         )
-        self.computed += self.writer.append(row) and codes is not None
+        if self.writer.append(row) and codes is not None:
+            self.computed += 1
+            self._alike.look(loaded, codes)
         self._under_way.discard(row.sha256)
 
     def _load(self) -> backbones.Network:
@@ -373,7 +385,7 @@ class Run:
         return network
 
     def _space(self, network: backbones.Network) -> Space:
-        reading = {"resize": self.request.resize.value, **images.POLICY}
+        reading = {"resize": self.request.resize.value, **self.request.policy}
         return network.space(reading | self.request.views.policy)
 
 
@@ -469,7 +481,7 @@ def asked(request: Request) -> dict[str, Any]:
         "layers": ", ".join(sorted(request.layers)),
         "size": request.size,
         "resize": request.resize.value,
-        **images.POLICY,
+        **request.policy,
         **request.views.policy,
         "dtype": request.dtype.value,
     }

@@ -191,7 +191,8 @@ class SharedStore:
         """Ask for what a store has besides: its other layers, and its own width of numbers."""
         if header is None or self.layer not in header.space.layers:
             return self._request
-        return replace(self._request, layers=tuple(header.space.layers), dtype=header.dtype)
+        request = self._request.of_store(header)
+        return replace(request, layers=tuple(header.space.layers), dtype=header.dtype)
 
     def _check(self, header: store.Header) -> None:
         """Refuse a store of another space, as far as that can be seen without a network."""

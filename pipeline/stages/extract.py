@@ -16,6 +16,7 @@ from pipeline import images, store
 from pipeline.choices import Augment, Dtype, Engine, Folders, Precision, Resize, choose
 from pipeline.errors import SourceError, counted
 from pipeline.files import free_bytes
+from pipeline.stages._alike import warnings_of
 from pipeline.stages._command import DEFAULT_SHARE
 from pipeline.stages._run import Run, bottleneck, request_of
 from pipeline.stages._voice import quiet, silent
@@ -446,7 +447,7 @@ def _warnings(before: store.Table | None, table: store.Table) -> list[str]:
             f"warning: the source has {counted(leaks, 'image')} of val or test byte for byte in "
             "train as well: scores on them are too good"
         )
-    return sentences
+    return sentences + warnings_of(table)
 
 
 def _default_out(source: str | Path) -> Path:

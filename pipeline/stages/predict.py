@@ -195,6 +195,7 @@ def _answers(
         workers=WORKERS,
         known=lambda digest: False,
         views=views,
+        policy=images.policy_of(space.to_json()),
     )
     with closing(stream):
         results: Iterator[tuple[images.Loaded, Codes | None]] = (

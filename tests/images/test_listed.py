@@ -26,7 +26,7 @@ def test_a_named_file_is_taken_whatever_its_extension(tree):
     root = tree(**{"notes.txt": b"text"})
     source = files([root / "notes.txt"])
     (loaded,) = stream(source, [0], size=4, resize=Resize.crop, workers=1, known=lambda sha: False)
-    assert loaded.reason == "not a JPEG, PNG, GIF, WebP, BMP or TIFF image"
+    assert loaded.reason == "not a JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF or HEIC image"
 
 
 def test_other_files_in_a_folder_are_counted(tree):

@@ -47,7 +47,7 @@ def test_rejected_is_bound_to_the_content(tree):
     source = find(tree(**{"cat/a.png": b"broken", "cat/b.png": b""}))
     loaded = list(run(source))
     assert [one.reason for one in loaded] == [
-        "not a JPEG, PNG, GIF, WebP, BMP or TIFF image",
+        "not a JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF or HEIC image",
         "the file is empty",
     ]
     assert loaded[0].sha256 == hashlib.sha256(b"broken").digest()

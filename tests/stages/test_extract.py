@@ -692,3 +692,42 @@ def test_two_sources_of_one_name_do_not_share_a_store_or_a_head(
     fit = pipeline.fit_head("other/photos", kind="centroid", out=head, tell=told.append)
     assert fit.classes == ("bus", "car", "plane")
     assert any("is replaced in" in line for line in told)
+
+
+def test_images_that_are_nearly_constant_are_told_and_stay_told(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    photos = make_photos(each=4)
+    for number in range(6):
+        Image.new("RGB", (40, 40), (number, 0, 0)).save(photos / "class_0" / f"dark{number}.png")
+    said: list[str] = []
+    ask = {"backbone": tiny, "weights": "random", "tell": said.append}
+    pipeline.extract(photos, out=tmp_path / "s", **ask)
+    first = [line for line in said if "nearly constant" in line]
+    assert first[0].startswith("warning: 6 of 18 images are nearly constant")
+    said.clear()
+    pipeline.extract(photos, out=tmp_path / "s", **ask)
+    assert [line for line in said if "nearly constant" in line] == first
+
+
+def test_images_that_give_the_same_codes_are_told(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    """The same pixels in other bytes; copies byte for byte are computed once."""
+    photos = make_photos(each=4)
+    for path in list((photos / "class_0").iterdir()):
+        with Image.open(path) as image:
+            image.save(path.with_name(f"again-{path.stem}.bmp"))
+    said: list[str] = []
+    pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random", tell=said.append)
+    assert any(line.startswith("warning: 4 of 16 images gave the very codes") for line in said)
+
+
+def test_ordinary_photos_are_not_called_alike(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    pipeline.extract(
+        make_photos(), out=tmp_path / "s", backbone=tiny, weights="random", tell=said.append
+    )
+    assert not any("constant" in line or "very codes" in line for line in said)

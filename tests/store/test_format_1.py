@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import pipeline
 from pipeline import heads, store
@@ -51,6 +52,14 @@ def test_heads(kind: str, tmp_path: Path) -> None:
 def test_a_head_gives_the_answer_it_gave(tmp_path: Path) -> None:
     [answer] = pipeline.predict(KEPT / "heads" / "softmax", KEPT / "green.png").predictions
     assert answer.label == "green"
+
+
+def test_an_image_that_was_read_otherwise_then_is_rejected(tmp_path: Path) -> None:
+    """Its head knows the high byte of 16-bit values; today the bits in use count."""
+    Image.fromarray(np.full((8, 8), 700, np.uint16)).save(tmp_path / "deep.png")
+    [answer] = pipeline.predict(KEPT / "heads" / "softmax", tmp_path / "deep.png").predictions
+    assert answer.label is None
+    assert str(answer.reason).startswith("read by an earlier version in another way")
 
 
 def test_adding_to_such_a_store_gives_it_the_checksums(tmp_path: Path) -> None:
