@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class Request:
     precision: Precision
     views: images.Views
     dtype: Dtype
-    policy: Mapping[str, str] = images.POLICY
+    policy: Mapping[str, str] = field(default_factory=lambda: images.POLICY)
 
     def of_store(self, header: store.Header) -> Request:
         """Return the request by the decoding rules of an old store, if these are known."""
