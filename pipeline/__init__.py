@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from pipeline.stages.info import info
     from pipeline.stages.learning_curve import learning_curve
     from pipeline.stages.load_codes import load_codes
+    from pipeline.stages.load_head import load_head
     from pipeline.stages.pack import pack
     from pipeline.stages.predict import predict
     from pipeline.stages.repair import repair
@@ -112,6 +113,7 @@ __all__ = [
     "info",
     "learning_curve",
     "load_codes",
+    "load_head",
     "pack",
     "predict",
     "repair",
@@ -177,6 +179,7 @@ _PLACES = {
     "info": "stages.info",
     "learning_curve": "stages.learning_curve",
     "load_codes": "stages.load_codes",
+    "load_head": "stages.load_head",
     "pack": "stages.pack",
     "predict": "stages.predict",
     "repair": "stages.repair",

@@ -243,9 +243,16 @@ def extract(
     ] = None,
     resize: Annotated[Resize, typer.Option(help="How a photo becomes a square.")] = Resize.crop,
     val: Annotated[
-        float, typer.Option(help="Share for validation, where SOURCE has no splits.")
-    ] = 0.2,
-    test: Annotated[float, typer.Option(help="Share for the test, likewise.")] = 0.2,
+        float | None,
+        typer.Option(help="Share for validation, where SOURCE has no splits.", show_default="0.2"),
+    ] = None,
+    test: Annotated[
+        float | None,
+        typer.Option(
+            help="Share for the test, likewise, or where SOURCE's has no labels.",
+            show_default="0.2",
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None,
         typer.Option(min=1, help="Images in one forward pass.", show_default="the engine's"),
@@ -282,6 +289,14 @@ def extract(
     folders: Annotated[
         Folders, typer.Option(help="What the folders are, where their names leave that open.")
     ] = Folders.auto,
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder that a CSV's paths are relative to.", show_default="the CSV's"),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Names of a CSV's columns, such as path=filename,label=class."),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Try a few images; say what all would take."),
@@ -313,6 +328,8 @@ def extract(
             "limit": limit,
             "follow_links": follow_links,
             "folders": folders,
+            "root": root,
+            "columns": columns,
             "tell": screen.tell,
         }
         if dry_run:
@@ -349,7 +366,8 @@ def extract(
 
 def _say_extraction(result: Extraction) -> None:
     layers = ", ".join(f"{name} {_shape(shape)}" for name, shape in result.layers.items())
-    splits = "  ".join(f"{name} {count}" for name, count in result.splits.items())
+    named = _named_splits(result.splits, result.unlabelled)
+    splits = "  ".join(f"{name} {count}" for name, count in named.items())
     rate = f"  ({result.images_per_second:g} images/s)" if result.images_per_second else ""
     views = f", {result.views} views" if result.views > 1 else ""
     typer.echo(f"{result.backbone}: {layers}{views} -> {result.store}")
@@ -362,6 +380,18 @@ def _say_extraction(result: Extraction) -> None:
     typer.echo(
         f"ok {result.ok}  rejected {result.rejected}  pending {result.pending}  of {result.scanned}"
     )
+
+
+def _named_splits(splits: Mapping[str, int], unlabelled: Mapping[str, int]) -> dict[str, str]:
+    """Say of each split how many images it has, and of these how many have no label."""
+    return {
+        name: f"{count} (unlabelled)"
+        if (without := unlabelled.get(name, 0)) == count and count
+        else f"{count} ({without} unlabelled)"
+        if without
+        else str(count)
+        for name, count in splits.items()
+    }
 
 
 def _augmentations(text: str | None) -> tuple[Augment, ...] | None:
@@ -701,7 +731,7 @@ def evaluate(
     if json_:
         plain = {"head": result.head, "store": result.store, "out": result.out}
         rows = {"split": result.split, "views": result.views}
-        _print_json(plain | rows | result.report.to_json())
+        _print_json(plain | rows | result.report.to_json() | {"warnings": result.warnings})
         return
     _say_report(result.report)
     if result.report.calibration_error is not None:
@@ -790,7 +820,13 @@ def _confusion_table(report: Report) -> Table:
 @command
 def predict(
     head: HeadArgument,
-    paths: Annotated[list[Path], typer.Argument(help="Image files, and folders of them.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Image files, folders of them, lists (a CSV with a column path, a .txt with a "
+            "path on each line), or - for a list from standard input."
+        ),
+    ],
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
     csv: Annotated[Path | None, typer.Option(help="Write a table as well.")] = None,
     weights: Annotated[
@@ -809,7 +845,7 @@ def predict(
     with _Screen("images", json_=json_) as screen:
         result = stage(
             head,
-            list(paths),
+            _listed(paths),
             top=top,
             csv=csv,
             weights=weights,
@@ -822,6 +858,8 @@ def predict(
         _print_json(asdict(result))
     elif result.csv is not None:
         typer.echo(f"table in {result.csv}")
+    for warning in result.warnings:
+        typer.echo(warning, err=True)
     if result.score_kind == "margin":
         typer.echo(
             "scores are margins: the head had no held-out images to make probabilities of them",
@@ -831,6 +869,14 @@ def predict(
         count = counted(result.rejected, "image")
         typer.echo(f"error: {count} could not be used", err=True)
         raise typer.Exit(_TOO_MANY_REJECTED)
+
+
+def _listed(paths: Sequence[Path]) -> list[Path]:
+    """Put the lines of standard input in the place of a minus sign."""
+    if Path("-") not in paths:
+        return list(paths)
+    lines = [Path(os.fsdecode(line)) for line in sys.stdin.buffer.read().split(b"\n") if line]
+    return [each for path in paths for each in (lines if path == Path("-") else [path])]
 
 
 def _say_prediction(screen: _Screen, prediction: Prediction) -> None:
@@ -905,6 +951,8 @@ def info(
     if json_:
         _print_json(plain)
         return
+    if unlabelled := plain.pop("unlabelled", {}):
+        plain["splits"] = _named_splits(plain["splits"], unlabelled)
     _say_tree(plain)
 
 

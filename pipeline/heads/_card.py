@@ -53,6 +53,9 @@ class Card:
     seen : sorted uint64 array or None
         The first 8 bytes of the content hash of every image that took part in fitting, so that
         nobody mistakes a score on them for a test.
+    judged : sorted uint64 array or None
+        The same of the images that only chose settings or calibrated; for what is in
+        ``trained_on["judged"]``.
     """
 
     classes: tuple[str, ...]
@@ -71,11 +74,19 @@ class Card:
     trained_on: Mapping[str, Any] = field(default_factory=dict)
     probe: NDArray[Any] | None = None
     seen: NDArray[np.uint64] | None = None
+    judged: NDArray[np.uint64] | None = None
 
     @property
     def pooling(self) -> Pool | None:
         """How maps of codes become vectors, as `pool` takes it."""
         return None if self.pool is None else Pool(self.pool)
+
+    @property
+    def part(self) -> NDArray[np.uint64] | None:
+        """Hashes of all images that had a part in the head."""
+        if self.seen is None or self.judged is None:
+            return self.seen
+        return np.union1d(self.seen, self.judged)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the arrays as plain JSON values."""
@@ -103,6 +114,7 @@ class Card:
         plain: Mapping[str, Any],
         probe: NDArray[Any] | None,
         seen: NDArray[np.uint64] | None = None,
+        judged: NDArray[np.uint64] | None = None,
     ) -> Card:
         """
         Rebuild a card from `to_json` and the arrays.
@@ -133,6 +145,7 @@ class Card:
                 trained_on=dict(plain["trained_on"]),
                 probe=None if probe is None else np.asarray(probe),
                 seen=seen,
+                judged=judged,
             )
             card._check()
             return card

@@ -34,7 +34,7 @@ class Payload(NamedTuple):
     arrays : dict of str to array
         What the head learned.
     probe : array or None
-    seen : uint64 array or None
+    seen, judged : uint64 array or None
     tuned : dict of str to array
         Weights of fine-tuned layers.
     """
@@ -43,6 +43,7 @@ class Payload(NamedTuple):
     probe: NDArray[Any] | None
     seen: NDArray[np.uint64] | None
     tuned: dict[str, NDArray[Any]]
+    judged: NDArray[np.uint64] | None = None
 
 
 def write(payload: Payload) -> tuple[bytes, dict[str, list[Any]]]:
@@ -60,6 +61,7 @@ def write(payload: Payload) -> tuple[bytes, dict[str, list[Any]]]:
     named |= {f"tuned/{name}": array for name, array in payload.tuned.items()}
     named |= {} if payload.probe is None else {"probe": payload.probe}
     named |= {} if payload.seen is None else {"seen": payload.seen}
+    named |= {} if payload.judged is None else {"judged": payload.judged}
     named = {name: _little_endian(np.asarray(array)) for name, array in named.items()}
 
     def fill(file: h5py.File) -> None:
@@ -106,9 +108,10 @@ def read(path: Path, *, sha256: str, places: Any) -> Payload:
     if hashlib.sha256(data).hexdigest() != sha256:
         raise OSError(f"the SHA-256 of {path.name} differs")
     named = _of_earlier(path, len(data)) if places is None else _placed(data, places)
-    seen = named.pop("seen", None)
-    if seen is not None and (seen.dtype != np.uint64 or seen.ndim != 1):
-        raise ValueError(f"expected hashes of images, found {seen.dtype} {seen.shape}")
+    seen, judged = named.pop("seen", None), named.pop("judged", None)
+    for hashes in (seen, judged):
+        if hashes is not None and (hashes.dtype != np.uint64 or hashes.ndim != 1):
+            raise ValueError(f"expected hashes of images, found {hashes.dtype} {hashes.shape}")
     for name, array in named.items():
         if array.dtype.kind != "f" or not np.isfinite(array).all():
             raise ValueError(f"expected finite floating-point numbers in {name}")
@@ -119,7 +122,7 @@ def read(path: Path, *, sha256: str, places: Any) -> Payload:
         if group not in groups or not rest:
             raise ValueError(f"an unknown array {name!r}")
         groups[group][rest] = array
-    return Payload(groups["arrays"], probe, seen, groups["tuned"])
+    return Payload(groups["arrays"], probe, seen, groups["tuned"], judged)
 
 
 def _placed(data: bytes, places: Any) -> dict[str, NDArray[Any]]:

@@ -1,7 +1,7 @@
 """A head on disk: head.json, and a payload of plain arrays that it names and vouches for.
 
 DIRECTORY/
-├── weights-<12 hex digits>.h5   arrays of the head, `arrays/NAME`, `probe`, `seen`; of a
+├── weights-<12 hex digits>.h5   arrays of the head, `arrays/NAME`, `probe`, `seen`, `judged`; of a
 │                                fine-tuned one also `tuned/LAYER/...`, the weights of these layers
 ├── head.json                    everything else; replacing it is the commit
 └── curves.png, ...              attachments, for people
@@ -144,7 +144,9 @@ def save(
         )
     if (tuned is None) is not (card.tuned_to is None):
         raise HeadError("expected the weights of fine-tuned layers and their end, found one of two")
-    data, places = _payload.write(Payload(head.arrays(), card.probe, card.seen, dict(tuned or {})))
+    data, places = _payload.write(
+        Payload(head.arrays(), card.probe, card.seen, dict(tuned or {}), card.judged)
+    )
     digest = hashlib.sha256(data).hexdigest()
     description = _describe(head, card, digest) | {"arrays": places}
     with writing(directory, seconds=_PATIENCE):
@@ -349,7 +351,7 @@ def _read(directory: Path, description: Mapping[str, Any]) -> SavedHead:
         head.history_ = _history(description["history"])
         head.validation_ = _validation(description["validation"])
         head.calibration_ = _calibration(description.get("calibration"))
-        card = Card.from_json(description, payload.probe, payload.seen)
+        card = Card.from_json(description, payload.probe, payload.seen, payload.judged)
         _check_same(description, _describe(head, card, description["payload_sha256"]))
         _check_widths(head, card)
     except HeadDamaged:

@@ -106,6 +106,45 @@ def decode(data: bytes, *, size: int, resize: Resize) -> NDArray[np.uint8]:
         return np.array(square(upright, size, resize))
 
 
+def square_of(image: Image.Image, *, size: int, resize: Resize) -> NDArray[np.uint8]:
+    """
+    Make of an image in memory what `decode` makes of its file.
+
+    Parameters
+    ----------
+    image : Image
+        Of any mode; it is not changed.
+    size, resize
+        As for `decode`.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size, size, 3)
+
+    Raises
+    ------
+    Rejected
+        If it is empty, damaged, too large, or of numbers without a fixed range.
+    """
+    try:
+        width, height = image.size
+        if width < 1 or height < 1 or width * height > MOST_PIXELS:
+            raise Rejected(f"the size is {width} x {height} pixels")
+        if image.mode.startswith("I;16"):
+            picture = Image.fromarray(_deep.levels(np.asarray(image).astype(np.uint16)))
+        elif image.mode in _REFUSED:
+            raise Rejected(f"the pixels are {_REFUSED[image.mode]}: convert it to 8 or 16 bits")
+        elif image.has_transparency_data:
+            picture = _opacity.rgb(image)
+        else:
+            picture = image
+        return np.array(square(_upright(picture.convert("RGB"), _orientation(image)), size, resize))
+    except (Rejected, MemoryError):
+        raise
+    except Exception as error:  # an image that was opened is read only now
+        raise Rejected(f"the file is damaged: {_words(error)}") from error
+
+
 def policy_of(rules: Mapping[str, object]) -> Mapping[str, str]:
     """
     Return the policy by which codes were made.

@@ -2,72 +2,97 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from typing import IO
 
-import numpy as np
-
-from pipeline.choices import Split
 from pipeline.errors import SourceError
 
+from ._columns import WANTED, Line, missing_columns, parse_columns, resolved, source_of
 from ._files import FileSource
-from ._source import Given, indexed
-from ._text import decoded, printable
+from ._text import printable
 
-_DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_GIVEN = {split.value: Given.of(split) for split in Split} | {"": Given.NONE}
-
-
-class _Line(NamedTuple):
-    path: bytes
-    label: str | None
-    given: Given
-    group: bytes
+_EXTENSIONS = {".csv": ",", ".tsv": "\t"}
+_DELIMITERS = (",", ";", "\t", "|")
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read(path: str) -> FileSource | None:
+def read(path: str, *, names: Mapping[str, str], root: str | None) -> FileSource | None:
     """
     Return the source, or None if this is not a CSV or TSV file.
+
+    Parameters
+    ----------
+    path : str
+    names : mapping of str to str
+        From `parse_columns`.
+    root : str or None
+        The folder that the paths are relative to; None for that of the file.
 
     Raises
     ------
     SourceError
-        If columns are missing or a line cannot be understood.
+        If columns are missing, lines cannot be understood, or nothing that they name is there.
     """
-    delimiter = _DELIMITERS.get(os.path.splitext(path)[1].lower())
-    if delimiter is None or not os.path.isfile(path):
+    usual = _EXTENSIONS.get(os.path.splitext(path)[1].lower())
+    if usual is None or not os.path.isfile(path):
         return None
-    lines, columns = _lines(path, delimiter)
+    lines, numbers, grouped = _lines(path, usual, names, WANTED)
     if not lines:
         raise SourceError(
             f"expected one image per line in {printable(path)}, found only a header; add lines"
         )
-    classes, labels = indexed([line.label for line in lines])
-    return FileSource(
+    return source_of(
+        lines,
         layout=f"manifest {printable(os.path.basename(path))}",
-        location=os.path.dirname(path),
-        classes=classes,
-        paths=[line.path for line in lines],
-        labels=labels,
-        splits=np.array([line.given for line in lines], np.uint8),
-        groups=[line.group for line in lines] if "group" in columns else None,
-        notes=_notes(lines),
-        listed=True,
+        location=os.path.dirname(path) if root is None else root,
+        where=lambda place: f"line {numbers[place]} of {printable(path)}",
+        grouped=grouped,
     )
 
 
-def _lines(path: str, delimiter: str) -> tuple[list[_Line], Sequence[str]]:
+def paths_in(path: str) -> list[bytes] | None:
+    """
+    Return the paths that a CSV or TSV file names, with labels or without; None of other files.
+
+    Raises
+    ------
+    SourceError
+        If it has no column of paths.
+    """
+    usual = _EXTENSIONS.get(os.path.splitext(path)[1].lower())
+    if usual is None or not os.path.isfile(path):
+        return None
+    lines, _, _ = _lines(path, usual, parse_columns(None), ("path",))
+    location = os.path.dirname(path)
+    return resolved([line.path for line in lines], location)[0] if lines else []
+
+
+def _lines(
+    path: str, usual: str, names: Mapping[str, str], needed: Sequence[str]
+) -> tuple[list[Line], list[int], bool]:
     """Read the whole manifest; bytes that are not UTF-8 survive in the paths."""
     try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            reader = csv.DictReader(file, delimiter=delimiter, restval="", strict=True)
-            columns = [name.strip().lower() for name in reader.fieldnames or ()]
-            _check_columns(path, columns)
-            reader.fieldnames = columns
-            return [_line(path, reader.line_num, fields) for fields in reader], columns
-    except csv.Error as error:
+        with _opened(path) as file:
+            first = file.readline()
+            if first.lower().startswith("sep="):  # Excel's own first line
+                first = file.readline()
+            delimiter = _delimiter(first, usual, names, needed, path)
+            reader = csv.DictReader(
+                chain([first], file), delimiter=delimiter, restval="", strict=True
+            )
+            reader.fieldnames = [_plain(name) for name in reader.fieldnames or ()]
+            columns = {name: _plain(column) for name, column in names.items()}
+            lines, numbers = [], []
+            for fields in reader:
+                if any(value for value in fields.values()):
+                    lines.append(_line(fields, columns))
+                    numbers.append(reader.line_num)
+            return lines, numbers, columns["group"] in reader.fieldnames
+    except (csv.Error, UnicodeError) as error:
         raise SourceError(
             f"{printable(path)} cannot be read as a table: {error}; save it again"
         ) from error
@@ -77,43 +102,53 @@ def _lines(path: str, delimiter: str) -> tuple[list[_Line], Sequence[str]]:
         ) from error
 
 
-def _check_columns(path: str, columns: list[str]) -> None:
-    if not {"path", "label"} <= set(columns):
-        found = printable(", ".join(columns[:8])) or "an empty file"
-        raise SourceError(
-            f"expected columns path,label[,split,group] in the first line of {printable(path)}, "
-            f"found {found}; rename the columns or add a first line"
-        )
+def _opened(path: str) -> IO[str]:
+    with open(path, "rb") as file:
+        wide = file.read(2) in _UTF16  # as Excel saves "Unicode text"
+    if wide:
+        return open(path, encoding="utf-16", newline="")
+    return open(path, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
-def _line(path: str, number: int, fields: dict[str, str]) -> _Line:
-    """Understand one line."""
-    where = f"line {number} of {printable(path)}"
-    name = _bytes(fields["path"])
-    if not name or b"\0" in name:
-        raise SourceError(f"expected a path in {where}, found '{printable(name)}'; correct it")
-    given = fields.get("split", "").strip().lower()
-    if given not in _GIVEN:
-        raise SourceError(
-            f"expected train, val, test or nothing as split in {where}, found "
-            f"'{printable(given)}'; correct it"
-        )
-    label = decoded(_bytes(fields["label"]))
-    if "\0" in label:
-        raise SourceError(f"expected a label in {where}, found '{printable(label)}'; correct it")
-    group = _bytes(fields.get("group", ""))
-    return _Line(name, label or None, _GIVEN[given], group)
+def _delimiter(
+    first: str, usual: str, names: Mapping[str, str], needed: Sequence[str], path: str
+) -> str:
+    """
+    Return what separates the columns, by which of them the first line has.
+
+    Raises
+    ------
+    SourceError
+        If it has not those that are needed, whatever separates them.
+    """
+    wanted = {_plain(names[name]) for name in needed}
+    tried = {
+        delimiter: _split(first, delimiter) for delimiter in dict.fromkeys((usual, *_DELIMITERS))
+    }
+    for delimiter, columns in tried.items():
+        if wanted <= {_plain(column) for column in columns}:
+            return delimiter
+    columns = max(tried.values(), key=len)
+    where = f"the first line of {printable(path)}"
+    raise missing_columns([column.strip() for column in columns], names, where)
 
 
-def _bytes(field: str) -> bytes:
-    """Return the very bytes of the file, whatever the locale."""
-    return field.strip().encode("utf-8", "surrogateescape")
+def _split(line: str, delimiter: str) -> list[str]:
+    rows: Iterator[list[str]] = csv.reader([line], delimiter=delimiter)
+    return next(rows, [])
 
 
-def _notes(lines: Sequence[_Line]) -> tuple[str, ...]:
-    notes = []
-    if unlabelled := sum(line.label is None for line in lines):
-        notes.append(f"{unlabelled} lines have no label")
-    if repeated := len(lines) - len({line.path for line in lines}):
-        notes.append(f"{repeated} lines name a path that an earlier line names")
-    return tuple(notes)
+def _plain(column: str) -> str:
+    return column.strip().lower()
+
+
+def _line(fields: Mapping[str, str], columns: Mapping[str, str]) -> Line:
+    path, label, split, group = (
+        (fields.get(columns[name]) or "").strip() for name in ("path", "label", "split", "group")
+    )
+    # The very bytes of the file, whatever the locale.
+    return Line(_bytes(path), label, split, _bytes(group))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

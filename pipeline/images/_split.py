@@ -23,6 +23,7 @@ def split(
     groups: Sequence[bytes] | None,
     val: float,
     test: float,
+    labels: NDArray[np.int32] | None = None,
 ) -> NDArray[np.uint8]:
     """
     Deal rows to train, val and test.
@@ -33,7 +34,8 @@ def split(
 
     What a source gives is kept. Where it gives some splits, only a missing val is carved out of
     the rows that are train or not given: a source with train and val but no test is left without
-    a test, as its author wanted it.
+    a test, as its author wanted it. Where its test has no labels, as on Kaggle, a share of test is
+    carved out as well.
 
     Parameters
     ----------
@@ -45,6 +47,8 @@ def split(
         Of each row its group; an empty name is no group.
     val, test : float
         Shares of val and test; the rest is train.
+    labels : ndarray of int32, shape (n,), optional
+        -1 for rows without a label.
 
     Returns
     -------
@@ -65,7 +69,7 @@ def split(
     readable = sha256.any(axis=1)
     dealt = readable & ((given == Given.NONE) | (given == Given.TRAIN))
     if given.any():
-        test = 0.0
+        test = test if labels is not None and _is_unlabelled(given, labels) else 0.0
         val = 0.0 if (given == Given.VAL).any() else val
     rows = np.flatnonzero(dealt).tolist()
     names = None if groups is None else [groups[row] for row in rows]
@@ -90,8 +94,19 @@ def idle_shares(source: Source, **asked: bool) -> list[str]:
     list of str
     """
     given = source.splits
-    idle = {"val": bool((given == Given.VAL).any()), "test": bool(given.any())}
+    kept = bool(given.any()) and not has_unlabelled_test(source)
+    idle = {"val": bool((given == Given.VAL).any()), "test": kept}
     return [name for name, wanted in asked.items() if wanted and idle[name]]
+
+
+def has_unlabelled_test(source: Source) -> bool:
+    """Whether a source has images for the test, and no label of any of them."""
+    return _is_unlabelled(source.splits, source.labels)
+
+
+def _is_unlabelled(given: NDArray[np.uint8], labels: NDArray[np.int32]) -> bool:
+    test = given == Given.TEST
+    return bool(test.any() and (labels[test] < 0).all())
 
 
 def _fractions(keys: Iterable[bytes]) -> NDArray[np.float64]:

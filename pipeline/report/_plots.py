@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ _DPI = 120
 _COUNTED_CLASSES = 25  # with more, numbers in cells are too small to read
 _LONGEST_NAME = 24
 _LONGEST_TITLE = 80
+_WIDEST_NOTE, _LONGEST_NOTE = 60, 300
 _TRAIN, _VALIDATION = "#4477aa", "#ee6677"  # told apart by all readers: P. Tol, "bright"
 
 
@@ -37,7 +39,7 @@ def _plain_style() -> Iterator[None]:
 
 
 @_plain_style()
-def confusion_png(report: Report, *, title: str = "") -> bytes:
+def confusion_png(report: Report, *, title: str = "", notes: Sequence[str] = ()) -> bytes:
     """
     Draw the confusion matrix.
 
@@ -47,6 +49,8 @@ def confusion_png(report: Report, *, title: str = "") -> bytes:
         Of two classes or more.
     title : str, optional
         What was scored on what.
+    notes : sequence of str, optional
+        What must be known before the scores are trusted; written above the matrix.
 
     Returns
     -------
@@ -56,6 +60,16 @@ def confusion_png(report: Report, *, title: str = "") -> bytes:
     """
     right = f"{report.accuracy:.1%} of {report.images} images right"
     title = f"{shortened(title, _LONGEST_TITLE)}\n{right}" if title else right
+    title = "\n".join(
+        [
+            title,
+            *(
+                line
+                for note in notes
+                for line in wrap(shortened(note, _LONGEST_NOTE), _WIDEST_NOTE)
+            ),
+        ]
+    )
     if len(report.classes) > MOST_CLASSES:
         return _pairs_png(report, title)
     counts = np.array(report.confusion)

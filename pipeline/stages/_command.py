@@ -56,13 +56,18 @@ def extract_command(
         words += ["--seed", str(space.augment_seed)]
     if dtype != "float32":
         words += ["--dtype", dtype]
-    for name in ("val", "test"):
-        if source.get(name, DEFAULT_SHARE) != DEFAULT_SHARE:
-            words += [f"--{name}", str(source[name])]
+    # Earlier versions did not write down what was asked for.
+    given = {name: source[name] for name in ("val", "test") if name in source}
+    changed = {name: share for name, share in given.items() if share != DEFAULT_SHARE}
+    for name, share in source.get("asked", changed).items():
+        words += [f"--{name}", str(share)]
     if source.get("limit") is not None:
         words += ["--limit", str(source["limit"])]
     if source.get("folders", "auto") != "auto":
         words += ["--folders", str(source["folders"])]
+    for name in ("root", "columns"):
+        if source.get(name) is not None:
+            words += [f"--{name}", str(source[name])]
     if source.get("follow_links"):
         words += ["--follow-links"]
     return command_line([*words, "--out", str(out)])
@@ -72,6 +77,10 @@ def _place(source: Mapping[str, Any]) -> str:
     """Return what was typed as SOURCE: a folder, a file or a name."""
     if "location" not in source:
         return "SOURCE"
+    if "manifest" in source:
+        return str(source["manifest"])
     location, layout = str(source["location"]), str(source.get("layout", ""))
+    if layout == "table in memory":
+        return "SOURCE"
     manifest = layout.removeprefix("manifest ")
     return location if manifest == layout else str(Path(location) / manifest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -165,10 +165,24 @@ def examples(opened: store.Store, layer: str, pool: Pool | None) -> Examples:
 
 
 def card_of(
-    used: Examples, head: heads.Head, seen: NDArray[np.uint64] | None, **others: Any
+    used: Examples, head: heads.Head, *, judged: Sequence[str], **others: Any
 ) -> heads.Card:
-    """Write down everything that using a head later depends on."""
+    """
+    Write down everything that using a head later depends on.
+
+    Parameters
+    ----------
+    used : Examples
+    head : Head
+    judged : sequence of str
+        What the validation images were used for, where the head was not fitted on them.
+    **others
+        Fields of the card that differ.
+    """
     opened, layer = used.opened, used.layer
+    both = head.parameters["fitted_on"] != "train"
+    fitted = np.concatenate([used.train, used.val]) if both else used.train
+    judging = used.val if judged and not both else used.val[:0]
     header = opened.header
     known: dict[str, Any] = {
         "classes": used.classes,
@@ -190,9 +204,17 @@ def card_of(
         "scores": {"validation": head.validation_},
         "seed": head.seed,
         "trained_on": {"store": str(opened.location.absolute())},
-        "seen": np.unique(seen) if seen is not None else None,
+        "seen": _sorted(opened.hashes(fitted)),
     }
-    return heads.Card(**(known | others))
+    known |= others
+    if len(judging):
+        known["judged"] = _sorted(opened.hashes(judging))
+        known["trained_on"] = {**known["trained_on"], "judged": list(judged)}
+    return heads.Card(**known)
+
+
+def _sorted(hashes: NDArray[np.uint64] | None) -> NDArray[np.uint64] | None:
+    return None if hashes is None else np.unique(hashes)
 
 
 def pooling(opened: store.Store, layer: str, pool: Pool | str | None) -> Pool | None:

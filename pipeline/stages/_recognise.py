@@ -9,7 +9,11 @@ from pipeline.space import Space, check_probe
 
 
 def recognise(
-    saved: heads.SavedHead, weights: str | None, *, exactly: bool = False
+    saved: heads.SavedHead,
+    weights: str | None,
+    *,
+    exactly: bool = False,
+    batch_size: int | None = None,
 ) -> backbones.Network:
     """
     Load the head's backbone and see that it is still the same.
@@ -21,6 +25,8 @@ def recognise(
         The backbone's weights, if they are no longer where they were.
     exactly : bool, default False
         Whether TensorFlow must compute in float32, whatever computed the head's codes.
+    batch_size : int, optional
+        Images in one forward pass; by default as many as when the head's codes were computed.
 
     Returns
     -------
@@ -45,7 +51,7 @@ def recognise(
         weights=weights or card.weights["source"],
         layers=[card.layer],
         size=space.size,
-        batch_size=card.batch_size if same else None,
+        batch_size=batch_size or (card.batch_size if same else None),
         engine=engine if same else Engine.tensorflow,
         precision=Precision(card.precision) if same else Precision.float32,
         probe=pixels,

@@ -119,8 +119,10 @@ class Run:
         limit: str | None = None,
         follow_links: bool = False,
         folders: str = Folders.auto.value,
+        asked: Mapping[str, Any] | None = None,
     ) -> None:
         self._asked = {"limit": limit, "follow_links": follow_links, "folders": folders}
+        self._asked |= asked or {}
         self.found, self.writer, self.request = found, writer, request
         self._load_network = load or (lambda request: request.load(tell))
         self.computed = 0
@@ -303,7 +305,12 @@ class Run:
         """Say what is known of every image, splits included."""
         found = self.found
         splits = images.split(
-            self._sha256, given=found.splits, groups=found.groups, val=val, test=test
+            self._sha256,
+            given=found.splits,
+            groups=found.groups,
+            val=val,
+            test=test,
+            labels=found.labels,
         )
         return store.Scan(
             paths=list(found.paths),
@@ -322,6 +329,7 @@ class Run:
                 **self._asked,
                 **self._alike.source,
             },
+            groups=None if found.groups is None else list(found.groups),
             unfinished=unfinished,
         )
 

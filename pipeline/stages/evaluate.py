@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from pipeline import backbones, heads, report, store
 from pipeline.choices import Split, choose
-from pipeline.errors import HeadError, SpaceMismatch, counted
+from pipeline.errors import HeadError, SpaceMismatch
 from pipeline.files import make_folder, replacing, write_durably, write_json
 from pipeline.stages import _heads
+from pipeline.stages._influence import group_warning, these, warnings_of
 from pipeline.stages._voice import quiet
 
 _MOST_SCORES = 1 << 20  # numbers at a time
@@ -33,6 +34,8 @@ class Evaluation:
         Over how many views of each image the scores were averaged.
     report : Report
         The scores.
+    warnings : tuple of str
+        Why they are no test, if they are none; also in ``report.json`` and on the picture.
     """
 
     head: str
@@ -41,6 +44,7 @@ class Evaluation:
     split: str
     views: int
     report: report.Report
+    warnings: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -104,16 +108,20 @@ def evaluate(
             f"--{split.value} 0.2 (where the source has splits of its own: with images in that one)"
         )
     tell = tell or quiet
-    if warning := _already_seen(saved, opened, rows):
-        tell(warning)
-    classes, truth = _align(saved.card.classes, opened, rows, tell)
+    said = warnings_of(saved.card, opened.hashes(rows), of=these(len(rows)))
+    if (grouped := group_warning(saved.card, opened, rows, of=these(len(rows)))) is not None:
+        said.append(grouped)
+    classes, truth, unknown = _align(saved.card.classes, opened, rows)
+    said += unknown
+    for sentence in said:
+        tell(sentence)
     result = _score(saved, opened, rows, truth, classes=classes, views=views)
     folder = Path(out) if out is not None else _default_out(saved, split, views=views)
     title = f"{saved.directory.name} on {split.value} of {opened.location.name}"
-    picture = report.confusion_png(result, title=title)
+    picture = report.confusion_png(result, title=title, notes=said)
     make_folder(folder)
     about = {"head": str(head), "store": str(store_path), "split": split.value, "views": count}
-    write_json(folder / "report.json", about | result.to_json())
+    write_json(folder / "report.json", about | result.to_json() | {"warnings": said})
     with replacing(folder / "confusion.csv") as file:
         for line in report.confusion_csv_lines(result):
             file.write(line.encode("utf-8", "surrogateescape"))
@@ -125,6 +133,7 @@ def evaluate(
         split=split.value,
         views=count,
         report=result,
+        warnings=tuple(said),
     )
 
 
@@ -154,41 +163,22 @@ def _check_space(saved: heads.SavedHead, opened: store.Store) -> None:
         )
 
 
-def _already_seen(
-    saved: heads.SavedHead, opened: store.Store, rows: NDArray[np.int64]
-) -> str | None:
-    """Say when a score is no test: the head was fitted on these very images."""
-    hashes = opened.hashes(rows)
-    if saved.card.seen is None or hashes is None:
-        return None
-    seen = int(np.isin(hashes, saved.card.seen).sum())
-    if not seen:
-        return None
-    return (
-        f"warning: {seen} of these {counted(len(rows), 'image')} took part in fitting the head; "
-        "the accuracy on them is too good, and no test"
-    )
-
-
 def _align(
     known: tuple[str, ...],
     opened: store.Store,
     rows: NDArray[np.int64],
-    tell: Callable[[str], None],
-) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+) -> tuple[tuple[str, ...], NDArray[np.int64], list[str]]:
     """Number the labels as the head does; classes it never saw come last and count as errors."""
     labels = opened.labels[rows]
     present = [opened.classes[label] for label in np.unique(labels)]
     unknown = [name for name in present if name not in known]
-    if unknown:
-        tell(
-            f"warning: the head was not trained on {', '.join(unknown)}: "
-            "their images count as errors"
-        )
+    said = [
+        f"warning: the head was not trained on {', '.join(unknown)}: their images count as errors"
+    ] * bool(unknown)
     classes = (*known, *unknown)
     places = {name: place for place, name in enumerate(classes)}
     numbers = np.array([places.get(name, -1) for name in opened.classes])
-    return classes, numbers[labels]
+    return classes, numbers[labels], said
 
 
 def _score(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ class Extraction:
     classes : tuple of str
     splits : dict of str to int
         Usable images in each split.
+    unlabelled : dict of str to int
+        Those of them without a label, where there are any.
     scanned, ok, rejected, pending : int
         Images found; with codes; that can never be used; that could not be read this time.
     computed, reused : int
@@ -75,6 +77,7 @@ class Extraction:
     layout: str
     classes: tuple[str, ...]
     splits: dict[str, int]
+    unlabelled: dict[str, int]
     scanned: int
     ok: int
     rejected: int
@@ -128,7 +131,7 @@ class Estimate:
 
 
 def extract(
-    source: str | Path,
+    source: Any,
     *,
     out: str | Path | None = None,
     backbone: str = "efficientnet-lite0",
@@ -136,8 +139,8 @@ def extract(
     layers: str | Sequence[str] = (),
     size: int | None = None,
     resize: Resize | str = Resize.crop,
-    val: float = DEFAULT_SHARE,
-    test: float = DEFAULT_SHARE,
+    val: float | None = None,
+    test: float | None = None,
     batch_size: int | None = None,
     engine: Engine | str = Engine.auto,
     precision: Precision | str = Precision.auto,
@@ -149,6 +152,8 @@ def extract(
     limit: str | int | None = None,
     follow_links: bool = False,
     folders: Folders | str = Folders.auto,
+    root: str | Path | None = None,
+    columns: str | Mapping[str, str] | None = None,
     tell: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Extraction:
@@ -160,9 +165,10 @@ def extract(
 
     Parameters
     ----------
-    source : str or Path
+    source : str, Path, data frame, mapping or sequence
         Class folders, train/val/test folders, flat files with the label in the name, a CSV or TSV
-        manifest, a ``.npz`` archive, a folder of IDX files, or ``"digits"``.
+        manifest, a ``.npz`` archive, a folder of IDX files, or ``"digits"``. A DataFrame or a dict
+        with the columns of a manifest; a pair of lists, of paths and of labels.
     out : str or Path, optional
         The store; by default ``artifacts/features/<name of the source>``.
     backbone : str, default "efficientnet-lite0"
@@ -175,8 +181,9 @@ def extract(
         Edge of the square input in pixels; by default the backbone's.
     resize : Resize or str, default Resize.crop
         How an image becomes a square.
-    val, test : float, default 0.2
-        Shares of the images for validation and test, where the source does not say.
+    val, test : float, optional
+        Shares of the images for validation and test, by default 0.2, where the source does not
+        say. Where its own test has no labels, a share of test is taken only if it is asked for.
     batch_size : int, optional
         Images in one forward pass; by default the engine's own number.
     engine : Engine or str, default Engine.auto
@@ -201,6 +208,10 @@ def extract(
         Whether to read what links in the source lead to outside of it.
     folders : Folders or str, default Folders.auto
         Whether the folders in the source are splits or classes, where their names leave that open.
+    root : str or Path, optional
+        The folder that the paths in a manifest or a table are relative to, if not its own.
+    columns : str or mapping of str to str, optional
+        Names of its columns, such as ``"path=filename,label=class"``.
     tell : callable, optional
         Called with sentences for the user.
     progress : callable, optional
@@ -233,6 +244,8 @@ def extract(
     """
     started = time.monotonic()
     tell = tell or quiet
+    shares = {name: share for name, share in (("val", val), ("test", test)) if share is not None}
+    val, test = (shares.get(name, DEFAULT_SHARE) for name in ("val", "test"))
     _check_shares(val, test)
     allowed_share = _parse_share(str(max_rejected))
     request = request_of(
@@ -249,10 +262,14 @@ def extract(
         seed=seed,
         dtype=dtype,
     )
-    found = _find(source, limit, tell, follow_links=follow_links, folders=folders)
+    how = {"follow_links": follow_links, "folders": folders, "root": root, "columns": columns}
+    found = _find(source, limit, tell, **how)
     folder = Path(out) if out is not None else _default_out(source)
-    if idle := images.idle_shares(found, val=val != DEFAULT_SHARE, test=test != DEFAULT_SHARE):
+    if idle := images.idle_shares(found, **dict.fromkeys(shares, True)):
         tell(f"note: --{' and --'.join(idle)} does nothing here: the source has its own splits")
+    if images.has_unlabelled_test(found) and "test" not in shares:
+        test = 0.0
+        tell("note: the source's test has no labels; --test 0.2 takes a labelled test from train")
     if folder.resolve().is_relative_to(Path(found.location).resolve()):
         tell(f"note: {folder} is inside of the photos' folder; what it holds is not read as photos")
     with store.Writer(folder) as writer:
@@ -266,6 +283,7 @@ def extract(
             limit=asked,
             follow_links=follow_links,
             folders=choose(Folders, folders, what="folders").value,
+            asked={"asked": shares, **_table(source, root, columns)},
         )
         run.check_header()
         todo = run.recall()
@@ -286,6 +304,7 @@ def extract(
         layout=found.layout,
         classes=found.classes,
         splits=table.split_counts(),
+        unlabelled=table.unlabelled_counts(),
         scanned=len(table),
         ok=ok,
         rejected=table.count(store.Status.rejected),
@@ -302,7 +321,7 @@ def extract(
 
 
 def estimate(
-    source: str | Path,
+    source: Any,
     *,
     out: str | Path | None = None,
     backbone: str = "efficientnet-lite0",
@@ -320,6 +339,8 @@ def estimate(
     limit: str | int | None = None,
     follow_links: bool = False,
     folders: Folders | str = Folders.auto,
+    root: str | Path | None = None,
+    columns: str | Mapping[str, str] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Estimate:
     """
@@ -328,7 +349,7 @@ def estimate(
     Parameters
     ----------
     source, out, backbone, weights, layers, size, resize, batch_size, engine, precision, views
-    augment, seed, dtype, limit, follow_links, folders, tell
+    augment, seed, dtype, limit, follow_links, folders, root, columns, tell
         As for `extract`.
 
     Returns
@@ -355,7 +376,8 @@ def estimate(
         seed=seed,
         dtype=dtype,
     )
-    found = _find(source, limit, tell, follow_links=follow_links, folders=folders)
+    how = {"follow_links": follow_links, "folders": folders, "root": root, "columns": columns}
+    found = _find(source, limit, tell, **how)
     folder = Path(out) if out is not None else _default_out(source)
     with store.Writer(folder) as writer:
         run = Run(found=found, writer=writer, request=request, tell=tell)
@@ -378,7 +400,7 @@ def estimate(
 
 
 def _find(
-    source: str | Path,
+    source: Any,
     limit: str | int | None,
     tell: Callable[[str], None],
     **how: Any,
@@ -389,6 +411,20 @@ def _find(
         found = found.limited(images.parse_limit(str(limit)))
     _describe(found, tell)
     return found
+
+
+def _table(
+    source: Any, root: str | Path | None, columns: str | Mapping[str, str] | None
+) -> dict[str, str]:
+    """Return what is typed to read a manifest again."""
+    names = images.parse_columns(columns)
+    changed = ",".join(f"{name}={column}" for name, column in names.items() if name != column)
+    kept = {"columns": changed} if changed else {}
+    if root is not None:
+        kept["root"] = str(Path(root).absolute())
+    if isinstance(source, (str, Path)) and Path(source).suffix.lower() in (".csv", ".tsv"):
+        kept["manifest"] = str(Path(source).absolute())
+    return kept
 
 
 def _describe(found: images.Source, tell: Callable[[str], None]) -> None:
@@ -429,10 +465,16 @@ def _classes(found: images.Source) -> str:
 
 def _warnings(before: store.Table | None, table: store.Table) -> list[str]:
     """Say what a user should know of the result before trusting a score."""
-    sentences = [
-        f"warning: class '{name}' has no training image"
-        for name in table.classes_without_training()
-    ]
+    sentences = []
+    if missing := table.classes_without_training():
+        shown = ", ".join(f"'{name}'" for name in missing[:_CLASSES_TOLD])
+        if len(missing) == 1:
+            sentences.append(f"warning: class {shown} has no training image")
+        else:
+            sentences.append(
+                f"warning: {len(missing)} of {len(table.classes)} classes have no training image: "
+                f"{shown}{', ...' if len(missing) > _CLASSES_TOLD else ''}"
+            )
     if before is not None and (gone := len(set(before.paths) - set(table.paths))):
         sentences.append(
             f"note: {counted(gone, 'image')} of this store's last run, on "
@@ -447,10 +489,17 @@ def _warnings(before: store.Table | None, table: store.Table) -> list[str]:
             f"warning: the source has {counted(leaks, 'image')} of val or test byte for byte in "
             "train as well: scores on them are too good"
         )
+    if leaks := table.grouped_leaks():
+        sentences.append(
+            f"warning: the source has {counted(leaks, 'image')} of val or test of groups that have "
+            "images in train as well: scores on them are too good"
+        )
     return sentences + warnings_of(table)
 
 
-def _default_out(source: str | Path) -> Path:
+def _default_out(source: Any) -> Path:
+    if not isinstance(source, (str, Path)):
+        return Path("artifacts") / "features" / "photos"
     path = Path(source).absolute()
     name = path.stem if path.is_file() else path.name
     return Path("artifacts") / "features" / (name or "photos")

@@ -20,6 +20,7 @@ from pipeline.memory import memory_limit, resident_bytes
 from pipeline.space import Space
 from pipeline.stages._command import extract_command
 from pipeline.stages._fitting import Examples, card_of, examples
+from pipeline.stages._influence import CALIBRATED
 from pipeline.stages._photos import Originals
 from pipeline.stages._recognise import space_of
 from pipeline.stages._voice import quiet, silent
@@ -313,7 +314,7 @@ class _Task:
 
     def left_out(self) -> str | None:
         """Say when the head was fitted on images that are not learned from here."""
-        used, seen = self.examples, self.saved.card.seen
+        used, seen = self.examples, self.saved.card.part
         here = self.opened.hashes(np.concatenate([used.train, used.val]))
         if seen is None or here is None:
             return None
@@ -386,13 +387,13 @@ class _Task:
     def card(self, tuned: heads.Head, *, head: str | Path) -> heads.Card:
         """Describe the new head."""
         used, card, start = self.examples, self.saved.card, self.tail.start
-        seen = self.opened.hashes(np.concatenate([used.train, used.val]))
         others: dict[str, Any] = {"layer": start, "shape": self.tail.shape, "pool": card.pool}
         others |= {"tuned_to": self.tail.stop, "weights": dict(card.weights)}
         if self.photos:
             others |= {"probe": None}
         about = {"store": str(self.opened.location.absolute()), "head": str(head), "from": start}
-        return card_of(used, tuned, seen, **others, trained_on=about)
+        judged = ["chose its epoch"] + [CALIBRATED] * (tuned.calibration_ is not None)
+        return card_of(used, tuned, judged=judged, **others, trained_on=about)
 
 
 def _augmentation(start: str, augment: str | None) -> images.Views | None:

@@ -16,6 +16,7 @@ from pipeline.choices import ClassWeight, HeadKind, Pool, Preset, Split, choose
 from pipeline.errors import HeadError, OutputError, counted
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.stages._fitting import REGULARISED, Examples, card_of, examples, pooling
+from pipeline.stages._influence import judged_for
 from pipeline.stages._voice import quiet
 
 _CLASSES_TOLD = 5
@@ -204,8 +205,9 @@ def fit_head(
     tell(str(plan))
     fitted = list(_fits(everything, kind, seeds, fewshot, plan, parameters, progress))
     head, used = fitted[0]
-    seen = opened.hashes(np.concatenate([used.train, used.val]))
-    card = card_of(used, head, seen)
+    chosen = (C == "auto" and kind in REGULARISED) or (k == "auto" and kind is HeadKind.knn)
+    judged = judged_for(kind, chosen=chosen, calibrated=head.calibration_ is not None)
+    card = card_of(used, head, judged=judged)
     heads.save(folder, head, card, attachments=_attachments(head))
     validation = head.validation_ or {}
     scores = [(each.validation_ or {}).get("accuracy") for each, _ in fitted]

@@ -56,6 +56,7 @@ def _of_table(table: store.Table | None) -> dict[str, Any]:
         "scanned": len(table),
         **counts,
         "splits": table.split_counts(),
+        "unlabelled": table.unlabelled_counts(),
         "classes": table.class_counts(),
         "source": dict(table.source),
         "reasons": table.reason_counts(),

@@ -11,29 +11,39 @@ from numpy.typing import NDArray
 
 from pipeline import heads, store
 from pipeline.choices import Pool, Split, choose
+from pipeline.errors import StoreError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Codes:
     """
-    The labelled rows of a split.
+    Rows of a store.
 
     Attributes
     ----------
     X : float32 array of shape (n, d)
         The codes; of shape (n, h, w, c) for a layer of maps that was not pooled.
     y : int32 array of shape (n,)
-        Labels.
+        Labels; -1 for an image without one.
     classes : tuple of str
         What the labels mean.
     paths : tuple of str
         Where the images were, relative to the source.
+    splits : tuple of str
+        ``"train"``, ``"val"``, ``"test"``, or empty.
+    sha256 : tuple of str, or None
+        Of the images' bytes, in hex; None where a packed file does not say.
+    groups : tuple of str, or None
+        None where the source had none.
     """
 
     X: NDArray[np.float32]
     y: NDArray[np.int32]
     classes: tuple[str, ...]
     paths: tuple[str, ...]
+    splits: tuple[str, ...]
+    sha256: tuple[str, ...] | None
+    groups: tuple[str, ...] | None
 
 
 def load_codes(
@@ -52,7 +62,7 @@ def load_codes(
     store_path : str or Path
         A store or a packed file.
     split : Split or str, default Split.train
-        Which rows.
+        Which labelled rows; ``"all"`` for all that have codes, with labels or without.
     layer : str, optional
         Which codes; by default the first layer of the store.
     pool : Pool or str, optional
@@ -67,7 +77,7 @@ def load_codes(
     Raises
     ------
     StoreError
-        If the store cannot be read or lacks the layer.
+        If the store cannot be read, lacks the layer, or has no such rows.
 
     Examples
     --------
@@ -77,12 +87,35 @@ def load_codes(
     """
     opened = store.open_store(Path(store_path))
     layer = store.choose_layer(opened, layer)
-    rows = store.rows_of(opened, choose(Split, split, what="split"))
+    rows = _rows(opened, split)
     X = store.read_rows(opened, layer, rows, views=views).reshape(-1, *opened.layers[layer])
     rows = np.repeat(rows, opened.views if views else 1)
+    sha256, groups = opened.sha256(rows), opened.groups(rows)
+    names = {number: name.value for name, number in store.SPLITS.items()}
     return Codes(
         X=heads.pool(X, choose(Pool, pool, what="pool")) if pool is not None else X,
         y=opened.labels[rows],
         classes=opened.classes,
         paths=tuple(os.fsdecode(path) for path in opened.paths(rows)),
+        splits=tuple(names.get(int(number), "") for number in opened.splits[rows]),
+        sha256=None if sha256 is None else tuple(row.tobytes().hex() for row in sha256),
+        groups=None if groups is None else tuple(os.fsdecode(group) for group in groups),
+    )
+
+
+def _rows(opened: store.Store, split: Split | str) -> NDArray[np.int64]:
+    """Choose rows; an empty choice is an error, not an empty array."""
+    if split == "all":
+        rows = np.flatnonzero(opened.usable)
+    else:
+        rows = store.rows_of(opened, chosen := choose(Split, split, what="split"))
+    if len(rows):
+        return rows
+    if split == "all":
+        raise StoreError(f"expected images with codes in {opened.location}, found none")
+    there = opened.usable & (opened.splits == store.SPLITS[chosen])
+    found = f"{int(there.sum())} without labels" if there.any() else "none"
+    raise StoreError(
+        f"expected labelled images in split '{chosen.value}' of {opened.location}, found {found}; "
+        "load split='all' for all that have codes"
     )

@@ -17,6 +17,7 @@ from pipeline.choices import Resize
 from pipeline.errors import HeadError, Interrupted, OutputError
 from pipeline.files import check_place, csv_text, replacing
 from pipeline.stages import _heads
+from pipeline.stages._influence import first_bytes, these, warnings_of
 from pipeline.stages._recognise import recognise, space_of
 from pipeline.stages._run import WORKERS, Codes, computed
 
@@ -39,6 +40,8 @@ class Prediction:
         The best classes with their scores, best first.
     reason : str or None
         Why there is no answer.
+    seen : bool
+        Whether the image had a part in the head: its answer says little about new photos.
     """
 
     path: str
@@ -46,6 +49,7 @@ class Prediction:
     score: float | None
     top: tuple[tuple[str, float], ...]
     reason: str | None
+    seen: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,8 @@ class Predictions:
         In the order of the paths.
     csv : str or None
         Where the table was written.
+    warnings : tuple of str
+        How many of the images had a part in the head, if any.
     """
 
     head: str
@@ -72,6 +78,7 @@ class Predictions:
     rejected: int
     predictions: tuple[Prediction, ...]
     csv: str | None
+    warnings: tuple[str, ...] = ()
 
 
 def predict(
@@ -94,11 +101,13 @@ def predict(
     head : str or Path
         A head made by `fit_head`.
     paths : str or Path, or a sequence of them
-        Image files, and folders that are searched for images.
+        Image files, folders that are searched for images, CSV files with a column ``path``, and
+        text files with a path on each line.
     top : int, default 3
         How many classes to name for each image.
     csv : str or Path, optional
-        Where to write a table: path, label, score, and the further classes.
+        Where to write a table: path, label, score, the further classes, the reason why there is
+        no answer, and whether the image had a part in the head.
     weights : str, optional
         The backbone's weights, if they are no longer where they were.
     views : bool, default False
@@ -134,9 +143,10 @@ def predict(
     copies = _views(saved) if views else images.ONE_VIEW
     found = images.files(paths, follow_links=follow_links)
     network = None if saved.card.layer == backbones.INPUT else recognise(saved, weights)
-    predictions = []
+    predictions: list[Prediction] = []
+    digests: list[bytes] = []
     try:
-        for prediction in _answers(saved, network, found, top=top, views=copies):
+        for prediction in _answers(saved, network, found, top=top, views=copies, digests=digests):
             predictions.append(prediction)
             if show is not None:
                 show(prediction)
@@ -154,6 +164,7 @@ def predict(
         rejected=len(predictions) - ok,
         predictions=tuple(predictions),
         csv=str(csv) if csv is not None else None,
+        warnings=tuple(warnings_of(saved.card, first_bytes(digests), of=these(len(predictions)))),
     )
 
 
@@ -184,8 +195,9 @@ def _answers(
     *,
     top: int,
     views: images.Views,
+    digests: list[bytes],
 ) -> Iterator[Prediction]:
-    """Yield one prediction for each image, in order, a chunk at a time."""
+    """Yield one prediction for each image, in order, a chunk at a time; keep their hashes."""
     space = space_of(saved)
     stream = images.stream(
         found,
@@ -204,6 +216,7 @@ def _answers(
             else ((each, codes) for each, codes, _ in computed(stream, network=lambda: network))
         )
         while chunk := list(islice(results, _CHUNK)):
+            digests += [loaded.sha256 for loaded, _ in chunk if loaded.sha256 is not None]
             yield from _answer(saved, found, chunk, top=top)
 
 
@@ -231,7 +244,9 @@ def _answer(
     if rows:
         each = saved.head.as_scores(saved.decision(np.stack(rows).reshape(-1, *card.shape)))
         scores = iter(each.reshape(len(rows), -1, each.shape[1]).mean(axis=1))  # of all views
-    for loaded, codes in chunk:
+    part = card.part if card.part is not None else np.empty(0, np.uint64)
+    digests = first_bytes(loaded.sha256 or b"" for loaded, _ in chunk)
+    for (loaded, codes), seen in zip(chunk, np.isin(digests, part).tolist(), strict=True):
         path = os.fsdecode(found.paths[loaded.row])
         if codes is None:
             yield Prediction(path=path, label=None, score=None, top=(), reason=loaded.reason)
@@ -239,17 +254,18 @@ def _answer(
         row = next(scores)
         best = [(card.classes[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top]]
         yield Prediction(
-            path=path, label=best[0][0], score=best[0][1], top=tuple(best), reason=None
+            path=path, label=best[0][0], score=best[0][1], top=tuple(best), reason=None, seen=seen
         )
 
 
 def _write_csv(path: Path, predictions: Sequence[Prediction], top: int) -> None:
     header = ["path", "label", "score"]
     header += [f"{name}_{place}" for place in range(2, top + 1) for name in ("label", "score")]
-    rows: list[list[object]] = [[*header, "reason"]]
+    rows: list[list[object]] = [[*header, "reason", "seen"]]
     for prediction in predictions:
         answers = [cell for answer in prediction.top for cell in answer]
         answers += [""] * (2 * top - len(answers))
-        rows.append([prediction.path, *answers, prediction.reason or ""])
+        seen = "yes" if prediction.seen else ""
+        rows.append([prediction.path, *answers, prediction.reason or "", seen])
     with replacing(path) as file:
         file.write(csv_text(rows).encode("utf-8", "surrogateescape"))

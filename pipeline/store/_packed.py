@@ -40,7 +40,7 @@ from pipeline.store._table import SPLITS
 # Rows read at a time from a packed file: some megabytes for 4096-D codes.
 _BLOCK_BYTES = 32 << 20
 # What is read whole when a file is opened, and what it may claim in a small file.
-_COLUMNS = ("labels", "classes", "paths", "splits", "sha256")
+_COLUMNS = ("labels", "classes", "paths", "splits", "sha256", "groups")
 _LARGEST_COLUMN = 64 << 20
 _LARGEST_ROW = 256 << 20
 # HDF5 may begin at byte 0, 512, 1024, 2048, ... of a file.
@@ -55,9 +55,10 @@ def pack(store: FolderStore, path: Path) -> int:
     Write a store as one HDF5 file.
 
     The file has ``codes/<layer>`` (n, ...), ``labels`` (n,), ``classes``, ``paths`` (n,),
-    ``splits`` (n,) and ``sha256`` (n, 32); rows are the images that have codes, in the order of
-    the source. The attribute ``header`` holds the space as JSON, ``probe/<layer>`` the codes of
-    the probe. Of several views ``codes/<layer>`` has the images' own, ``views/<layer>``
+    ``splits`` (n,), ``sha256`` (n, 32) and, if the source had any, ``groups`` (n,); rows are the
+    images that have codes, in the order of the source. The attribute ``header`` holds the space
+    as JSON, ``probe/<layer>`` the codes of the probe. Of several views ``codes/<layer>`` has the
+    images' own, ``views/<layer>``
     (n, views - 1, ...) the others. Numbers are as wide as in the store. A seal follows the last
     byte of HDF5, see `pipeline.hdf5`.
 
@@ -208,6 +209,8 @@ def _fill(file: h5py.File, store: FolderStore, rows: Rows, check: Callable[[], N
     splits = [names.get(int(code), b"") for code in store.splits[rows]]
     _write_text(file, "classes", classes)
     _write_text(file, "paths", store.paths(rows))
+    if (groups := store.groups(rows)) is not None:
+        _write_text(file, "groups", groups)
     write_array(file, "labels", store.labels[rows])
     write_array(file, "sha256", store.table.sha256[rows])
     write_array(file, "splits", np.array(splits, "S5"))
@@ -381,11 +384,25 @@ class PackedStore:
 
     def hashes(self, rows: Rows) -> NDArray[np.uint64] | None:
         """Return the first 8 bytes of the content hashes of some rows, if the file has them."""
+        found = self.sha256(rows)
+        return None if found is None else first_bytes(found)
+
+    def sha256(self, rows: Rows) -> NDArray[np.uint8] | None:
+        """Return the content hashes of some rows, if the file has them."""
         entry = self._datasets.entries.get("sha256")
         if entry is None or entry.shape != (len(self.labels), 32) or entry.kind != "u":
             return None
         with self._explained():
-            return first_bytes(self._datasets.read("sha256").astype(np.uint8))[rows]
+            return self._datasets.read("sha256").astype(np.uint8)[rows]
+
+    def groups(self, rows: Rows) -> list[bytes] | None:
+        """Return the groups of some rows, if the file has them."""
+        entry = self._datasets.entries.get("groups")
+        if entry is None or entry.shape != (len(self.labels),) or entry.kind != "S":
+            return None
+        with self._explained():
+            groups = _strings(self._datasets, "groups")
+        return [groups[row] for row in rows]
 
     def probe(self, layer: str) -> Codes | None:
         """Return the codes of the probe images, if the file has them."""

@@ -85,6 +85,12 @@ class Store(Protocol):
     def hashes(self, rows: Rows) -> NDArray[np.uint64] | None:
         """Return the first 8 bytes of the content hashes of some rows, if they are known."""
 
+    def sha256(self, rows: Rows) -> NDArray[np.uint8] | None:
+        """Return the content hashes of some rows, of shape (n, 32), if they are known."""
+
+    def groups(self, rows: Rows) -> list[bytes] | None:
+        """Return the groups of some rows, if the source had any."""
+
     def probe(self, layer: str) -> Codes | None:
         """Return the codes of the probe images, if they are known."""
 
@@ -191,6 +197,15 @@ class FolderStore:
     def hashes(self, rows: Rows) -> NDArray[np.uint64] | None:
         """Return the first 8 bytes of the content hashes of some rows."""
         return first_bytes(self.table.sha256[rows])
+
+    def sha256(self, rows: Rows) -> NDArray[np.uint8]:
+        """Return the content hashes of some rows."""
+        return self.table.sha256[rows]
+
+    def groups(self, rows: Rows) -> list[bytes] | None:
+        """Return the groups of some rows, if the source had any."""
+        groups = self.table.groups
+        return None if groups is None else [groups[row] for row in rows]
 
     def probe(self, layer: str) -> Codes | None:
         """Return the codes of the probe images."""

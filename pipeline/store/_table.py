@@ -67,6 +67,8 @@ class Table:
         Why rows are rejected or pending.
     source : mapping
         Where the images came from: location, layout.
+    groups : list of bytes or None
+        Of each row its group, as the source has it; None where it has none.
     unfinished : bool
         Whether an extraction began that has not come to its end: rows that it had not read yet
         are as the one before left them.
@@ -84,6 +86,7 @@ class Table:
     row: NDArray[np.int32]
     reasons: Mapping[int, str] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
+    groups: list[bytes] | None = None
     unfinished: bool = False
 
     @property
@@ -133,11 +136,26 @@ class Table:
         held_out = (*self._usable(Split.val), *self._usable(Split.test))
         return sum(self.sha256[row].tobytes() in train for row in held_out)
 
+    def grouped_leaks(self) -> int:
+        """Count the images of val and test that are of a group with images in train."""
+        if self.groups is None:
+            return 0
+        train = {self.groups[row] for row in self._usable(Split.train)} - {b""}
+        held_out = (*self._usable(Split.val), *self._usable(Split.test))
+        return sum(self.groups[row] in train for row in held_out)
+
+    def unlabelled_counts(self) -> dict[str, int]:
+        """Count the usable images of each split that have no label, where there are any."""
+        counts = {
+            split.value: int((self.labels[self._usable(split)] < 0).sum()) for split in SPLITS
+        }
+        return {name: count for name, count in counts.items() if count}
+
     def _usable(self, split: Split) -> NDArray[np.int64]:
         return np.flatnonzero((self.status == Status.ok) & (self.splits == SPLITS[split]))
 
 
-_UNFINISHED = "unfinished"
+_UNFINISHED, _GROUPS = "unfinished", "groups"
 _ARRAYS = ("labels", "splits", "sha256", "stat", "status", "shard", "row")
 
 
@@ -154,6 +172,8 @@ def write_table(folder: Path, table: Table) -> None:
         write_array(reasons, "row", np.fromiter(table.reasons, np.int64, len(table.reasons)))
         write_strings(reasons, "text", [text.encode() for text in table.reasons.values()])
         write_strings(file, "source", [canonical_json(dict(table.source))])
+        if table.groups is not None:
+            write_strings(file, _GROUPS, table.groups)
         if table.unfinished:
             write_array(file, _UNFINISHED, np.ones(1, np.uint8))
 
@@ -227,6 +247,7 @@ def _from_datasets(datasets: Datasets) -> Table:
         shards=tuple(name.decode() for name in read_strings(datasets, "shards")),
         reasons={row: text.decode() for row, text in zip(rows, texts, strict=True)},
         source=json.loads(read_strings(datasets, "source")[0]),
+        groups=read_strings(datasets, _GROUPS) if f"{_GROUPS}/ends" in datasets.entries else None,
         unfinished=_UNFINISHED in datasets.entries,
         **{name: datasets.read(name) for name in _ARRAYS},
     )
@@ -238,6 +259,8 @@ def _check(table: Table) -> None:
     for name in _ARRAYS:
         if len(getattr(table, name)) != n:
             raise ValueError(f"column '{name}' has {len(getattr(table, name))} rows of {n}")
+    if table.groups is not None and len(table.groups) != n:
+        raise ValueError(f"{len(table.groups)} groups of {n} rows")
     shapes = {"sha256": (n, 32), "stat": (n, 3)}
     for name in _ARRAYS:
         column = getattr(table, name)

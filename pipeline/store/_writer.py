@@ -51,7 +51,7 @@ class Scan:
 
     Attributes
     ----------
-    paths, classes, labels, splits, sha256, source
+    paths, classes, labels, splits, sha256, source, groups
         As in `Table`.
     stat : int64 array of shape (n, 3)
     rejected : mapping of int to str
@@ -71,6 +71,7 @@ class Scan:
     rejected: Mapping[int, str] = field(default_factory=dict)
     pending: Mapping[int, str] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
+    groups: list[bytes] | None = None
     unfinished: bool = False
 
 
@@ -346,6 +347,7 @@ class Writer:
             row=row,
             reasons=reasons,
             source=scan.source,
+            groups=scan.groups,
             unfinished=scan.unfinished,
         )
 

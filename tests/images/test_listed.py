@@ -23,8 +23,8 @@ def test_order_is_as_given_and_sorted_inside_a_folder(tree, monkeypatch):
 
 
 def test_a_named_file_is_taken_whatever_its_extension(tree):
-    root = tree(**{"notes.txt": b"text"})
-    source = files([root / "notes.txt"])
+    root = tree(**{"notes.md": b"text"})
+    source = files([root / "notes.md"])
     (loaded,) = stream(source, [0], size=4, resize=Resize.crop, workers=1, known=lambda sha: False)
     assert loaded.reason == "not a JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF or HEIC image"
 

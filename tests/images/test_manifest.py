@@ -76,12 +76,20 @@ def test_a_missing_file_stays_a_row(tree):
     [
         ("", "found an empty file"),
         ("a.jpg,cat\n", "expected columns path,label"),
-        ("path;label\na.jpg;cat\n", "found path;label"),
-        ("path,class\na.jpg,cat\n", "found path, class"),
+        ("path,class\na.jpg,cat\n", "found path, class; say .* --columns label=class"),
+        ("file;Category\na.jpg;cat\n", "--columns path=file,label=Category"),
         ("path,label\n", "only a header"),
         ("path,label\na.jpg,cat\n,dog\n", "expected a path in line 3"),
         ("path,label\na\0b.jpg,cat\n", r"found 'a\\x00b.jpg'"),
-        ("path,label,split\na.jpg,cat,train\nb.jpg,cat,dev\n", "in line 3 of .* found 'dev'"),
+        ("path,label,split\na.jpg,cat,train\nb.jpg,cat,fold1\n", "in line 3 of .* found 'fold1'"),
+        (
+            "path,label,split\na,b,1\na,b,2\n,b,\n",
+            "found '1', as 1 others; expected a path in line 4",
+        ),
+        (
+            "path,label\na.jpg,cat\n",
+            "found none of 1, such as a.jpg; name their folder with --root",
+        ),
         ("path,label\n" + "x" * 200_000 + ",cat\n", "cannot be read as a table"),
     ],
 )
@@ -89,3 +97,103 @@ def test_what_cannot_be_understood_names_the_line(text, words, tmp_path):
     with pytest.raises(SourceError, match=words) as error:
         find(write(tmp_path, text))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("name", ["p.csv", "p.tsv"])
+def test_what_excel_and_other_programs_write(delimiter, encoding, name, tree):
+    root = tree("a.jpg", "b.jpg")
+    rows = [["Path", "Label", "Split"], ["a.jpg", "Bär", "training"], ["b.jpg", "Hund", "Test"]]
+    text = "\r\n".join(delimiter.join(row) for row in rows) + "\r\n\r\n"
+    source = find(write(root, text.encode(encoding), name))
+    assert source.classes == ("Bär", "Hund")
+    assert source.splits.tolist() == [Given.TRAIN, Given.TEST]
+
+
+def test_a_first_line_that_names_the_delimiter(tree):
+    source = find(write(tree("a.jpg"), "sep=;\npath;label\na.jpg;cat\n"))
+    assert source.classes == ("cat",)
+
+
+@pytest.mark.parametrize(
+    ("word", "given"),
+    [("valid", Given.VAL), ("dev", Given.VAL), ("Testing", Given.TEST), ("", Given.NONE)],
+)
+def test_splits_have_the_names_that_folders_may_have(word, given, tree):
+    source = find(write(tree("a.jpg"), f"path,label,split\na.jpg,cat,{word}\n"))
+    assert source.splits.tolist() == [given]
+
+
+@pytest.mark.skipif(os.sep != "/", reason="there they are paths as they are")
+def test_paths_of_windows(tree):
+    source = find(
+        write(tree("cats/a.jpg", "cats/b.jpg"), "path,label\ncats\\a.jpg,cat\ncats/b.jpg,x\n")
+    )
+    assert source.paths == [b"cats/a.jpg", b"cats/b.jpg"]
+    assert source.notes == ("1 paths with \\ are read with /",)
+
+
+def test_numbers_without_an_extension_and_a_folder_elsewhere(tree):
+    root = tree("lists/readme.md", "train/000bec.jpg", "train/17.5.png", "train/x")
+    path = write(root / "lists", "id,breed\n000bec,boston\n17.5,pug\nx,pug\n")
+    source = find(path, root=root / "train", columns="path=id,label=breed")
+    assert source.paths == [b"000bec.jpg", b"17.5.png", b"x"]
+    assert source.location == str(root / "train")
+    assert all(source.stat(row) for row in range(3))
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["cat|dog", "cat", "dog", "dog|cat|cow", "cow"], "found several, such as 'cat|dog'"),
+        (["a b", "a c", "b c", "a b c", "a", "b", "c a", "c b a"], "found several, such as 'a b'"),
+        (["0.21", "0.5", "3.75", "4"], "found numbers of a scale, such as 0.21"),
+    ],
+)
+def test_labels_that_are_no_classes(labels, words, tree):
+    root = tree(*(f"{number}.jpg" for number in range(len(labels))))
+    lines = "".join(f"{number}.jpg\t{label}\n" for number, label in enumerate(labels))
+    with pytest.raises(SourceError) as caught:
+        find(write(root, f"path\tlabel\n{lines}"))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["black cat", "white cat", "black dog", "white dog", "grey cat", "grey dog"],
+        [
+            "golden retriever",
+            "boxer",
+            "great dane",
+            "irish terrier",
+            "toy terrier",
+            "west highland terrier",
+        ],
+        ["mallard|m", "mallard|f", "teal|m", "teal|f"],
+        ["1.0", "2.0", "3.0"],
+        ["cat, black", "dog"],
+    ],
+)
+def test_names_of_several_words_are_classes(labels, tree):
+    root = tree(*(f"{number}.jpg" for number in range(len(labels))))
+    lines = "".join(f"{number}.jpg\t{label}\n" for number, label in enumerate(labels))
+    assert set(find(write(root, f"path\tlabel\n{lines}")).classes) == set(labels)
+
+
+def test_several_lines_with_different_labels_for_one_image(tree):
+    root = tree("a.jpg", "b.jpg")
+    text = "path,label\na.jpg,cat\na.jpg,dog\nb.jpg,cat\nb.jpg,dog\n"
+    with pytest.raises(SourceError, match="2 of 2 images on several lines with different labels"):
+        find(write(root, text))
+
+
+def test_columns_and_roots_belong_to_tables(tree):
+    root = tree("cat/a.jpg", "dog/b.jpg")
+    with pytest.raises(SourceError, match="expected a CSV or TSV file with --root"):
+        find(root, root=root)
+    with pytest.raises(SourceError, match="expected columns such as path=filename,label=class"):
+        find(root, columns="file=path")
+    with pytest.raises(SourceError, match="expected a folder of images as --root"):
+        find(write(root, "path,label\ncat/a.jpg,cat\n"), root=root / "nowhere")

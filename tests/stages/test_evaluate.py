@@ -154,3 +154,64 @@ def test_names_that_are_not_utf8(
     assert len(result.report.classes) == 3
     assert json.loads((folder / "r" / "report.json").read_text())["head"] == str(folder / "h")
     assert (folder / "r" / "confusion.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "said"),
+    [
+        ("svm", {}, ["warning: 9 of these 9 images took part in fitting the head"]),
+        ("svm", {"fewshot": 3}, ["warning: 9 of these 9 images chose its C and calibrated its"]),
+        ("knn", {}, ["warning: 9 of these 9 images chose its k; the accuracy on them may be"]),
+        ("knn", {"k": 3}, []),
+        ("centroid", {}, ["note: 9 of these 9 images calibrated its scores; the accuracy on"]),
+        ("mlp", {"epochs": 2, "hidden": (8,)}, ["warning: 9 of these 9 images chose its epoch"]),
+    ],
+)
+def test_what_validation_images_did_for_a_head_is_told_and_kept(
+    kind: str, options: dict[str, object], said: list[str], cached: Path, tmp_path: Path
+) -> None:
+    fit = pipeline.fit_head(cached, kind=kind, out=tmp_path / "h", **options)
+    count = fit.val_images
+    told: list[str] = []
+    result = pipeline.evaluate(fit.head, cached, split="val", out=tmp_path / "r", tell=told.append)
+    expected = [line.replace("9", str(count)) for line in said]
+    assert [line[: len(start)] for line, start in zip(told, expected, strict=True)] == expected
+    plain = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert plain["warnings"] == told == list(result.warnings)
+    # The picture is higher by the lines that say so.
+    if not said:
+        return
+    picture = (tmp_path / "r" / "confusion.png").read_bytes()
+    pipeline.evaluate(fit.head, cached, out=tmp_path / "t")
+    assert json.loads((tmp_path / "t" / "report.json").read_text())["warnings"] == []
+    assert picture[20:24] > (tmp_path / "t" / "confusion.png").read_bytes()[20:24]
+
+
+def test_a_group_on_both_sides_of_a_given_split_is_told(
+    tiny: str, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    """By extract, and by evaluate of a head that was fitted on the other images of the group."""
+    photos = make_photos(each=8)
+    lines = ["path,label,split,group"]
+    for path in sorted(photos.rglob("*.png")):
+        number = int(path.stem)
+        split = "test" if number > 5 else "val" if number > 3 else "train"
+        group = "herd" if number in (0, 6) else path.relative_to(photos)
+        lines.append(f"{path.relative_to(photos)},{path.parent.name},{split},{group}")
+    (photos / "photos.csv").write_text("\n".join(lines))
+    told: list[str] = []
+    ask = {"backbone": tiny, "weights": "random", "tell": told.append}
+    pipeline.extract(photos / "photos.csv", out=tmp_path / "s", **ask)
+    assert any(
+        line.startswith("warning: the source has 3 images of val or test of groups")
+        for line in told
+    )
+    head = pipeline.fit_head(tmp_path / "s", kind="svm", out=tmp_path / "h").head
+    pipeline.pack(tmp_path / "s", tmp_path / "p.h5")
+    for codes in (tmp_path / "s", tmp_path / "p.h5"):
+        result = pipeline.evaluate(head, codes, out=tmp_path / "r")
+        [warning] = result.warnings
+        assert warning.startswith("warning: 3 of these 6 images are of groups of which other")
+        everything = pipeline.load_codes(codes, split="all")
+        assert everything.groups is not None
+        assert everything.groups.count("herd") == 6

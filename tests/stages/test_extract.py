@@ -731,3 +731,57 @@ def test_ordinary_photos_are_not_called_alike(
         make_photos(), out=tmp_path / "s", backbone=tiny, weights="random", tell=said.append
     )
     assert not any("constant" in line or "very codes" in line for line in said)
+
+
+def _as_on_kaggle(photos: Path, tmp_path: Path) -> Path:
+    """Labelled photos in train, photos without a label in test."""
+    root = tmp_path / "kaggle"
+    shutil.copytree(photos, root / "train")
+    (root / "test").mkdir()
+    for number, path in enumerate(sorted(photos.rglob("*.png"))[:6]):
+        with Image.open(path) as image:
+            image.rotate(90).save(root / "test" / f"{number}.png")
+    return root
+
+
+def test_an_unlabelled_test_is_called_so_and_a_labelled_one_is_taken_if_asked_for(
+    tiny: str, make_photos: Photos, tmp_path: Path
+) -> None:
+    root = _as_on_kaggle(make_photos(each=20), tmp_path)
+    told: list[str] = []
+    ask = {"backbone": tiny, "weights": "random", "tell": told.append}
+    plain = pipeline.extract(root, out=tmp_path / "plain", **ask)
+    assert plain.splits["test"] == plain.unlabelled["test"] == 6
+    assert any("--test 0.2 takes a labelled test from train" in line for line in told)
+    assert pipeline.info(tmp_path / "plain")["unlabelled"] == {"test": 6}
+    with pytest.raises(StoreError, match="found 6 without labels; load split='all'"):
+        pipeline.load_codes(tmp_path / "plain", split="test")
+    everything = pipeline.load_codes(tmp_path / "plain", split="all")
+    assert everything.X.shape[0] == 66
+    assert (everything.y == -1).sum() == 6
+    assert everything.splits.count("test") == 6
+    assert everything.sha256 is not None
+    assert len(set(everything.sha256)) == 66
+    assert everything.groups is None
+
+    told.clear()
+    asked = pipeline.extract(root, out=tmp_path / "asked", test=0.2, **ask)
+    assert not any("labelled test" in line or "does nothing" in line for line in told)
+    assert asked.unlabelled == {"test": 6}
+    labelled = pipeline.load_codes(tmp_path / "asked", split="test")
+    assert len(labelled.y) == asked.splits["test"] - 6 > 0
+    assert (labelled.y >= 0).all()
+    assert set(labelled.paths).isdisjoint(pipeline.load_codes(tmp_path / "asked").paths)
+
+
+def test_data_frames_and_lists_are_sources(tiny: str, make_photos: Photos, tmp_path: Path) -> None:
+    photos = make_photos(each=8)
+    paths = sorted(photos.rglob("*.png"))
+    labels = [path.parent.name for path in paths]
+    ask = {"backbone": tiny, "weights": "random"}
+    folder = pipeline.extract(photos, out=tmp_path / "folder", **ask)
+    for number, source in enumerate([(paths, labels), {"path": paths, "label": labels}]):
+        found = pipeline.extract(source, out=tmp_path / str(number), **ask)
+        assert found.classes == folder.classes
+        assert found.splits == folder.splits
+    assert pipeline.estimate((paths, labels), out=tmp_path / "0", **ask).images == 24

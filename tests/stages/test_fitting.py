@@ -61,9 +61,12 @@ def test_few_images_of_each_class(cached: Path, tmp_path: Path) -> None:
     fit = pipeline.fit_head(cached, kind="svm", fewshot=3, out=tmp_path / "h")
     assert fit.train_images == 9
     assert fit.fitted_on == "train"
-    seen = heads.load(Path(fit.head)).card.seen
-    assert seen is not None
-    assert len(seen) == 9 + fit.val_images  # the validation images have chosen C
+    card = heads.load(Path(fit.head)).card
+    assert card.seen is not None
+    assert len(card.seen) == 9
+    assert card.judged is not None
+    assert len(card.judged) == fit.val_images
+    assert card.trained_on["judged"] == ["chose its C", "calibrated its scores"]
     with pytest.raises(HeadError, match="--fewshot of 1 or more"):
         pipeline.fit_head(cached, kind="svm", fewshot=0, out=tmp_path / "h")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import pipeline
 from pipeline import HeadKind, backbones, heads, store
@@ -45,7 +46,7 @@ def test_a_folder_is_searched_and_the_table_written(svm: Path, tmp_path: Path) -
     assert (result.ok, result.rejected) == (24, 1)
     with (tmp_path / "p.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["path", "label", "score", "label_2", "score_2", "reason"]
+    assert list(rows[0]) == ["path", "label", "score", "label_2", "score_2", "reason", "seen"]
     assert len(rows) == 25
     bad = [row for row in rows if row["reason"]]
     assert len(bad) == 1
@@ -134,3 +135,47 @@ def test_a_table_that_cannot_be_written_is_told_before_anything_is_computed(
     monkeypatch.setattr("pipeline.stages.predict.recognise", None)
     with pytest.raises(OutputError, match=r"cannot write /proc/p\.csv"):
         pipeline.predict(svm, [tmp_path / "photos"], csv="/proc/p.csv")
+
+
+def test_photos_that_had_a_part_in_the_head_are_told(svm: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new.bmp"
+    with Image.open(next((tmp_path / "photos").rglob("*.png"))) as image:
+        image.save(new)
+    result = pipeline.predict(svm, [tmp_path / "photos", new], csv=tmp_path / "p.csv")
+    seen = sum(prediction.seen for prediction in result.predictions)
+    card = heads.load(svm).card
+    assert card.seen is not None
+    assert seen == len(card.seen) > 0
+    [warning] = result.warnings
+    assert warning.startswith(f"warning: {seen} of these 73 images took part in fitting the head")
+    assert not result.predictions[-1].seen
+    with (tmp_path / "p.csv").open(newline="") as file:
+        assert [row["seen"] for row in csv.DictReader(file)].count("yes") == seen
+    assert pipeline.predict(svm, new).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("list.txt", "photos/class_0/000.png\n\n photos/class_1/001.png\r\n"),
+        ("list.csv", "path\nphotos/class_0/000.png\nphotos/class_1/001.png\n"),
+        ("list.tsv", "id;path\n1;photos\\class_0\\000.png\n2;photos/class_1/001\n"),
+    ],
+)
+def test_lists_stand_for_the_photos_that_they_name(
+    name: str, text: str, svm: Path, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+    expected = pipeline.predict(
+        svm, [tmp_path / "photos/class_0/000.png", tmp_path / "photos/class_1/001.png"]
+    )
+    assert pipeline.predict(svm, tmp_path / name) == expected
+
+
+def test_a_list_that_names_nothing_there(svm: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("gone.png\n")
+    [answer] = pipeline.predict(svm, tmp_path / "list.txt").predictions
+    assert answer.reason == "no such file"
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(SourceError, match="expected a path on each line"):
+        pipeline.predict(svm, tmp_path / "empty.txt")

@@ -1,0 +1,292 @@
+"""Images that a table names: one row each, with its path, label, split and group."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.errors import SourceError
+
+from . import _formats
+from ._files import FileSource
+from ._source import Given, indexed
+from ._split_names import split_name
+from ._text import decoded, printable
+
+WANTED = ("path", "label")
+KNOWN = (*WANTED, "split", "group")
+# What such columns are called elsewhere: proposed, never taken unasked.
+_OTHER_NAMES = {
+    "path": "filename file file_name filepath file_path image_path img_path image img image_name "
+    "image_id id name",
+    "label": "class category target class_name label_name labels species breed y",
+}
+_TRIED = 64  # paths that tell whether there is anything
+_EXTENSIONS = tuple(b".jpg .jpeg .png .JPG .JPEG .PNG .webp .tif .tiff .bmp .gif".split())
+_SEPARATORS = ("|", ";", ",", " ")
+_FEW = 20
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+
+class Line(NamedTuple):
+    """One image as a table has it, and how to name the line in a message."""
+
+    path: bytes
+    label: str
+    split: str
+    group: bytes
+
+
+@dataclass
+class _Faults:
+    """What is wrong with lines: of each kind the first line, and how many there are."""
+
+    first: dict[str, str] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, expected: str, found: str, where: str) -> None:
+        self.counts[expected] += 1
+        self.first.setdefault(expected, f"{where}, found '{printable(found)}'")
+
+    def check(self) -> None:
+        if not self.counts:
+            return
+        told = [
+            f"expected {expected} in {self.first[expected]}"
+            + (f", as {count - 1} others" if count > 1 else "")
+            for expected, count in self.counts.items()
+        ]
+        raise SourceError("; ".join(told) + "; correct that")
+
+
+def parse_columns(columns: str | Mapping[str, str] | None) -> dict[str, str]:
+    """
+    Understand which column is what.
+
+    Parameters
+    ----------
+    columns : str, mapping of str to str, or None
+        Such as ``"path=filename,label=class"``; what is not named has its own name.
+
+    Returns
+    -------
+    dict of str to str
+        The name of the column for each of path, label, split and group.
+
+    Raises
+    ------
+    SourceError
+        If it is not of that form.
+    """
+    names = {name: name for name in KNOWN}
+    if columns is None:
+        return names
+    pairs = columns.items() if isinstance(columns, Mapping) else _pairs(columns)
+    for name, column in pairs:
+        if name not in names or not column:
+            raise SourceError(
+                "expected columns such as path=filename,label=class, with the names "
+                f"{', '.join(KNOWN)}, found '{printable(f'{name}={column}')}'; correct it"
+            )
+        names[name] = column
+    return names
+
+
+def _pairs(text: str) -> Iterable[tuple[str, str]]:
+    for part in text.split(","):
+        name, _, column = part.partition("=")
+        yield name.strip().lower(), column.strip()
+
+
+def missing_columns(found: Sequence[str], names: Mapping[str, str], where: str) -> SourceError:
+    """Say which columns are there, and what to type if they have other names."""
+    lower = {column.strip().lower(): column.strip() for column in found}
+    proposed = {}
+    for name in WANTED:
+        if names[name].lower() in lower:
+            continue
+        others = [other for other in _OTHER_NAMES[name].split() if other in lower]
+        proposed[name] = lower[others[0]] if others else "..."
+    shown = printable(", ".join(map(str, found[:8]))) or "an empty file"
+    expected = f"expected columns path,label[,split,group] in {where}, found {shown}"
+    typed = printable(",".join(f"{name}={column}" for name, column in proposed.items()))
+    if "..." in proposed.values():
+        return SourceError(
+            f"{expected}; give it a first line with these names, or say which columns they are, "
+            f"such as --columns {typed}"
+        )
+    return SourceError(f"{expected}; say which they are with --columns {typed}, or rename them")
+
+
+def source_of(
+    lines: Sequence[Line],
+    *,
+    layout: str,
+    location: str,
+    where: Callable[[int], str],
+    grouped: bool,
+) -> FileSource:
+    """
+    Make a source of the lines of a table.
+
+    Parameters
+    ----------
+    lines : sequence of Line
+    layout : str
+    location : str
+        The folder that paths are relative to.
+    where : callable
+        Names a line, by its place, in a message.
+    grouped : bool
+        Whether the table says which images belong together.
+
+    Raises
+    ------
+    SourceError
+        If lines cannot be understood, none of the files is there, or the labels are no classes.
+    """
+    faults = _Faults()
+    given = [_understood(line, where(place), faults) for place, line in enumerate(lines)]
+    faults.check()
+    names = [decoded(line.label.encode("utf-8", "surrogateescape")) or None for line in lines]
+    paths, notes = resolved([line.path for line in lines], location)
+    _check_labels(names, paths)
+    classes, labels = indexed(names)
+    return FileSource(
+        layout=layout,
+        location=location,
+        classes=classes,
+        paths=paths,
+        labels=labels,
+        splits=np.array(given, np.uint8),
+        groups=[line.group for line in lines] if grouped else None,
+        notes=(*notes, *_notes(names, paths)),
+        listed=True,
+    )
+
+
+def _understood(line: Line, where: str, faults: _Faults) -> Given:
+    """Check a line, and return the split that it names."""
+    if not line.path or b"\0" in line.path:
+        faults.add("a path", printable(line.path), where)
+    if "\0" in line.label:
+        faults.add("a label", line.label, where)
+    if not line.split:
+        return Given.NONE
+    found = split_name(line.split)
+    if found is None or found.rest:
+        faults.add("train, val, test or nothing as split", line.split, where)
+        return Given.NONE
+    return found.given
+
+
+def resolved(paths: Sequence[bytes], location: str) -> tuple[list[bytes], list[str]]:
+    """
+    Find files that are named as on Windows, or by a number without an extension.
+
+    Raises
+    ------
+    SourceError
+        If nothing that is named is there.
+    """
+    base = os.fsencode(location)
+    found, changed = list(paths), Counter[str]()
+    likely = list(_EXTENSIONS)
+    for place, path in enumerate(paths):
+        slashed = path.replace(b"\\", b"/") if os.sep == "/" else path
+        if slashed != path and not os.path.lexists(os.path.join(base, path)):
+            found[place] = path = slashed
+            changed["paths with \\ are read with /"] += 1
+        if _formats.has_image_extension(path) or os.path.lexists(os.path.join(base, path)):
+            continue
+        for extension in likely:
+            if os.path.lexists(os.path.join(base, path + extension)):
+                found[place] = path + extension
+                changed["paths without an extension are those of files with one"] += 1
+                likely.remove(extension)
+                likely.insert(0, extension)
+                break
+    step = max(1, len(found) // _TRIED)
+    if not any(os.path.lexists(os.path.join(base, path)) for path in found[::step]) and not any(
+        os.path.lexists(os.path.join(base, path)) for path in found
+    ):
+        raise SourceError(
+            f"expected the files that are named in {printable(location)}, found none of "
+            f"{len(found)}, such as {printable(found[0])}; name their folder with --root"
+        )
+    return found, [f"{count} {words}" for words, count in changed.items()]
+
+
+def _check_labels(names: Sequence[str | None], paths: Sequence[bytes]) -> None:
+    """
+    Refuse labels that do not put each image into one class.
+
+    Raises
+    ------
+    SourceError
+        If they are numbers of a scale, or several for one image.
+    """
+    counts = Counter(name for name in names if name is not None)
+    numbers = [name for name in counts if _NUMBER.fullmatch(name)]
+    broken = [name for name in numbers if not float(name).is_integer()]
+    if len(counts) > 2 and len(numbers) == len(counts) and 2 * len(broken) >= len(counts):
+        raise SourceError(
+            f"expected a class for each image, found numbers of a scale, such as {broken[0]} "
+            f"({len(counts)} different ones); put them into classes, such as low and high"
+        )
+    for separator in _SEPARATORS:
+        if example := _several(counts, separator):
+            raise SourceError(
+                f"expected one class for each image, found several, such as '{printable(example)}'"
+                f" ({len(counts)} combinations); keep one of them, or make one manifest for each "
+                "class with the labels yes and no"
+            )
+    labels: dict[bytes, set[str]] = {}
+    for path, name in zip(paths, names, strict=True):
+        if name is not None:
+            labels.setdefault(path, set()).add(name)
+    twice = [path for path, several in labels.items() if len(several) > 1]
+    if len(twice) > 1 and 10 * len(twice) > len(labels):
+        raise SourceError(
+            f"expected one class for each image, found {len(twice)} of {len(labels)} images on "
+            f"several lines with different labels, such as {printable(twice[0])}; keep one of them"
+        )
+
+
+def _several(counts: Counter[str], separator: str) -> str | None:
+    """Return a label that joins others by a separator, if that is how these labels are made."""
+    parts = {name: [part.strip() for part in name.split(separator)] for name in counts}
+    joined = [name for name, several in parts.items() if len(several) > 1 and all(several)]
+    used = Counter(part for several in parts.values() for part in several)
+    again = [name for name in joined if all(used[part] > 1 for part in parts[name])]
+    # Names of two parts each, such as "black cat" and "white dog", are classes; and words that
+    # are joined by spaces or commas mean several classes only where few make up many.
+    lengths = {len(several) for several in parts.values()}
+    usual = separator in ", "
+    if (
+        len(lengths) > 1 + usual
+        and (1 + usual) * len(used) <= len(counts)
+        and 2 * len(again) > len(joined)
+    ):
+        return again[0]
+    return None
+
+
+def _notes(names: Sequence[str | None], paths: Sequence[bytes]) -> list[str]:
+    notes = []
+    if unlabelled := sum(name is None for name in names):
+        notes.append(f"{unlabelled} lines have no label")
+    if repeated := len(paths) - len(set(paths)):
+        notes.append(f"{repeated} lines name a path that an earlier line names")
+    different = len(set(names) - {None})
+    if different >= _FEW and 2 * different > len(names):
+        notes.append(
+            f"warning: {different} classes for {len(names)} images; is the column of labels one?"
+        )
+    return notes

@@ -1,0 +1,99 @@
+"""Tables in memory as sources: data frames, columns in a dict, lists of paths and labels."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.errors import SourceError
+
+from ._columns import WANTED, Line, missing_columns, source_of
+from ._files import FileSource
+
+
+def read(source: object, *, names: Mapping[str, str], root: str | None) -> FileSource | None:
+    """
+    Return the source, or None if this is no table.
+
+    Parameters
+    ----------
+    source : object
+        A DataFrame of pandas or polars, or a dict of columns; a pair of lists, of paths and of
+        labels; or a list of paths alone.
+    names : mapping of str to str
+        From `parse_columns`.
+    root : str or None
+        The folder that the paths are relative to; None for the working directory.
+
+    Raises
+    ------
+    SourceError
+        If columns are missing, rows cannot be understood, or nothing that they name is there.
+    """
+    columns = _columns(source, names)
+    if columns is None:
+        return None
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) != 1:
+        found = ", ".join(f"{count} {name}s" for name, count in lengths.items())
+        raise SourceError(f"expected as many labels as paths, found {found}; make them agree")
+    rows = zip(*(columns.get(name) or [""] * lengths["path"] for name in _FIELDS), strict=True)
+    lines = [
+        Line(_path(path, place), _text(label), _text(split), os.fsencode(_text(group)))
+        for place, (path, label, split, group) in enumerate(rows)
+    ]
+    if not lines:
+        raise SourceError("expected one image per row, found a table without rows; add some")
+    return source_of(
+        lines,
+        layout="table in memory",
+        location=os.getcwd() if root is None else root,
+        where=lambda place: f"row {place}",
+        grouped="group" in columns,
+    )
+
+
+_FIELDS = ("path", "label", "split", "group")
+
+
+def _columns(source: object, names: Mapping[str, str]) -> dict[str, list[Any]] | None:
+    """Return the columns that are there, as lists."""
+    if isinstance(source, Mapping) or (hasattr(source, "columns") and hasattr(source, "shape")):
+        table: Any = source
+        there = list(table) if isinstance(source, Mapping) else [str(c) for c in table.columns]
+        if not {names[name] for name in WANTED} <= set(there):
+            raise missing_columns(there, names, "the table")
+        return {name: list(table[column]) for name, column in names.items() if column in there}
+    if not isinstance(source, Sequence) or isinstance(source, (str, bytes)):
+        return None
+    if len(source) == 2 and all(_is_list(part) for part in source):
+        return {"path": list(source[0]), "label": list(source[1])}
+    return {"path": list(source)}
+
+
+def _is_list(value: object) -> bool:
+    return hasattr(value, "__len__") and not isinstance(value, (str, bytes, os.PathLike))
+
+
+def _path(value: object, place: int) -> bytes:
+    if isinstance(value, (str, bytes, os.PathLike)):
+        return os.fsencode(value)
+    raise SourceError(
+        f"expected a path in row {place}, found {type(value).__name__}; name files by their paths"
+    )
+
+
+def _text(value: object) -> str:
+    """Return a label or a name as a CSV would have it; nothing for what is missing."""
+    if value is None or value != value:  # NaN
+        return ""
+    if isinstance(value, bytes):
+        return os.fsdecode(value).strip()
+    number = float(value) if isinstance(value, numbers.Real) else math.nan
+    if number.is_integer() and not isinstance(value, bool):
+        return str(int(number))  # a column of whole numbers with gaps becomes one of floats
+    text = str(value).strip()
+    return "" if text in ("<NA>", "NaT") else text

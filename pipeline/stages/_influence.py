@@ -1,0 +1,103 @@
+"""Which images had a part in a head: those that fitted it, chose its settings, or calibrated it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import heads, store
+from pipeline.choices import HeadKind
+from pipeline.errors import counted
+
+CALIBRATED = "calibrated its scores"
+_CHOSEN = {HeadKind.knn: "chose its k", HeadKind.mlp: "chose its epoch"}
+
+
+def judged_for(kind: HeadKind, *, chosen: bool, calibrated: bool) -> list[str]:
+    """
+    Say what validation images that a head was not fitted on were used for.
+
+    Parameters
+    ----------
+    kind : HeadKind
+    chosen : bool
+        Whether C or k were chosen by them.
+    calibrated : bool
+    """
+    chose = chosen or kind is HeadKind.mlp
+    said = [_CHOSEN.get(kind, "chose its C")] if chose and kind is not HeadKind.centroid else []
+    return said + [CALIBRATED] * calibrated
+
+
+def warnings_of(card: heads.Card, hashes: NDArray[np.uint64] | None, *, of: str) -> list[str]:
+    """
+    Say in which way a score on images is no test.
+
+    Parameters
+    ----------
+    card : Card
+        Of the head.
+    hashes : uint64 array of shape (n,), or None
+        Of the images, as `pipeline.store.Store.hashes` has them.
+    of : str
+        What they are called, such as ``"these 420 images"``.
+
+    Returns
+    -------
+    list of str
+        Empty where the images had no part in the head, or nobody knows.
+    """
+    if hashes is None or card.seen is None:
+        return []
+    said = []
+    if fitted := int(np.isin(hashes, card.seen).sum()):
+        said.append(
+            f"warning: {fitted} of {of} took part in fitting the head; the accuracy on them is too "
+            "good, and no test"
+        )
+    judged = 0 if card.judged is None else int(np.isin(hashes, card.judged).sum())
+    parts = [str(part) for part in card.trained_on.get("judged", ())]
+    chose = [part for part in parts if part != CALIBRATED]
+    if judged and chose:
+        also = f" and {CALIBRATED}" if CALIBRATED in parts else ""
+        said.append(
+            f"warning: {judged} of {of} {', '.join(chose)}{also}; the accuracy on them may be a "
+            "little too good"
+        )
+    elif judged and parts:
+        said.append(
+            f"note: {judged} of {of} {CALIBRATED}; the accuracy on them is a test, its calibration "
+            "error is none"
+        )
+    return said
+
+
+def group_warning(
+    card: heads.Card, opened: store.Store, rows: NDArray[np.int64], *, of: str
+) -> str | None:
+    """Say so if images of the same groups as these took part in fitting."""
+    every = np.arange(len(opened.labels))
+    groups, hashes = opened.groups(every), opened.hashes(every)
+    if groups is None or hashes is None or card.seen is None:
+        return None
+    fitted = np.isin(hashes, card.seen)
+    names = {groups[row] for row in np.flatnonzero(fitted)} - {b""}
+    count = sum(groups[row] in names and not fitted[row] for row in rows)
+    if not count:
+        return None
+    return (
+        f"warning: {count} of {of} are of groups of which other images took part in fitting; the "
+        "accuracy on them is too good"
+    )
+
+
+def these(count: int) -> str:
+    """Return ``"these 420 images"``."""
+    return f"these {counted(count, 'image')}" if count != 1 else "this 1 image"
+
+
+def first_bytes(digests: Iterable[bytes]) -> NDArray[np.uint64]:
+    """Shorten SHA-256 digests as cards have them."""
+    return np.array([int.from_bytes(digest[:8], "big") for digest in digests], np.uint64)
