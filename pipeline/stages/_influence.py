@@ -54,8 +54,8 @@ def warnings_of(card: heads.Card, hashes: NDArray[np.uint64] | None, *, of: str)
     said = []
     if fitted := int(np.isin(hashes, card.seen).sum()):
         said.append(
-            f"warning: {fitted} of {of} took part in fitting the head; the accuracy on them is too "
-            "good, and no test"
+            f"warning: {fitted} of {of} took part in fitting the head: what it gets right of them is "
+            "no test"
         )
     judged = 0 if card.judged is None else int(np.isin(hashes, card.judged).sum())
     parts = [str(part) for part in card.trained_on.get("judged", ())]
@@ -63,13 +63,13 @@ def warnings_of(card: heads.Card, hashes: NDArray[np.uint64] | None, *, of: str)
     if judged and chose:
         also = f" and {CALIBRATED}" if CALIBRATED in parts else ""
         said.append(
-            f"warning: {judged} of {of} {', '.join(chose)}{also}; the accuracy on them may be a "
-            "little too good"
+            f"warning: {judged} of {of} {', '.join(chose)}{also}: what the head gets right of "
+            "them may be a little too much"
         )
     elif judged and parts:
         said.append(
-            f"note: {judged} of {of} {CALIBRATED}; the accuracy on them is a test, its calibration "
-            "error is none"
+            f"note: {judged} of {of} {CALIBRATED}: what the head gets right of them is a test, how "
+            "sure it is of them is none"
         )
     return said
 
@@ -88,8 +88,8 @@ def group_warning(
     if not count:
         return None
     return (
-        f"warning: {count} of {of} are of groups of which other images took part in fitting; the "
-        "accuracy on them is too good"
+        f"warning: {count} of {of} are of groups of which other images took part in fitting: "
+        "what the head gets right of them is too much"
     )
 
 

@@ -161,9 +161,9 @@ def test_names_that_are_not_utf8(
     [
         ("svm", {}, ["warning: 9 of these 9 images took part in fitting the head"]),
         ("svm", {"fewshot": 3}, ["warning: 9 of these 9 images chose its C and calibrated its"]),
-        ("knn", {}, ["warning: 9 of these 9 images chose its k; the accuracy on them may be"]),
+        ("knn", {}, ["warning: 9 of these 9 images chose its k: what the head gets right"]),
         ("knn", {"k": 3}, []),
-        ("centroid", {}, ["note: 9 of these 9 images calibrated its scores; the accuracy on"]),
+        ("centroid", {}, ["note: 9 of these 9 images calibrated its scores: what the head"]),
         ("mlp", {"epochs": 2, "hidden": (8,)}, ["warning: 9 of these 9 images chose its epoch"]),
     ],
 )
