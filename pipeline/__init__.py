@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from pipeline.stages.load_head import load_head
     from pipeline.stages.pack import pack
     from pipeline.stages.predict import predict
+    from pipeline.stages.relabel import relabel
     from pipeline.stages.repair import repair
     from pipeline.stages.verify import verify
 
@@ -116,6 +117,7 @@ __all__ = [
     "load_head",
     "pack",
     "predict",
+    "relabel",
     "repair",
     "verify",
 ]
@@ -182,6 +184,7 @@ _PLACES = {
     "load_head": "stages.load_head",
     "pack": "stages.pack",
     "predict": "stages.predict",
+    "relabel": "stages.relabel",
     "repair": "stages.repair",
     "verify": "stages.verify",
 }

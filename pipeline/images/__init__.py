@@ -9,12 +9,13 @@ module with a ``read``; `decode` is the only way from bytes to pixels, `decode_v
 from ._augment import ONE_VIEW, Views, decode_views, parse_views
 from ._columns import parse_columns
 from ._decode import POLICY, Rejected, decode, policy_of
-from ._find import find
+from ._find import find, named
 from ._held import held, listed
+from ._joined import joined
 from ._listed import files
 from ._photo import is_photo, pixels_of
 from ._probe import probe, probe_pixels
-from ._source import Given, Limit, Read, Source, Unreadable, parse_limit
+from ._source import Given, Limit, Read, Source, Unreadable, indexed, parse_limit
 from ._split import has_unlabelled_test, idle_shares, split
 from ._stream import Loaded, stream
 from ._text import printable
@@ -37,8 +38,11 @@ __all__ = [
     "has_unlabelled_test",
     "held",
     "idle_shares",
+    "indexed",
     "is_photo",
+    "joined",
     "listed",
+    "named",
     "parse_columns",
     "parse_limit",
     "parse_views",

@@ -131,6 +131,7 @@ def source_of(
     location: str,
     where: Callable[[int], str],
     grouped: bool,
+    look: bool = True,
 ) -> FileSource:
     """
     Make a source of the lines of a table.
@@ -145,6 +146,8 @@ def source_of(
         Names a line, by its place, in a message.
     grouped : bool
         Whether the table says which images belong together.
+    look : bool, default True
+        Whether the files must be there, under names that may be written otherwise.
 
     Raises
     ------
@@ -155,7 +158,10 @@ def source_of(
     given = [_understood(line, where(place), faults) for place, line in enumerate(lines)]
     faults.check()
     names = [decoded(line.label.encode("utf-8", "surrogateescape")) or None for line in lines]
-    paths, notes = resolved([line.path for line in lines], location)
+    paths = [line.path for line in lines]
+    notes: list[str] = []
+    if look:
+        paths, notes = resolved(paths, location)
     _check_labels(names, paths)
     classes, labels = indexed(names)
     return FileSource(

@@ -104,6 +104,42 @@ def find(
     )
 
 
+def named(
+    source: object,
+    *,
+    columns: str | Mapping[str, str] | None = None,
+) -> Source:
+    """
+    Read a manifest or a table in memory without looking for the files that it names.
+
+    Parameters
+    ----------
+    source, columns
+        As for `find`.
+
+    Returns
+    -------
+    Source
+        With the paths as they are written.
+
+    Raises
+    ------
+    SourceError
+        If it is no table, or cannot be understood.
+    """
+    names = parse_columns(columns)
+    if not isinstance(source, (str, os.PathLike)):
+        found = _frame.read(source, names=names, root=None, look=False)
+    else:
+        path = os.path.abspath(source)
+        found = _manifest.read(path, names=names, root=None, look=False)
+    if found is None:
+        raise SourceError(
+            f"expected a CSV or TSV file or a table, found {printable(str(source)[:200])}; check it"
+        )
+    return found
+
+
 def _folder(root: str | os.PathLike[str] | None) -> str | None:
     """Return the absolute path of the folder that the paths in a table are relative to."""
     if root is None:

@@ -14,7 +14,9 @@ from ._columns import WANTED, Line, missing_columns, source_of
 from ._files import FileSource
 
 
-def read(source: object, *, names: Mapping[str, str], root: str | None) -> FileSource | None:
+def read(
+    source: object, *, names: Mapping[str, str], root: str | None, look: bool = True
+) -> FileSource | None:
     """
     Return the source, or None if this is no table.
 
@@ -27,6 +29,8 @@ def read(source: object, *, names: Mapping[str, str], root: str | None) -> FileS
         From `parse_columns`.
     root : str or None
         The folder that the paths are relative to; None for the working directory.
+    look : bool, default True
+        Whether the files must be there.
 
     Raises
     ------
@@ -53,6 +57,7 @@ def read(source: object, *, names: Mapping[str, str], root: str | None) -> FileS
         location=os.getcwd() if root is None else root,
         where=lambda place: f"row {place}",
         grouped="group" in columns,
+        look=look,
     )
 
 

@@ -20,7 +20,9 @@ _DELIMITERS = (",", ";", "\t", "|")
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read(path: str, *, names: Mapping[str, str], root: str | None) -> FileSource | None:
+def read(
+    path: str, *, names: Mapping[str, str], root: str | None, look: bool = True
+) -> FileSource | None:
     """
     Return the source, or None if this is not a CSV or TSV file.
 
@@ -31,6 +33,8 @@ def read(path: str, *, names: Mapping[str, str], root: str | None) -> FileSource
         From `parse_columns`.
     root : str or None
         The folder that the paths are relative to; None for that of the file.
+    look : bool, default True
+        Whether the files must be there.
 
     Raises
     ------
@@ -51,6 +55,7 @@ def read(path: str, *, names: Mapping[str, str], root: str | None) -> FileSource
         location=os.path.dirname(path) if root is None else root,
         where=lambda place: f"line {numbers[place]} of {printable(path)}",
         grouped=grouped,
+        look=look,
     )
 
 

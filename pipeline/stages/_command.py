@@ -45,17 +45,28 @@ def extract_command(
     -------
     str
     """
-    words = ["pipeline", "extract", _place(source), "--backbone", space.backbone]
+    same = ["--backbone", space.backbone]
     if weights["source"] != "imagenet":
-        words += ["--weights", str(weights["source"])]
-    words += ["--size", str(space.size), "--resize", space.resize]
+        same += ["--weights", str(weights["source"])]
+    same += ["--size", str(space.size), "--resize", space.resize]
     for layer in layers:
-        words += ["--layer", layer]
+        same += ["--layer", layer]
     if space.views > 1:
-        words += ["--views", str(space.views), "--augment", space.augment]
-        words += ["--seed", str(space.augment_seed)]
+        same += ["--views", str(space.views), "--augment", space.augment]
+        same += ["--seed", str(space.augment_seed)]
     if dtype != "float32":
-        words += ["--dtype", dtype]
+        same += ["--dtype", dtype]
+    commands: list[str] = []
+    for each in (source, *source.get("added", ())):
+        words = ["pipeline", "extract", _place(each), *same, *_how(each)]
+        words += ["--add"] * bool(commands)
+        commands.append(command_line([*words, "--out", str(out)]))
+    return " && ".join(commands)
+
+
+def _how(source: Mapping[str, Any]) -> list[str]:
+    """Return the options that say how a source is read and split."""
+    words: list[str] = []
     # Earlier versions did not write down what was asked for.
     given = {name: source[name] for name in ("val", "test") if name in source}
     changed = {name: share for name, share in given.items() if share != DEFAULT_SHARE}
@@ -68,9 +79,7 @@ def extract_command(
     for name in ("root", "columns"):
         if source.get(name) is not None:
             words += [f"--{name}", str(source[name])]
-    if source.get("follow_links"):
-        words += ["--follow-links"]
-    return command_line([*words, "--out", str(out)])
+    return words + ["--follow-links"] * bool(source.get("follow_links"))
 
 
 def _place(source: Mapping[str, Any]) -> str:

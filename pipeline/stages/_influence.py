@@ -54,8 +54,8 @@ def warnings_of(card: heads.Card, hashes: NDArray[np.uint64] | None, *, of: str)
     said = []
     if fitted := int(np.isin(hashes, card.seen).sum()):
         said.append(
-            f"warning: {fitted} of {of} took part in fitting the head: what it gets right of them is "
-            "no test"
+            f"warning: {fitted} of {of} took part in fitting the head: what it gets right of "
+            "them is no test"
         )
     judged = 0 if card.judged is None else int(np.isin(hashes, card.judged).sum())
     parts = [str(part) for part in card.trained_on.get("judged", ())]

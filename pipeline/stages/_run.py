@@ -21,6 +21,7 @@ from pipeline.choices import Augment, Dtype, Engine, Folders, Precision, Resize,
 from pipeline.errors import ChoiceError, Interrupted, OutputError, ResourceError, SpaceMismatch
 from pipeline.files import free_bytes, in_words, sha256_file
 from pipeline.space import Space, check_probe
+from pipeline.stages._adding import Kept
 from pipeline.stages._alike import Alike
 
 # Decoding uses a core as well as the network does: with one thread for each, whichever is behind
@@ -120,6 +121,8 @@ class Run:
         follow_links: bool = False,
         folders: str = Folders.auto.value,
         asked: Mapping[str, Any] | None = None,
+        kept: Kept | None = None,
+        added: str = "",
     ) -> None:
         self._asked = {"limit": limit, "follow_links": follow_links, "folders": folders}
         self._asked |= asked or {}
@@ -135,6 +138,10 @@ class Run:
         self._rejected: dict[int, str] = {}
         self._pending: dict[int, str] = {}
         self._alike = Alike(writer.table)
+        self._kept, self._added = kept, added
+        if kept is not None:
+            self._sha256[: len(kept)], self._stat[: len(kept)] = kept.sha256, kept.stat
+            self._rejected |= kept.rejected
         self._under_way: set[bytes] = set()  # contents whose codes are being computed
 
     @property
@@ -163,6 +170,8 @@ class Run:
         todo, table = [], self.writer.table
         last = {} if table is None else {path: place for place, path in enumerate(table.paths)}
         for row, path in enumerate(self.found.paths):
+            if self._kept is not None and row < len(self._kept) and row not in self._kept.pending:
+                continue
             stat = self.found.stat(row)
             digest = self.writer.hint(path, stat)
             if digest is not None and stat is not None and self.writer.known(digest):
@@ -186,6 +195,8 @@ class Run:
         """
         table = self.writer.table
         same = table is None or table.source.get("location") == self.found.location
+        if self._kept is not None:
+            return
         if table is None or same or not len(table) or len(todo) < len(self.found):
             return
         sizes = set(table.stat[:, 0].tolist())
@@ -204,7 +215,7 @@ class Run:
             raise OutputError(
                 f"expected photos that {self.writer.folder} knows, which is of "
                 f"{table.source.get('location')}, found none of them in {self.found.location}; "
-                "choose another place with --out"
+                "add them with --add, or choose another place with --out"
             )
 
     def prepare(self, count: int) -> None:
@@ -312,6 +323,8 @@ class Run:
             test=test,
             labels=found.labels,
         )
+        if self._kept is not None:
+            splits = self._kept.fix(splits, self._sha256, found.groups)
         return store.Scan(
             paths=list(found.paths),
             classes=found.classes,
@@ -321,17 +334,22 @@ class Run:
             stat=self._stat,
             rejected=self._rejected,
             pending=self._pending,
-            source={
-                "location": found.location,
-                "layout": found.layout,
-                "val": val,
-                "test": test,
-                **self._asked,
-                **self._alike.source,
-            },
+            source=self._source(val, test),
             groups=None if found.groups is None else list(found.groups),
             unfinished=unfinished,
         )
+
+    def _source(self, val: float, test: float) -> dict[str, Any]:
+        """Say where the images came from; of what is added, behind what was there."""
+        here = {"layout": self.found.layout, "val": val, "test": test, **self._asked}
+        if self._kept is None:
+            return {"location": self.found.location, **here, **self._alike.source}
+        before = dict(self._kept.source)
+        here = {"location": self._added, **here}
+        others = [each for each in before.get("added", ()) if each["location"] != self._added]
+        again = self._added == before["location"]
+        added = {} if again and not others else {"added": others if again else [*others, here]}
+        return before | added | self._alike.source
 
     def _note(self, loaded: images.Loaded, codes: Codes | None) -> None:
         """Write down what became of an image."""

@@ -16,6 +16,7 @@ from pipeline import images, store
 from pipeline.choices import Augment, Dtype, Engine, Folders, Precision, Resize, choose
 from pipeline.errors import SourceError, counted
 from pipeline.files import free_bytes
+from pipeline.stages import _adding
 from pipeline.stages._alike import warnings_of
 from pipeline.stages._command import DEFAULT_SHARE
 from pipeline.stages._run import Run, bottleneck, request_of
@@ -154,6 +155,7 @@ def extract(
     folders: Folders | str = Folders.auto,
     root: str | Path | None = None,
     columns: str | Mapping[str, str] | None = None,
+    add: bool = False,
     tell: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Extraction:
@@ -212,6 +214,9 @@ def extract(
         The folder that the paths in a manifest or a table are relative to, if not its own.
     columns : str or mapping of str to str, optional
         Names of its columns, such as ``"path=filename,label=class"``.
+    add : bool, default False
+        Whether the store keeps the images that it has, with their labels and splits, beside those
+        of this source. Without it the store becomes that of this source.
     tell : callable, optional
         Called with sentences for the user.
     progress : callable, optional
@@ -272,8 +277,11 @@ def extract(
         tell("note: the source's test has no labels; --test 0.2 takes a labelled test from train")
     if folder.resolve().is_relative_to(Path(found.location).resolve()):
         tell(f"note: {folder} is inside of the photos' folder; what it holds is not read as photos")
+    kept = None
     with store.Writer(folder) as writer:
-        before = writer.table
+        before, new = writer.table, found.location
+        if add:
+            found, kept = _adding.add(before, found)
         asked = None if limit is None else str(limit)
         run = Run(
             found=found,
@@ -284,6 +292,8 @@ def extract(
             follow_links=follow_links,
             folders=choose(Folders, folders, what="folders").value,
             asked={"asked": shares, **_table(source, root, columns)},
+            kept=kept,
+            added=new,
         )
         run.check_header()
         todo = run.recall()
@@ -478,7 +488,8 @@ def _warnings(before: store.Table | None, table: store.Table) -> list[str]:
     if before is not None and (gone := len(set(before.paths) - set(table.paths))):
         sentences.append(
             f"note: {counted(gone, 'image')} of this store's last run, on "
-            f"{before.source['location']}, left its table (the codes stay, should they come back)"
+            f"{before.source['location']}, left its table (the codes stay; with --add the "
+            "images stay, too)"
         )
     if twice := table.contradictions():
         sentences.append(

@@ -193,6 +193,11 @@ class Writer:
         """Return the codes of the probe images that were kept when the store was created."""
         return self._probe
 
+    def relabel(self, table: Table) -> None:
+        """Replace the table by one that differs in labels, classes, splits and groups alone."""
+        with explained(self.folder):
+            write_table(self.folder, table)
+
     def known(self, sha256: bytes) -> bool:
         """Whether the content has its codes, or the reason why not, in this store."""
         return self._lookup.place(sha256) is not None or sha256 in self._buffered
