@@ -113,6 +113,13 @@ class Activation(str, Enum):
     elu = "elu"
 
 
+class OnError(str, Enum):
+    """What happens to images that cannot be used."""
+
+    raise_ = "raise"
+    skip = "skip"
+
+
 class Optimizer(str, Enum):
     """What trains an MLP head."""
 

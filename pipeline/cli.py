@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from pipeline.report import ClassScore, Report
     from pipeline.stages.compare import Candidate, Comparison
+    from pipeline.stages.demo import Demo
     from pipeline.stages.export import Export
     from pipeline.stages.extract import Estimate, Extraction
     from pipeline.stages.fine_tune import FineTuning
@@ -70,6 +71,13 @@ _WIDEST_MATRIX = 16
 # More classes than this scroll away; report.json has all.
 _MOST_ROWS = 100
 _FAULTS_TOLD = 20
+# Titles of groups of options.
+_PHOTOS = "Which photos, and their splits"
+_PIXELS = "From photos to pixels"
+_COMPUTING = "Computing and storing"
+_CHOICE = "Linear heads and knn"
+_MLP = "MLP"
+_OPTIMIZER = "Optimizer"
 
 P = ParamSpec("P")
 N = TypeVar("N", int, float)
@@ -239,66 +247,119 @@ def extract(
     ] = None,
     size: Annotated[
         int | None,
-        typer.Option(min=1, help="Edge of the input in pixels.", show_default="the backbone's"),
+        typer.Option(
+            min=1,
+            rich_help_panel=_PIXELS,
+            help="Edge of the input in pixels.",
+            show_default="the backbone's",
+        ),
     ] = None,
-    resize: Annotated[Resize, typer.Option(help="How a photo becomes a square.")] = Resize.crop,
+    resize: Annotated[
+        Resize, typer.Option(rich_help_panel=_PIXELS, help="How a photo becomes a square.")
+    ] = Resize.crop,
     val: Annotated[
         float | None,
-        typer.Option(help="Share for validation, where SOURCE has no splits.", show_default="0.2"),
+        typer.Option(
+            rich_help_panel=_PHOTOS,
+            help="Share for validation, where SOURCE has no splits.",
+            show_default="0.2",
+        ),
     ] = None,
     test: Annotated[
         float | None,
         typer.Option(
+            rich_help_panel=_PHOTOS,
             help="Share for the test, likewise, or where SOURCE's has no labels.",
             show_default="0.2",
         ),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Images in one forward pass.", show_default="the engine's"),
+        typer.Option(
+            min=1,
+            rich_help_panel=_COMPUTING,
+            help="Images in one forward pass.",
+            show_default="the engine's",
+        ),
     ] = None,
     engine: Annotated[
         Engine,
-        typer.Option(help="What computes; auto: TensorFlow on a GPU, else OpenVINO if installed."),
+        typer.Option(
+            rich_help_panel=_COMPUTING,
+            help="What computes; auto: TensorFlow on a GPU, else OpenVINO if installed.",
+        ),
     ] = Engine.auto,
     precision: Annotated[
-        Precision, typer.Option(help="auto: bfloat16 where the processor computes in it.")
+        Precision,
+        typer.Option(
+            rich_help_panel=_COMPUTING, help="auto: bfloat16 where the processor computes in it."
+        ),
     ] = Precision.auto,
     views: Annotated[
-        int, typer.Option(min=1, help="Copies of each photo to compute; the first is the photo.")
+        int,
+        typer.Option(
+            min=1,
+            rich_help_panel=_PIXELS,
+            help="Copies of each photo to compute; the first is the photo.",
+        ),
     ] = 1,
     augment: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=_PIXELS,
             help=f"What further views differ by: {', '.join(name.value for name in Augment)}.",
             show_default="flip,crop",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides the views.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, rich_help_panel=_PIXELS, help="Decides the views.")
+    ] = 0,
     dtype: Annotated[
-        Dtype, typer.Option(help="Width of stored numbers; float16 takes half the disk.")
+        Dtype,
+        typer.Option(
+            rich_help_panel=_COMPUTING, help="Width of stored numbers; float16 takes half the disk."
+        ),
     ] = Dtype.float32,
     max_rejected: Annotated[
         str, typer.Option(help="Unusable images to accept with exit code 0.")
     ] = "1%",
     limit: Annotated[
         str | None,
-        typer.Option(help="Use only N images, or train=N,test=N.", show_default="all"),
+        typer.Option(
+            rich_help_panel=_PHOTOS,
+            help="Use only N images, or train=N,test=N.",
+            show_default="all",
+        ),
     ] = None,
     follow_links: FollowOption = False,
     folders: Annotated[
-        Folders, typer.Option(help="What the folders are, where their names leave that open.")
+        Folders,
+        typer.Option(
+            rich_help_panel=_PHOTOS, help="What the folders are, where their names leave that open."
+        ),
     ] = Folders.auto,
     root: Annotated[
         Path | None,
-        typer.Option(help="Folder that a CSV's paths are relative to.", show_default="the CSV's"),
+        typer.Option(
+            rich_help_panel=_PHOTOS,
+            help="Folder that a CSV's paths are relative to.",
+            show_default="the CSV's",
+        ),
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option(help="Names of a CSV's columns, such as path=filename,label=class."),
+        typer.Option(
+            rich_help_panel=_PHOTOS,
+            help="Names of a CSV's columns, such as path=filename,label=class.",
+        ),
     ] = None,
     add: Annotated[
-        bool, typer.Option("--add", help="Keep the images that the store has, beside these.")
+        bool,
+        typer.Option(
+            "--add",
+            rich_help_panel=_PHOTOS,
+            help="Keep the images that the store has, beside these.",
+        ),
     ] = False,
     dry_run: Annotated[
         bool,
@@ -420,9 +481,8 @@ def _say_estimate(result: Estimate, *, json_: bool) -> None:
     if json_:
         _print_json(asdict(result))
         return
-    if result.bottleneck is not None:
-        typer.echo(f"tried {result.tried} images: {result.images_per_second:g} images/s")
-        _say_profile(result.profile, result.bottleneck)
+    typer.echo(f"tried {result.tried} images: {result.images_per_second:g} images/s")
+    _say_profile(result.profile, result.bottleneck)
     typer.echo(
         f"dry run: {result.to_compute} of {counted(result.images, 'image')} to compute, about "
         f"{_duration(result.seconds)} and {in_words(result.bytes)} in {result.store} "
@@ -452,59 +512,93 @@ def fit_head(
         str,
         typer.Option(
             "--C",
+            rich_help_panel=_CHOICE,
             help="svm, softmax, ridge: inverse regularisation; auto: best on validation.",
         ),
     ] = "auto",
     k: Annotated[
-        str, typer.Option("--k", help="knn: how many neighbours; auto: best on validation.")
+        str,
+        typer.Option(
+            "--k",
+            rich_help_panel=_CHOICE,
+            help="knn: how many neighbours; auto: best on validation.",
+        ),
     ] = "auto",
-    preset: Annotated[Preset | None, typer.Option(help="mlp: the head of an article.")] = None,
+    preset: Annotated[
+        Preset | None, typer.Option(rich_help_panel=_MLP, help="mlp: the head of an article.")
+    ] = None,
     hidden: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=_MLP,
             help="mlp: units of the hidden layers, such as 512,128.",
             show_default="256, or the preset's",
         ),
     ] = None,
     activation: Annotated[
         Activation | None,
-        typer.Option(help="mlp: of the hidden layers.", show_default="relu, or the preset's"),
+        typer.Option(
+            rich_help_panel=_MLP,
+            help="mlp: of the hidden layers.",
+            show_default="relu, or the preset's",
+        ),
     ] = None,
     dropout: Annotated[
         str | None,
         typer.Option(
+            rich_help_panel=_MLP,
             help="mlp: one rate, or one for each layer: 0.5,0.3.",
             show_default="0.5, or the preset's",
         ),
     ] = None,
     l2: Annotated[
-        float | None, typer.Option(help="mlp: weight penalty.", show_default="0, or the preset's")
+        float | None,
+        typer.Option(
+            rich_help_panel=_MLP, help="mlp: weight penalty.", show_default="0, or the preset's"
+        ),
     ] = None,
     optimizer: Annotated[
         Optimizer | None,
-        typer.Option(help="mlp: what trains it.", show_default="adam, or the preset's"),
+        typer.Option(
+            rich_help_panel=_MLP, help="mlp: what trains it.", show_default="adam, or the preset's"
+        ),
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="mlp: of the optimizer.", show_default="0.001, or the preset's"),
+        typer.Option(
+            rich_help_panel=_MLP,
+            help="mlp: of the optimizer.",
+            show_default="0.001, or the preset's",
+        ),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="mlp: at the most.", show_default="100, or the preset's")
+        int | None,
+        typer.Option(
+            rich_help_panel=_MLP, help="mlp: at the most.", show_default="100, or the preset's"
+        ),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(help="mlp: images in one step.", show_default="32, or the preset's"),
+        typer.Option(
+            rich_help_panel=_MLP,
+            help="mlp: images in one step.",
+            show_default="32, or the preset's",
+        ),
     ] = None,
     early_stopping: Annotated[
         int | None,
         typer.Option(
+            rich_help_panel=_MLP,
             help="mlp: epochs without progress to wait; 0 for never.",
             show_default="10, or the preset's",
         ),
     ] = None,
     class_weight: Annotated[
         ClassWeight,
-        typer.Option(help="svm, softmax, ridge, mlp: what an image counts, by its class."),
+        typer.Option(
+            rich_help_panel=_CHOICE,
+            help="svm, softmax, ridge, mlp: what an image counts, by its class.",
+        ),
     ] = ClassWeight.none,
     fewshot: Annotated[
         int | None,
@@ -520,6 +614,9 @@ def fit_head(
         ),
     ] = None,
     memory: MemoryOption = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Also say the loss of every C.")
+    ] = False,
     json_: JsonOption = False,
 ) -> None:
     """Train a head on the cached codes."""
@@ -558,18 +655,20 @@ def fit_head(
     if json_:
         _print_json(asdict(result))
     else:
-        _say_fit(result)
+        _say_fit(result, verbose=verbose)
 
 
-def _say_fit(result: Fit) -> None:
+def _say_fit(result: Fit, *, verbose: bool) -> None:
     pooled = f", {result.pool}" if result.pool else ""
     typer.echo(f"{result.kind} on {result.layer} ({result.dimensions}-D{pooled}) -> {result.head}")
     chosen = result.parameters
     if "C_chosen_by" in chosen:
-        typer.echo(f"C {chosen['C_used']:g}: the smallest {chosen['C_chosen_by']}")
+        typer.echo(f"C {chosen['C_used']:g}: best on {chosen['C_chosen_by'].partition(' on ')[2]}")
+    if verbose and "C_chosen_by" in chosen:
         curve = ", ".join(f"{C:g} {loss:.3g}" for C, loss in chosen["C_losses"])
         early = ", ".join(f"{C:g}" for C in chosen["C_given_up"])
-        typer.echo(f"loss by C: {curve}" + (f" (given up early: {early})" if early else ""))
+        early = f"; not fitted to the end, being behind: {early}" if early else ""
+        typer.echo(f"{chosen['C_chosen_by']} by C: {curve}{early}")
     if "k_used" in chosen:
         typer.echo(
             f"k {chosen['k_used']}" + (": best on validation" if "k_curve" in chosen else "")
@@ -587,8 +686,12 @@ def _say_fit(result: Fit) -> None:
     if result.val_accuracy_mean is not None:
         typer.echo(
             f"over {len(result.seeds)} seeds: mean {result.val_accuracy_mean:.4f}, "
-            f"deviation {result.val_accuracy_deviation:.4f}; kept: seed {result.seeds[0].seed}"
+            f"{_deviation(result.val_accuracy_deviation)}; kept: seed {result.seeds[0].seed}"
         )
+
+
+def _deviation(deviation: float | None) -> str:
+    return "both the same" if deviation is None else f"deviation {deviation:.4f}"
 
 
 def _auto_or(number: type[N], text: str, option: str) -> N | str:
@@ -629,16 +732,31 @@ def fine_tune(
         Path | None,
         typer.Option(help="The new head.", show_default="artifacts/heads/<head>-tuned"),
     ] = None,
-    optimizer: Annotated[Optimizer, typer.Option(help="What trains.")] = Optimizer.adam,
+    optimizer: Annotated[
+        Optimizer, typer.Option(rich_help_panel=_OPTIMIZER, help="What trains.")
+    ] = Optimizer.adam,
     learning_rate: Annotated[
-        str, typer.Option(help="At the first step; auto: tries some on a few images.")
+        str,
+        typer.Option(
+            rich_help_panel=_OPTIMIZER, help="At the first step; auto: tries some on a few images."
+        ),
     ] = "auto",
-    momentum: Annotated[float, typer.Option(help="sgd: such as 0.9.")] = 0.0,
-    nesterov: Annotated[bool, typer.Option("--nesterov", help="sgd: look ahead.")] = False,
+    momentum: Annotated[
+        float, typer.Option(rich_help_panel=_OPTIMIZER, help="sgd: such as 0.9.")
+    ] = 0.0,
+    nesterov: Annotated[
+        bool, typer.Option("--nesterov", rich_help_panel=_OPTIMIZER, help="sgd: look ahead.")
+    ] = False,
     decay_rate: Annotated[
-        float, typer.Option(help="What multiplies the learning rate every --decay-steps.")
+        float,
+        typer.Option(
+            rich_help_panel=_OPTIMIZER,
+            help="What multiplies the learning rate every --decay-steps.",
+        ),
     ] = 1.0,
-    decay_steps: Annotated[int, typer.Option(help="Steps; see --decay-rate.")] = 1000,
+    decay_steps: Annotated[
+        int, typer.Option(rich_help_panel=_OPTIMIZER, help="Steps; see --decay-rate.")
+    ] = 1000,
     epochs: Annotated[int, typer.Option(help="At the most.")] = 20,
     batch_size: Annotated[int, typer.Option(help="Images in one step.")] = 32,
     early_stopping: Annotated[
@@ -825,7 +943,7 @@ def _confusion_table(report: Report) -> Table:
 def predict(
     head: HeadArgument,
     paths: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
             help="Image files, folders of them, lists (a CSV with a column path, a .txt with a "
             "path on each line), or - for a list from standard input."
@@ -849,7 +967,7 @@ def predict(
     with _Screen("images", json_=json_) as screen:
         result = stage(
             head,
-            _listed(paths),
+            list(paths),
             top=top,
             csv=csv,
             weights=weights,
@@ -873,14 +991,6 @@ def predict(
         count = counted(result.rejected, "image")
         typer.echo(f"error: {count} could not be used", err=True)
         raise typer.Exit(_TOO_MANY_REJECTED)
-
-
-def _listed(paths: Sequence[Path]) -> list[Path]:
-    """Put the lines of standard input in the place of a minus sign."""
-    if Path("-") not in paths:
-        return list(paths)
-    lines = [Path(os.fsdecode(line)) for line in sys.stdin.buffer.read().split(b"\n") if line]
-    return [each for path in paths for each in (lines if path == Path("-") else [path])]
 
 
 def _say_prediction(screen: _Screen, prediction: Prediction) -> None:
@@ -1188,7 +1298,7 @@ def demo(
     if json_:
         _print_json(asdict(result) | {"comparison": _comparison(result.comparison)})
         return
-    _say_comparison(result.comparison, f"{result.seconds:.0f} s in all")
+    _say_demo(result)
 
 
 def _say_step(screen: _Screen, step: Extraction | Candidate) -> None:
@@ -1197,9 +1307,40 @@ def _say_step(screen: _Screen, step: Extraction | Candidate) -> None:
 
     if isinstance(step, Candidate):
         _say_candidate(screen, step)
-    else:
-        screen.clear()
-        _say_extraction(step)
+        return
+    screen.clear()
+    rate = f" ({step.images_per_second:g} a second)" if step.images_per_second else ""
+    unused = f"; {step.rejected} could not be used" if step.rejected else ""
+    typer.echo(
+        f"1. {step.backbone} has looked at {counted(step.ok, 'image')}, once{rate}, and its codes "
+        f"of {counted(len(step.layers), 'layer')} are kept in {step.store}{unused}"
+    )
+    typer.echo("2. now heads learn from these codes, two kinds for each layer")
+
+
+def _say_demo(result: Demo) -> None:
+    """Say what was done, what to look at and what to type next."""
+    from pipeline.report import most_confused
+
+    compared, evaluation = result.comparison, result.comparison.evaluation
+    scores = evaluation.report
+    _print_table(_candidate_table(compared.candidates))
+    best = compared.candidates[0]
+    typer.echo(
+        f"3. {best.kind} on {best.layer} is best on validation images; on "
+        f"{counted(scores.images, 'test image')}, which nobody had seen, it is right on "
+        f"{scores.accuracy:.1%}"
+    )
+    for true, predicted, count in most_confused(scores, 1):
+        pair = _printable(f"{true} for {predicted}")
+        typer.echo(f"   it most often takes {pair} ({counted(count, 'image')})")
+    typer.echo(f"look at   {Path(evaluation.out) / 'confusion.png'}: what is taken for what")
+    typer.echo(f"          {Path(evaluation.out) / 'report.json'}: every figure")
+    typer.echo("type      pipeline demo PHOTOS: the same with yours, in a folder for each class")
+    typer.echo(f"          pipeline predict {compared.head} PHOTO: what is on a photo")
+    typer.echo(f"          pipeline info {result.extraction.store}: what was kept")
+    typer.echo(f"took {result.seconds:.0f} s")
+    typer.echo(_accuracy(scores, evaluation.split))
 
 
 @command

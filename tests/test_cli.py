@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shlex
 import signal
 import subprocess
@@ -430,3 +431,53 @@ def test_damage_ends_a_process_by_its_code_not_by_a_signal(
             assert done.returncode == 5, (name, command, done.stderr)
             assert done.stderr.count("\n") == 1
         path.write_bytes(whole)
+
+
+def test_a_store_grows_is_relabelled_and_its_head_answers_for_a_list(
+    run: Run, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    make_photos(each=12)
+    make_photos("more", each=4, seed=1)
+    ask = ("--out", "s", "--size", "32", "--layer", "block2b_add:avg")
+    assert run("extract", "photos", *ask).returncode == 0
+    added = run("extract", "more", "--add", *ask)
+    assert added.stdout.splitlines()[-1] == "ok 48  rejected 0  pending 0  of 48"
+    done = run("relabel", "s", "--rename", "class_1=class_0")
+    assert done.stdout.splitlines() == [
+        "classes: class_0 32  class_2 16",
+        done.stdout.splitlines()[1],
+        "relabelled 16 of 48 images",
+    ]
+    assert run("relabel", "s", "--rename", "class_1").returncode == 2
+    fitted = run("fit-head", "s", "--kind", "svm", "--out", "h")
+    assert "by C:" not in fitted.stdout
+    assert "best on validation images" in fitted.stdout
+    assert "by C:" in run("fit-head", "s", "--kind", "svm", "--out", "h", "--verbose").stdout
+    listed = subprocess.run(
+        [sys.executable, "-m", "pipeline", "predict", "h", "-", "--json"],
+        input="photos/class_2/000.png\r\n\nmore/class_0/001\n",
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    found = json.loads(listed.stdout)
+    assert [each["label"] for each in found["predictions"]] == ["class_2", "class_0"]
+    assert listed.returncode == 0
+    assert run("predict", "h", "").returncode == 1
+
+
+def test_the_demo_says_what_was_done_what_to_look_at_and_what_to_type(
+    run: Run, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    make_photos(each=12)
+    done = run("demo", "photos")
+    assert done.returncode == 0, done.stderr
+    said = done.stdout
+    for start in ("1. efficientnet-lite0 has looked at 36 images", "2. now heads", "3. "):
+        assert any(line.startswith(start) for line in said.splitlines())
+    for path in re.findall(r"artifacts/reports/\S+?\.\w+", said):
+        assert (tmp_path / path).is_file()
+    assert said.splitlines()[-1].startswith("accuracy ")
+    [command] = [line for line in said.splitlines() if "pipeline predict" in line]
+    words = command.split(":")[0].replace("PHOTO", "photos/class_0/000.png").split()
+    assert run(*words[1:]).returncode == 0

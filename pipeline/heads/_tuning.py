@@ -36,6 +36,7 @@ _SECONDS = 20.0
 _DENSE = "dense_of_head_"
 _AT_ONCE = 128  # rows between two calls of `progress`
 # A learning rate is found by so many steps, from the largest rate down.
+_LOWER = 10.0  # what a rate is divided by that made validation worse
 _RATES = (1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7, 3e-8, 1e-8)
 _TRIAL_STEPS = 4
 
@@ -95,6 +96,10 @@ class Material:
     room: int
 
 
+class Diverged(HeadError):
+    """A loss is no number any more."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
     """What an epoch led to; number 0 is before the first. Without validation the two are None."""
@@ -103,6 +108,7 @@ class Epoch:
     of: int
     val_loss: float | None
     val_accuracy: float | None
+    learning_rate: float
 
 
 def through(
@@ -213,7 +219,8 @@ def tune(
     config : MlpConfig
         From `tuning_config`.
     find_rate : bool
-        Whether to find the learning rate by trial, in place of the configuration's.
+        Whether to find the learning rate by trial, in place of the configuration's. One that
+        makes validation worse from the first epoch on is followed by a tenth of it.
     how : Pool or None
         How what comes out of the layers becomes vectors.
     seed : int
@@ -249,10 +256,24 @@ def tune(
             found = kept.facts["learning_rate"] if kept.facts else None
             rate = found or _find_rate(model, config, material, seed=seed)
             config = replace(config, learning_rate=rate)
+        examples, before = _examples(head, material), _judged(head, material)
         diary = _Diary(model, config, unfinished, kept)
-        if not diary.epochs:
-            diary.begin(_judged(head, material))
-        _descend(model, diary, config, material, _examples(head, material), seed, tell, progress)
+        while True:
+            if not diary.epochs:
+                diary.begin(before)
+            lower = config.learning_rate / _LOWER
+            may_retry = find_rate and lower >= _RATES[-1]
+            try:
+                _descend(model, diary, config, material, examples, seed, tell, progress)
+            except Diverged:
+                if not may_retry:
+                    raise
+            if diary.best or not may_retry:
+                break
+            # What was right for a few steps was too much for whole epochs.
+            diary.restore_best()
+            config = replace(config, learning_rate=lower)
+            diary = _Diary(model, config, unfinished, _Kept(kept.identity, {}, [], []))
     except tf.errors.ResourceExhaustedError as error:
         raise MemoryError("a batch does not fit into memory; try --batch-size 8") from error
     diary.restore_best()
@@ -502,6 +523,7 @@ class _Diary:
             of=self._config.epochs,
             val_loss=last.get("val_loss"),
             val_accuracy=last.get("val_accuracy"),
+            learning_rate=self._config.learning_rate,
         )
 
     @property
@@ -524,7 +546,7 @@ class _Diary:
         losses = [values[-1] for name, values in self.history.items() if name.endswith("loss")]
         if not np.isfinite(losses).all():
             self._path.unlink(missing_ok=True)
-            raise HeadError(
+            raise Diverged(
                 f"training diverged in epoch {self.epochs} (a loss is no number any more); try a "
                 f"lower --learning-rate than {self._config.learning_rate:g}"
             )

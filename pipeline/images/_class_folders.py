@@ -6,11 +6,13 @@ import os
 from collections import Counter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import _scan
 from ._files import FileSource
 from ._scan import boundary
-from ._source import indexed
+from ._source import Given, indexed
+from ._split_names import split_name
 from ._text import decoded, printable
 
 
@@ -32,17 +34,39 @@ def read(root: str, *, follow_links: bool = False) -> FileSource | None:
             f"all images are in the one folder '{only}'; if it holds class folders itself, "
             f"name {printable(root)}/{only}"
         )
+    splits, layout = _splits_inside(found, notes)
     return FileSource(
-        layout="class folders",
+        layout=layout,
         location=root,
         classes=classes,
         paths=found.images,
         labels=labels,
-        splits=np.zeros(len(labels), np.uint8),
+        splits=splits,
         ignored=found.ignored,
         notes=tuple(notes),
         leaving=frozenset(found.leaving),
     )
+
+
+def _splits_inside(found: Found, notes: list[str]) -> tuple[NDArray[np.uint8], str]:
+    """Return the splits where each class folder has them in it: ``cat/train/1.jpg``."""
+    given = [_split_below(path, name) for path, name in zip(found.images, found.below, strict=True)]
+    splits = np.array([split or 0 for split in given], np.uint8)
+    if len(set(given) - {None}) > 1 and None not in given:
+        return splits, "class folders with split folders in each"
+    if splits.any():
+        notes.append(
+            f"note: {np.count_nonzero(splits)} images are in folders named after splits inside of "
+            "class folders; that is left out of account"
+        )
+    return np.zeros_like(splits), "class folders"
+
+
+def _split_below(path: bytes, below: int) -> Given | None:
+    """Return the split that the folder in a class folder is named after."""
+    parts = path.split(b"/")[below:]
+    said = split_name(decoded(parts[0])) if len(parts) > 1 else None
+    return said.given if said is not None and not said.rest else None
 
 
 class Found:
@@ -52,6 +76,7 @@ class Found:
         self.images: list[bytes] = []
         self.leaving: list[bytes] = []
         self.names: list[str] = []
+        self.below: list[int] = []  # in how many folders the class folder's content lies
         self.ignored: Counter[str] = Counter()
         self.notes: list[str] = []
 
@@ -71,6 +96,8 @@ def scan(root: bytes, folder: bytes, *, inside: bytes | None) -> Found:
         found.images += listing.images
         found.leaving += listing.leaving
         found.names += [decoded(name)] * len(listing.images)
+        depth = _scan.join(folder, name).count(b"/") + 1
+        found.below += [depth] * len(listing.images)
         if not listing.images:
             found.notes.append(f"the folder '{printable(name)}' in {where} has no images")
     return found

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.errors import SourceError
+from pipeline.errors import SourceError, counted
 
 from . import _formats
 from ._files import FileSource
@@ -29,8 +29,9 @@ _OTHER_NAMES = {
 }
 _TRIED = 64  # paths that tell whether there is anything
 _EXTENSIONS = tuple(b".jpg .jpeg .png .JPG .JPEG .PNG .webp .tif .tiff .bmp .gif".split())
-_SEPARATORS = ("|", ";", ",", " ")
+_SEPARATORS = ("|", ";", ",", "+", "/", "&", " ")
 _FEW = 20
+_BITS = re.compile(r"[01]([ ,;|][01])+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -104,6 +105,28 @@ def _pairs(text: str) -> Iterable[tuple[str, str]]:
         yield name.strip().lower(), column.strip()
 
 
+def absent_columns(names: Mapping[str, str], found: Sequence[str], where: str) -> None:
+    """
+    Check that columns that were named in so many words are there, each once.
+
+    Raises
+    ------
+    SourceError
+    """
+    lower = [column.strip().lower() for column in found]
+    for name, column in names.items():
+        if column != name and column.lower() not in lower:
+            raise SourceError(
+                f"expected a column {printable(column)} for {name} in {where}, found "
+                f"{printable(', '.join(found[:8]))}; correct --columns"
+            )
+        if lower.count(column.lower()) > 1:
+            raise SourceError(
+                f"expected one column {printable(column)} in {where}, found "
+                f"{lower.count(column.lower())}; rename one of them"
+            )
+
+
 def missing_columns(found: Sequence[str], names: Mapping[str, str], where: str) -> SourceError:
     """Say which columns are there, and what to type if they have other names."""
     lower = {column.strip().lower(): column.strip() for column in found}
@@ -131,6 +154,7 @@ def source_of(
     location: str,
     where: Callable[[int], str],
     grouped: bool,
+    unused: Sequence[str] = (),
     look: bool = True,
 ) -> FileSource:
     """
@@ -146,6 +170,8 @@ def source_of(
         Names a line, by its place, in a message.
     grouped : bool
         Whether the table says which images belong together.
+    unused : sequence of str, optional
+        Columns that the table has besides.
     look : bool, default True
         Whether the files must be there, under names that may be written otherwise.
 
@@ -157,7 +183,11 @@ def source_of(
     faults = _Faults()
     given = [_understood(line, where(place), faults) for place, line in enumerate(lines)]
     faults.check()
-    names = [decoded(line.label.encode("utf-8", "surrogateescape")) or None for line in lines]
+    names = [_label(line.label) or None for line in lines]
+    wide = sum(
+        not line.label.isprintable() and _as_utf8(as_bytes(line.label)) is not None
+        for line in lines
+    )
     paths = [line.path for line in lines]
     notes: list[str] = []
     if look:
@@ -172,9 +202,41 @@ def source_of(
         labels=labels,
         splits=np.array(given, np.uint8),
         groups=[line.group for line in lines] if grouped else None,
-        notes=(*notes, *_notes(names, paths)),
+        notes=(
+            *notes,
+            *([f"{wide} labels are no UTF-8 and are read as Windows-1252"] if wide else []),
+            *_notes(names, paths),
+            *([_unused(unused)] if unused else []),
+        ),
         listed=True,
     )
+
+
+def _label(text: str) -> str:
+    """Return a label; one that is not UTF-8 is most likely of a Windows program."""
+    data = as_bytes(text)
+    return decoded(_as_utf8(data) or data)
+
+
+def as_bytes(text: str) -> bytes:
+    """Return the very bytes that a text was read from."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half a letter that no file has
+        return text.encode("utf-8", "backslashreplace")
+
+
+def _as_utf8(data: bytes) -> bytes | None:
+    """Return text in Windows-1252 as UTF-8; None of what is UTF-8, or neither."""
+    try:
+        data.decode()
+        return None
+    except UnicodeDecodeError:
+        pass
+    try:
+        return data.decode("cp1252").encode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _understood(line: Line, where: str, faults: _Faults) -> Given:
@@ -192,9 +254,26 @@ def _understood(line: Line, where: str, faults: _Faults) -> Given:
     return found.given
 
 
-def resolved(paths: Sequence[bytes], location: str) -> tuple[list[bytes], list[str]]:
+def resolved(
+    paths: Sequence[bytes], location: str, *, required: bool = True
+) -> tuple[list[bytes], list[str]]:
     """
     Find files that are named as on Windows, or by a number without an extension.
+
+    Parameters
+    ----------
+    paths : sequence of bytes
+    location : str
+        What they are relative to.
+    required : bool, default True
+        Whether one of them must be there.
+
+    Returns
+    -------
+    list of bytes
+        The paths of the files.
+    list of str
+        What was changed.
 
     Raises
     ------
@@ -205,6 +284,9 @@ def resolved(paths: Sequence[bytes], location: str) -> tuple[list[bytes], list[s
     found, changed = list(paths), Counter[str]()
     likely = list(_EXTENSIONS)
     for place, path in enumerate(paths):
+        if (other := _as_utf8(path)) and not os.path.lexists(os.path.join(base, path)):
+            found[place] = path = other
+            changed["paths are read as Windows-1252"] += 1
         slashed = path.replace(b"\\", b"/") if os.sep == "/" else path
         if slashed != path and not os.path.lexists(os.path.join(base, path)):
             found[place] = path = slashed
@@ -218,6 +300,8 @@ def resolved(paths: Sequence[bytes], location: str) -> tuple[list[bytes], list[s
                 likely.remove(extension)
                 likely.insert(0, extension)
                 break
+    if not required:
+        return found, []
     step = max(1, len(found) // _TRIED)
     if not any(os.path.lexists(os.path.join(base, path)) for path in found[::step]) and not any(
         os.path.lexists(os.path.join(base, path)) for path in found
@@ -239,15 +323,18 @@ def _check_labels(names: Sequence[str | None], paths: Sequence[bytes]) -> None:
         If they are numbers of a scale, or several for one image.
     """
     counts = Counter(name for name in names if name is not None)
-    numbers = [name for name in counts if _NUMBER.fullmatch(name)]
-    broken = [name for name in numbers if not float(name).is_integer()]
-    if len(counts) > 2 and len(numbers) == len(counts) and 2 * len(broken) >= len(counts):
+    # In many languages a comma stands before the decimals.
+    numbers = {name: name.replace(",", ".", 1).removesuffix("%").strip() for name in counts}
+    numbers = {name: text for name, text in numbers.items() if _NUMBER.fullmatch(text)}
+    broken = [name for name, text in numbers.items() if not float(text).is_integer()]
+    if len(counts) > 2 and len(numbers) == len(counts) and 4 * len(broken) >= len(counts):
         raise SourceError(
             f"expected a class for each image, found numbers of a scale, such as {broken[0]} "
             f"({len(counts)} different ones); put them into classes, such as low and high"
         )
     for separator in _SEPARATORS:
-        if example := _several(counts, separator):
+        example = _several(counts, separator) or _listed(counts)
+        if example is not None:
             raise SourceError(
                 f"expected one class for each image, found several, such as '{printable(example)}'"
                 f" ({len(counts)} combinations); keep one of them, or make one manifest for each "
@@ -265,6 +352,13 @@ def _check_labels(names: Sequence[str | None], paths: Sequence[bytes]) -> None:
         )
 
 
+def _listed(counts: Counter[str]) -> str | None:
+    """Return a label that is a list as Python writes it, or bits such as 1 0 1, if there is one."""
+    ends = {"[": "]", "{": "}"}
+    lists = (name for name in counts if ends.get(name[0]) == name[-1] or _BITS.fullmatch(name))
+    return next(lists, None)
+
+
 def _several(counts: Counter[str], separator: str) -> str | None:
     """Return a label that joins others by a separator, if that is how these labels are made."""
     parts = {name: [part.strip() for part in name.split(separator)] for name in counts}
@@ -273,6 +367,8 @@ def _several(counts: Counter[str], separator: str) -> str | None:
     again = [name for name in joined if all(used[part] > 1 for part in parts[name])]
     # Names of two parts each, such as "black cat" and "white dog", are classes; and words that
     # are joined by spaces or commas mean several classes only where few make up many.
+    if joined and all(part in counts for name in joined for part in parts[name]):
+        return joined[0] if separator != " " or len(joined) > 2 else None
     lengths = {len(several) for several in parts.values()}
     usual = separator in ", "
     if (
@@ -284,12 +380,21 @@ def _several(counts: Counter[str], separator: str) -> str | None:
     return None
 
 
+def _unused(columns: Sequence[str]) -> str:
+    shown = printable(", ".join(columns[:8])) + (", ..." if len(columns) > 8 else "")
+    return (
+        f"columns that are not used: {shown} (--columns split=NAME,group=NAME says what they are)"
+    )
+
+
 def _notes(names: Sequence[str | None], paths: Sequence[bytes]) -> list[str]:
     notes = []
     if unlabelled := sum(name is None for name in names):
-        notes.append(f"{unlabelled} lines have no label")
+        have = "has" if unlabelled == 1 else "have"
+        notes.append(f"{counted(unlabelled, 'line')} {have} no label")
     if repeated := len(paths) - len(set(paths)):
-        notes.append(f"{repeated} lines name a path that an earlier line names")
+        name = "names" if repeated == 1 else "name"
+        notes.append(f"{counted(repeated, 'line')} {name} a path that an earlier line names")
     different = len(set(names) - {None})
     if different >= _FEW and 2 * different > len(names):
         notes.append(

@@ -131,11 +131,13 @@ def square_of(image: Image.Image, *, size: int, resize: Resize) -> NDArray[np.ui
         if width < 1 or height < 1 or width * height > MOST_PIXELS:
             raise Rejected(f"the size is {width} x {height} pixels")
         if image.mode.startswith("I;16"):
-            picture = Image.fromarray(_deep.levels(np.asarray(image).astype(np.uint16)))
+            picture = _deep.rgb_of_grey(image)
         elif image.mode in _REFUSED:
             raise Rejected(f"the pixels are {_REFUSED[image.mode]}: convert it to 8 or 16 bits")
+        elif _opacity.is_doubtful(image):
+            picture = _opacity.tiff_rgb(image)
         elif image.has_transparency_data:
-            picture = _opacity.rgb(image)
+            picture = _opacity.rgb(image.convert("LA") if image.mode == "La" else image)
         else:
             picture = image
         return np.array(square(_upright(picture.convert("RGB"), _orientation(image)), size, resize))

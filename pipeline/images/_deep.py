@@ -14,13 +14,14 @@ from ._opacity import is_opacity, over_white
 from ._raw_mode import raw_mode, set_raw_mode
 
 RULE = (
-    "the range of 8, 10, 12, 14 or 16 bits that holds 99.9 % of the values; "
+    "the range of 8, 10, 12, 14 or 16 bits that holds 99 % of the values but 0 and 65535; "
     "contrast below half of it is raised to half"
 )
 """What `levels` does, in words."""
 
 _DEPTHS = (8, 10, 12, 14, 16)
-_LEFT_OUT = 0.001  # of the values at each end: dead pixels, glints, marks for "no data"
+_LEFT_OUT = 0.005  # of the values at each end: dead pixels, glints, marks for "no data"
+_ENOUGH = 0.01  # of the values, that are neither 0 nor 65535
 _SAMPLE = 2**20  # pixels that the range is taken from
 _WHITE = 255
 # Pillow keeps the high byte of 16-bit colours. Unpacked in the other byte order, the same data
@@ -53,25 +54,42 @@ def rgb(data: bytes, image: Image.Image) -> Image.Image:
     Image
         RGB, of `levels`; what is transparent is over white.
     """
-    colours, opacity = _values(data, image)
+    return _picture(*_values(data, image), image)
+
+
+def rgb_of_grey(image: Image.Image) -> Image.Image:
+    """Return the picture of a 16-bit grey image that is in memory."""
+    return _picture(np.asarray(image).astype(np.uint16), None, image)
+
+
+def _picture(
+    colours: NDArray[np.uint16], opacity: NDArray[np.uint8] | None, image: Image.Image
+) -> Image.Image:
+    """Bring values to levels, and do what the file says of black and of transparency."""
     clear = _is_key(colours, image.info.get("transparency"))
-    found = levels(colours)
+    if opacity is not None and image.format == "TIFF" and not is_opacity(opacity):
+        opacity = None
+    hidden = clear if opacity is None else opacity == 0
+    found = levels(colours, hidden=hidden)
     if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
         found = _WHITE - found  # white is zero
     if clear is not None:
         found[clear] = _WHITE
-    if opacity is not None and (image.format != "TIFF" or is_opacity(opacity)):
+    if opacity is not None:
         return over_white(found, opacity)
     return Image.fromarray(found).convert("RGB")
 
 
-def levels(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
+def levels(
+    values: NDArray[np.uint16], *, hidden: NDArray[np.bool_] | None = None
+) -> NDArray[np.uint8]:
     """
     Bring values of up to 16 bits to 8-bit levels.
 
     Nothing in a file says how many of its 16 bits are in use: cameras fill 10, 12 or 14 of them,
     reflectances of satellites go to 10000, photos go all the way. The range is taken to be that
-    of 8, 10, 12, 14 or 16 bits, the least that 99.9 % of the values fit into. A picture whose
+    of 8, 10, 12, 14 or 16 bits, the least that 99 % of the values fit into; of these 0 and 65535,
+    which often stand for no value, do not count where there are others. A picture whose
     values span half of this range, as most photos do, becomes the high bits of its values. One
     that spans less is spread until it spans half, in its place in the range, but never so far
     that neighbouring values are more than one level apart.
@@ -80,12 +98,14 @@ def levels(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
     ----------
     values : uint16 array of shape (height, width) or (height, width, 3)
         Colours have one range together.
+    hidden : bool array of shape (height, width), optional
+        Pixels that nobody sees, which do not count.
 
     Returns
     -------
     uint8 array of the same shape
     """
-    low, high = _ends(values)
+    low, high = _ends(values, hidden)
     full = next(2**depth for depth in _DEPTHS if high < 2**depth)
     spread = high - low + 1
     width = min(full, max(2 * spread, 2**8))
@@ -96,10 +116,16 @@ def levels(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
     return found
 
 
-def _ends(values: NDArray[np.uint16]) -> tuple[int, int]:
-    """Return the least and greatest value, but for a thousandth at each end."""
+def _ends(values: NDArray[np.uint16], hidden: NDArray[np.bool_] | None) -> tuple[int, int]:
+    """Return the least and greatest value that count, but for half a percent at each end."""
     step = max(1, math.isqrt(values.shape[0] * values.shape[1] // _SAMPLE))
-    counts = np.bincount(values[::step, ::step].ravel(), minlength=2**16).cumsum()
+    some = values[::step, ::step]
+    if hidden is not None and not (unseen := hidden[::step, ::step]).all():
+        some = some[~unseen]
+    each = np.bincount(some.ravel(), minlength=2**16)
+    if each[1:-1].sum() >= _ENOUGH * some.size:
+        each[[0, -1]] = 0
+    counts = each.cumsum()
     left_out = math.floor(counts[-1] * _LEFT_OUT)
     low = np.searchsorted(counts, left_out, side="right")
     high = np.searchsorted(counts, counts[-1] - left_out, side="left")

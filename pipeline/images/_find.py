@@ -85,6 +85,10 @@ def find(
             f"expected a source of images, found nothing at '{printable(name)}'; check it"
         )
     if (manifest := _manifest.read(path, names=names, root=base)) is not None:
+        if how is not Folders.auto:
+            raise SourceError(
+                f"expected a folder with --folders, found {printable(name)}; leave --folders out"
+            )
         return manifest
     for option, value in (("--root", root), ("--columns", columns)):
         if value is not None:

@@ -108,6 +108,8 @@ def unidentified_reason(data: bytes) -> str:
     """Say what bytes are that no decoder recognised."""
     if not data:
         return "the file is empty"
+    if data.startswith(b"MM\x00+"):
+        return _not_read("BigTIFF in big-endian order")
     if found := format_of(data):
         name = {"WEBP": "WebP", "HEIF": "HEIC"}.get(found, found)
         return f"damaged: starts like {name}, but its header cannot be read"

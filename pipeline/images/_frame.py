@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.errors import SourceError
 
-from ._columns import WANTED, Line, missing_columns, source_of
+from ._columns import WANTED, Line, absent_columns, as_bytes, missing_columns, source_of
 from ._files import FileSource
 
 
@@ -24,7 +24,7 @@ def read(
     ----------
     source : object
         A DataFrame of pandas or polars, or a dict of columns; a pair of lists, of paths and of
-        labels; or a list of paths alone.
+        labels; a list of such pairs; or a list of paths alone.
     names : mapping of str to str
         From `parse_columns`.
     root : str or None
@@ -37,7 +37,7 @@ def read(
     SourceError
         If columns are missing, rows cannot be understood, or nothing that they name is there.
     """
-    columns = _columns(source, names)
+    columns, unused = _columns(source, names)
     if columns is None:
         return None
     lengths = {name: len(column) for name, column in columns.items()}
@@ -46,7 +46,7 @@ def read(
         raise SourceError(f"expected as many labels as paths, found {found}; make them agree")
     rows = zip(*(columns.get(name) or [""] * lengths["path"] for name in _FIELDS), strict=True)
     lines = [
-        Line(_path(path, place), _text(label), _text(split), os.fsencode(_text(group)))
+        Line(_path(path, place), _text(label), _text(split), as_bytes(_text(group)))
         for place, (path, label, split, group) in enumerate(rows)
     ]
     if not lines:
@@ -57,26 +57,41 @@ def read(
         location=os.getcwd() if root is None else root,
         where=lambda place: f"row {place}",
         grouped="group" in columns,
+        unused=unused,
         look=look,
     )
 
 
+_WHOLE = 2.0**53  # below it floating point numbers hold every whole number
 _FIELDS = ("path", "label", "split", "group")
 
 
-def _columns(source: object, names: Mapping[str, str]) -> dict[str, list[Any]] | None:
-    """Return the columns that are there, as lists."""
+def _columns(
+    source: object, names: Mapping[str, str]
+) -> tuple[dict[str, list[Any]] | None, list[str]]:
+    """Return the columns that are there, as lists, and the names of others."""
     if isinstance(source, Mapping) or (hasattr(source, "columns") and hasattr(source, "shape")):
         table: Any = source
-        there = list(table) if isinstance(source, Mapping) else [str(c) for c in table.columns]
-        if not {names[name] for name in WANTED} <= set(there):
-            raise missing_columns(there, names, "the table")
-        return {name: list(table[column]) for name, column in names.items() if column in there}
+        there = list(table) if isinstance(source, Mapping) else list(table.columns)
+        absent_columns(names, [str(column) for column in there], "the table")
+        known = {str(column).strip().lower(): column for column in there}
+        if not {names[name].lower() for name in WANTED} <= set(known):
+            raise missing_columns([str(column) for column in there], names, "the table")
+        chosen = {name: known.get(column.lower()) for name, column in names.items()}
+        used = {name: list(table[key]) for name, key in chosen.items() if key is not None}
+        return used, [str(column) for column in there if column not in chosen.values()]
     if not isinstance(source, Sequence) or isinstance(source, (str, bytes)):
-        return None
+        return None, []
+    if isinstance(source, list) and source and all(_is_pair(part) for part in source):
+        return {"path": [path for path, _ in source], "label": [label for _, label in source]}, []
     if len(source) == 2 and all(_is_list(part) for part in source):
-        return {"path": list(source[0]), "label": list(source[1])}
-    return {"path": list(source)}
+        return {"path": list(source[0]), "label": list(source[1])}, []
+    return {"path": list(source)}, []
+
+
+def _is_pair(value: object) -> bool:
+    """Whether a value is a path with its label."""
+    return isinstance(value, tuple) and len(value) == 2 and not _is_list(value[0])
 
 
 def _is_list(value: object) -> bool:
@@ -93,12 +108,17 @@ def _path(value: object, place: int) -> bytes:
 
 def _text(value: object) -> str:
     """Return a label or a name as a CSV would have it; nothing for what is missing."""
-    if value is None or value != value:  # NaN
+    if _is_list(value):
+        raise SourceError(
+            f"expected one class for each image, found several ({str(value)[:80]!r}); keep one of "
+            "them"
+        )
+    if value is None or (isinstance(value, numbers.Real) and math.isnan(value)):
         return ""
     if isinstance(value, bytes):
         return os.fsdecode(value).strip()
     number = float(value) if isinstance(value, numbers.Real) else math.nan
-    if number.is_integer() and not isinstance(value, bool):
+    if number.is_integer() and not isinstance(value, bool) and abs(number) < _WHOLE:
         return str(int(number))  # a column of whole numbers with gaps becomes one of floats
     text = str(value).strip()
     return "" if text in ("<NA>", "NaT") else text

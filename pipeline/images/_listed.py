@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 
@@ -10,10 +12,14 @@ import numpy as np
 
 from pipeline.errors import SourceError, SourceNotFound
 
-from . import _manifest, _scan
+from . import _formats, _manifest, _scan
+from ._columns import resolved
 from ._files import FileSource
 from ._source import UNLABELLED
 from ._text import printable
+
+STDIN = b"-"
+"""What stands for a list of paths from standard input."""
 
 
 def files(
@@ -31,8 +37,8 @@ def files(
         Whether to read what links in such a folder lead to outside of it. A link that is named
         itself is always read.
     lists : bool, default True
-        Whether a CSV or TSV file with a column of paths, and a text file with a path on each line,
-        stand for the images that they name.
+        Whether a CSV or TSV file with a column of paths, a text file with a path on each line, and
+        ``-`` for such a text from standard input stand for the images that they name.
 
     Returns
     -------
@@ -52,12 +58,12 @@ def files(
     listed = False
     for path in paths:
         name = os.fsencode(path)
-        if not os.path.lexists(name):
+        if not (lists and name == STDIN) and not os.path.lexists(name):
             raise SourceNotFound(
                 f"expected an image or a folder of images, found nothing at {printable(name)}; "
                 "check the path"
             )
-        if not os.path.isdir(name):
+        if name == STDIN or not os.path.isdir(name):
             named = _named_by(name) if lists else []
             listed = listed or bool(named)
             found += named or [name]
@@ -93,22 +99,35 @@ def _named_by(path: bytes) -> list[bytes]:
     SourceError
         If it is a list and names nothing.
     """
+    if path == STDIN:
+        return _lines(sys.stdin.buffer.read(), "standard input", folder=b"")
     name, folder = os.fsdecode(path), os.path.dirname(path)
-    named = _manifest.paths_in(name)
-    if named is None and name.lower().endswith(".txt") and os.path.isfile(path):
-        named = _lines(path)
-    if named is None:
+    if (named := _manifest.paths_in(name)) is not None:
+        if not named:
+            raise SourceError(f"expected a path on each line of {printable(path)}, found none")
+        return [os.path.join(folder, each) for each in named]
+    if not name.lower().endswith(".txt") or not os.path.isfile(path):
         return []
-    if not named:
-        raise SourceError(f"expected a path on each line of {printable(path)}, found none")
-    return [os.path.join(folder, each) for each in named]
-
-
-def _lines(path: bytes) -> list[bytes]:
     try:
         with open(path, "rb") as file:
-            return [line for line in (line.strip() for line in file) if line]
+            data = file.read()
     except OSError as error:
         raise SourceError(
             f"cannot read {printable(path)}: {error.strerror}; make it readable"
         ) from error
+    if _formats.is_image(data):  # under a wrong name
+        return []
+    return _lines(data, printable(path), folder=folder)
+
+
+def _lines(data: bytes, name: str, *, folder: bytes) -> list[bytes]:
+    """Return the paths in a text, one on each line."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        data = data.decode("utf-16", "replace").encode()
+    lines = [line.strip() for line in data.removeprefix(codecs.BOM_UTF8).splitlines()]
+    named = [line for line in lines if line]
+    if not named or any(b"\0" in line for line in named):
+        found = "none" if not named else "bytes that are no text"
+        raise SourceError(f"expected a path on each line of {name}, found {found}")
+    found_there, _ = resolved(named, os.fsdecode(folder), required=False)
+    return [os.path.join(folder, each) for each in found_there]

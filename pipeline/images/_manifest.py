@@ -11,7 +11,15 @@ from typing import IO
 
 from pipeline.errors import SourceError
 
-from ._columns import WANTED, Line, missing_columns, parse_columns, resolved, source_of
+from ._columns import (
+    WANTED,
+    Line,
+    absent_columns,
+    missing_columns,
+    parse_columns,
+    resolved,
+    source_of,
+)
 from ._files import FileSource
 from ._text import printable
 
@@ -44,7 +52,9 @@ def read(
     usual = _EXTENSIONS.get(os.path.splitext(path)[1].lower())
     if usual is None or not os.path.isfile(path):
         return None
-    lines, numbers, grouped = _lines(path, usual, names, WANTED)
+    lines, numbers, columns = _lines(path, usual, names, WANTED)
+    known = {_plain(column) for column in names.values()}
+    unused = [column for column in columns if column and column not in known]
     if not lines:
         raise SourceError(
             f"expected one image per line in {printable(path)}, found only a header; add lines"
@@ -54,7 +64,8 @@ def read(
         layout=f"manifest {printable(os.path.basename(path))}",
         location=os.path.dirname(path) if root is None else root,
         where=lambda place: f"line {numbers[place]} of {printable(path)}",
-        grouped=grouped,
+        grouped=_plain(names["group"]) in columns,
+        unused=unused,
         look=look,
     )
 
@@ -73,30 +84,40 @@ def paths_in(path: str) -> list[bytes] | None:
         return None
     lines, _, _ = _lines(path, usual, parse_columns(None), ("path",))
     location = os.path.dirname(path)
-    return resolved([line.path for line in lines], location)[0] if lines else []
+    return resolved([line.path for line in lines], location, required=False)[0]
 
 
 def _lines(
     path: str, usual: str, names: Mapping[str, str], needed: Sequence[str]
-) -> tuple[list[Line], list[int], bool]:
+) -> tuple[list[Line], list[int], list[str]]:
     """Read the whole manifest; bytes that are not UTF-8 survive in the paths."""
     try:
         with _opened(path) as file:
             first = file.readline()
+            while first.isspace():
+                first = file.readline()
             if first.lower().startswith("sep="):  # Excel's own first line
                 first = file.readline()
             delimiter = _delimiter(first, usual, names, needed, path)
             reader = csv.DictReader(
                 chain([first], file), delimiter=delimiter, restval="", strict=True
             )
+            absent_columns(names, list(reader.fieldnames or ()), _first_line(path))
             reader.fieldnames = [_plain(name) for name in reader.fieldnames or ()]
             columns = {name: _plain(column) for name, column in names.items()}
             lines, numbers = [], []
             for fields in reader:
+                if None in fields:
+                    raise SourceError(
+                        f"expected {len(reader.fieldnames)} fields in line {reader.line_num} of "
+                        f"{printable(path)}, as in the first line, found "
+                        f"{len(reader.fieldnames) + len(fields[None])}; put what has a "
+                        f"'{printable(delimiter)}' in it between quotes"
+                    )
                 if any(value for value in fields.values()):
                     lines.append(_line(fields, columns))
                     numbers.append(reader.line_num)
-            return lines, numbers, columns["group"] in reader.fieldnames
+            return lines, numbers, list(reader.fieldnames)
     except (csv.Error, UnicodeError) as error:
         raise SourceError(
             f"{printable(path)} cannot be read as a table: {error}; save it again"
@@ -134,8 +155,17 @@ def _delimiter(
         if wanted <= {_plain(column) for column in columns}:
             return delimiter
     columns = max(tried.values(), key=len)
-    where = f"the first line of {printable(path)}"
-    raise missing_columns([column.strip() for column in columns], names, where)
+    if "label" not in needed:
+        found = printable(", ".join(column.strip() for column in columns[:8])) or "an empty file"
+        raise SourceError(
+            f"expected a column path in {_first_line(path)}, found {found}; rename the column of "
+            "the paths"
+        )
+    raise missing_columns([column.strip() for column in columns], names, _first_line(path))
+
+
+def _first_line(path: str) -> str:
+    return f"the first line of {printable(path)}"
 
 
 def _split(line: str, delimiter: str) -> list[str]:

@@ -23,7 +23,7 @@ from ._text import printable
 def is_photo(value: object) -> bool:
     """Whether a value is of a kind that `pixels_of` takes."""
     kinds = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, np.ndarray)
-    return isinstance(value, kinds)
+    return isinstance(value, kinds) or callable(getattr(value, "read", None))
 
 
 def pixels_of(
@@ -34,7 +34,7 @@ def pixels_of(
 
     Parameters
     ----------
-    photo : path-like, bytes, PIL image or array
+    photo : path-like, bytes, file, PIL image or array
         Arrays are of uint8 or uint16, of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4).
     size, resize
         As for `decode`.
@@ -54,11 +54,15 @@ def pixels_of(
         if isinstance(photo, (bytes, bytearray, memoryview)):
             return _decoded(bytes(photo), "these bytes", size, resize, policy)
         if isinstance(photo, Image.Image):
+            if (file := _unread_file(photo)) is not None:
+                return _decoded(file, "this image", size, resize, policy)
             return square_of(photo, size=size, resize=resize)
         if isinstance(photo, np.ndarray):
             return square_of(_image(photo), size=size, resize=resize)
         if isinstance(photo, (str, os.PathLike)):
             return _of_file(photo, size, resize, policy)
+        if callable(getattr(photo, "read", None)) and isinstance(data := photo.read(), bytes):
+            return _decoded(data, "this file", size, resize, policy)
     except Rejected as error:
         what = "image" if isinstance(photo, Image.Image) else "array"
         raise SourceError(f"expected a photo, found an {what} of which {error}") from error
@@ -66,6 +70,25 @@ def pixels_of(
         f"expected a photo as a path, bytes, a PIL image or an array, found "
         f"{type(photo).__name__}; open it with PIL.Image.open, or name its path"
     )
+
+
+def _unread_file(image: Image.Image) -> bytes | None:
+    """
+    Return the file of an image that was opened and is as it was: 16-bit colours are still there.
+
+    Of one that Pillow has read already, what Pillow made of it is all there is.
+    """
+    file = getattr(image, "fp", None)
+    if file is None or not getattr(image, "tile", None):
+        return None
+    try:
+        position = file.tell()
+        file.seek(0)
+        data = file.read()
+        file.seek(position)
+    except (OSError, ValueError):  # closed, or a pipe
+        return None
+    return data if isinstance(data, bytes) else None
 
 
 def _of_file(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pipeline.errors import SourceError
 
 from . import _formats
-from ._text import printable
+from ._text import decoded, printable
 
 # Made by macOS archives and Synology disks: thumbnails and metadata of the pictures beside them;
 # and by file systems: what was deleted or lost.
@@ -93,9 +94,19 @@ def list_folder(path: bytes, *, inside: bytes | None) -> Listing:
     return listing
 
 
-def unwrapped(root: bytes, folder: bytes, *, inside: bytes | None) -> bytes:
+def unwrapped(
+    root: bytes, folder: bytes, *, inside: bytes | None, idle: Callable[[str], bool] | None = None
+) -> bytes:
     """
     Go down folders that only repeat their own name, as some archives do when they are unpacked.
+
+    Parameters
+    ----------
+    root, folder : bytes
+    inside : bytes or None
+        As for `look`.
+    idle : callable, optional
+        Tells of the name of a folder that is alone whether it says nothing either.
 
     Returns
     -------
@@ -106,7 +117,10 @@ def unwrapped(root: bytes, folder: bytes, *, inside: bytes | None) -> bytes:
         path = os.path.join(root, folder) if folder else root
         here = look(path, inside=inside)
         own = os.path.basename(path.rstrip(b"/")).lower()
-        if here.images or [name.lower() for name in here.folders] != [own]:
+        if here.images or len(here.folders) != 1:
+            return folder
+        [only] = here.folders
+        if only.lower() != own and not (idle is not None and idle(decoded(only))):
             return folder
         folder = join(folder, here.folders[0])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from pipeline.errors import SourceError
 from . import _class_folders, _flat, _scan
 from ._files import FileSource
 from ._source import Given, indexed
-from ._split_names import split_name
+from ._split_names import is_plain, split_name
 from ._text import decoded, printable
 
 
@@ -68,7 +69,9 @@ def read(
     # Train first: it decides which labels there are.
     for folder in sorted(folders, key=lambda name: (folders[name], name)):
         known = {name for rows in found.values() for name in rows.names if name is not None}
-        within = _scan.unwrapped(place.root, _scan.join(place.folder, folder), inside=inside)
+        within = _scan.unwrapped(
+            place.root, _scan.join(place.folder, folder), inside=inside, idle=is_plain
+        )
         found[folder] = _read_split(place._replace(folder=within), known, ignored, notes)
     rows = [found[folder] for folder in folders]
     classes, labels = indexed([name for part in rows for name in part.names])
@@ -98,10 +101,15 @@ def _chosen(place: _Place, how: Folders) -> tuple[_scan.Listing, dict[bytes, Giv
     if len(set(folders.values())) < 2:
         # One split alone is a folder around classes; its images have no split yet.
         alone = len(top.folders) == 1 and not top.images
-        return top, dict.fromkeys(folders, Given.NONE) if alone else {}
+        if alone or not _is_unlike(place, top, named):
+            return top, dict.fromkeys(folders, Given.NONE) if alone else {}
     others = [name for name in top.folders if name not in named and _has_images(place, name)]
     alike = len({said.rest for said in named.values()}) == 1
-    if alike and (not others or any(_has_folders(place, name) for name in named)):
+    if (
+        alike
+        and len(set(folders.values())) > 1
+        and (not others or any(_has_folders(place, name) for name in named))
+    ):
         return top, folders
     shown = ", ".join(printable(name) for name in (*named, *others)[:6])
     raise SourceError(
@@ -110,9 +118,27 @@ def _chosen(place: _Place, how: Folders) -> tuple[_scan.Listing, dict[bytes, Giv
     )
 
 
+def _is_unlike(place: _Place, top: _scan.Listing, named: Iterable[bytes]) -> bool:
+    """Whether folders that are named like one split stand out from the others."""
+    named = set(named)
+    others = [name for name in top.folders if name not in named and _has_images(place, name)]
+    if not named or not all(_has_folders(place, name) for name in named):
+        return False
+    if not others:
+        return len(named) > 1  # train and train2
+    nested = [_has_folders(place, name) for name in others]
+    if len(others) == 1 and len(named) == 1:  # train and entrainement
+        return not any(nested) or _folders(place, others[0]) == _folders(place, *named)
+    return not any(nested)
+
+
 def _has_folders(place: _Place, name: bytes) -> bool:
+    return bool(_folders(place, name))
+
+
+def _folders(place: _Place, name: bytes) -> list[bytes]:
     within = _scan.unwrapped(place.root, _scan.join(place.folder, name), inside=place.inside)
-    return bool(_scan.look(os.path.join(place.root, within), inside=place.inside).folders)
+    return _scan.look(os.path.join(place.root, within), inside=place.inside).folders
 
 
 def _has_images(place: _Place, name: bytes) -> bool:

@@ -64,6 +64,12 @@ def split_name(name: str) -> SplitName | None:
     return SplitName(given, tuple(w for w in words if w not in splits and w not in _PLAIN))
 
 
+def is_plain(name: str) -> bool:
+    """Whether a folder's name says nothing but that there are images in it."""
+    words = _WORD.findall(_CAMEL.sub(" ", name).lower())
+    return bool(words) and all(word in _PLAIN for word in words)
+
+
 def _split(word: str) -> Given | None:
     """Return the split that a word means, also with a plain word right behind it (``testset``)."""
     if word in _SPLITS:

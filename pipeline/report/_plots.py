@@ -23,6 +23,8 @@ _DPI = 120
 _COUNTED_CLASSES = 25  # with more, numbers in cells are too small to read
 _LONGEST_NAME = 24
 _LONGEST_TITLE = 80
+_NUMBERED = "classes by number, in the order of confusion.csv"
+_LINE = 0.2  # inches that a further line of a title takes
 _WIDEST_NOTE, _LONGEST_NOTE = 60, 300
 _TRAIN, _VALIDATION = "#4477aa", "#ee6677"  # told apart by all readers: P. Tol, "bright"
 
@@ -75,10 +77,14 @@ def confusion_png(report: Report, *, title: str = "", notes: Sequence[str] = ())
     counts = np.array(report.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [printable(name) for name in report.names]
+    if _need_numbers(names):
+        names = [str(number) for number in range(1, len(names) + 1)]
+        title += "\n" + _NUMBERED
     k = len(names)
     cell = max(0.17, min(0.6, 8 / k))
     text = max(5.0, min(10.0, cell * 22))
-    figure, axes = _figure(max(4.8, cell * k + 2.6), max(4.2, cell * k + 2.2))
+    height = max(4.2, cell * k + 2.2) + _LINE * max(0, title.count("\n") - 1)
+    figure, axes = _figure(max(4.8, cell * k + 2.6), height)
     image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
     # Text between dollar signs is no formula here.
     labels: dict[str, Any] = {"fontsize": text, "parse_math": False}
@@ -100,8 +106,14 @@ def _pairs_png(report: Report, title: str) -> bytes:
     from matplotlib.ticker import MaxNLocator
 
     pairs = most_confused(report, MOST_PAIRS)
-    figure, axes = _figure(8.0, 1.6 + 0.26 * max(1, len(pairs)))
-    names = [f"{printable(true)} taken for {printable(pred)}" for true, pred, _ in pairs]
+    height = 1.6 + 0.26 * max(1, len(pairs)) + _LINE * max(0, title.count("\n") - 1)
+    figure, axes = _figure(8.0, height)
+    shown = [printable(name) for name in report.names]
+    if _need_numbers(shown):
+        shown = [str(number) for number in range(1, len(shown) + 1)]
+        title += "\n" + _NUMBERED
+    drawn = dict(zip(report.names, shown, strict=True))
+    names = [f"{drawn[true]} taken for {drawn[pred]}" for true, pred, _ in pairs]
     places = range(len(pairs))
     axes.barh(places, [images for *_, images in pairs], color=_VALIDATION, height=0.7)
     axes.set_yticks(places, names, fontsize=8, parse_math=False)
@@ -218,6 +230,15 @@ def shortened(text: str, most: int) -> str:
         letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _need_numbers(names: Sequence[str]) -> bool:
+    """Whether names cannot be told apart as they are drawn: cut, or of letters without a glyph."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    known = get_font(findfont(FontProperties())).get_charmap()
+    drawn = ["".join(letter if ord(letter) in known else "\0" for letter in each) for each in names]
+    return any("\0" in name for name in drawn) or len(set(drawn)) < len(drawn)
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Axes]:

@@ -213,6 +213,18 @@ def card_of(
     return heads.Card(**known)
 
 
+def deviation(scores: Sequence[float]) -> float | None:
+    """
+    Return the standard deviation of a sample of scores.
+
+    None for less than two, and where less than three agree: of two that tie, 0 would be said of
+    what is not known.
+    """
+    if len(scores) < 2 or (len(scores) < 3 and len(set(scores)) == 1):
+        return None
+    return float(np.std(scores, ddof=1))
+
+
 def _sorted(hashes: NDArray[np.uint64] | None) -> NDArray[np.uint64] | None:
     return None if hashes is None else np.unique(hashes)
 

@@ -244,7 +244,7 @@ class Run:
         """Read and compute a few images from all over the source, and keep nothing of them."""
         self._load()
         started = time.monotonic()
-        for loaded, _, _ in self._results(todo):
+        for loaded, _, _ in self._results(todo, anew=True):
             self._count(loaded)
         self._measure(time.monotonic() - started)
         return self.seconds
@@ -281,20 +281,22 @@ class Run:
             # A store that goes on loads its network only now.
             self._measure(time.monotonic() - started - (self._loading - loading))
 
-    def _results(self, rows: Sequence[int]) -> Iterator[tuple[images.Loaded, Codes | None, bool]]:
-        """Read, decode and compute some rows, all at the same time."""
+    def _results(
+        self, rows: Sequence[int], *, anew: bool = False
+    ) -> Iterator[tuple[images.Loaded, Codes | None, bool]]:
+        """Read, decode and compute some rows, all at the same time; those known only if `anew`."""
         stream = images.stream(
             self.found,
             rows,
             size=self.request.size,
             resize=self.request.resize,
             workers=WORKERS,
-            known=self.writer.known,
+            known=(lambda digest: False) if anew else self.writer.known,
             views=self.request.views,
             policy=self.request.policy,
         )
         with closing(stream):
-            yield from computed(self._once(stream), network=self._load)
+            yield from computed(stream if anew else self._once(stream), network=self._load)
 
     def _once(self, stream: Iterable[images.Loaded]) -> Iterator[images.Loaded]:
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -89,7 +90,7 @@ class SharedStore:
         return opened
 
     def codes(
-        self, found: images.Source, opened: store.ByContent, *, how: Pool
+        self, found: images.Source, opened: store.ByContent, *, how: Pool, skip: bool = False
     ) -> NDArray[np.float32]:
         """
         Return the codes of images, read where they are known, else computed.
@@ -101,6 +102,8 @@ class SharedStore:
             From `open`.
         how : Pool
             How maps become vectors.
+        skip : bool, default False
+            Whether images that cannot be used get rows of NaN, and a warning.
 
         Returns
         -------
@@ -124,11 +127,15 @@ class SharedStore:
             reason = opened.reason(digest) if known else "changed while it was read"
             if reason is not None:
                 reasons[row] = reason
-        if reasons:
+        if reasons and not skip:
             raise _unusable(found, reasons)
-        pooled = np.empty((len(found), self.width(opened, how=how)), np.float32)
-        for positions, block in opened.blocks(self.layer, list(digests.values())):
-            pooled[positions] = heads.pool(block, how)
+        if reasons:
+            warnings.warn(f"{_unusable(found, reasons)}; their rows are NaN", stacklevel=3)
+        usable = {row: digest for row, digest in digests.items() if row not in reasons}
+        rows = np.fromiter(usable, np.int64, len(usable))
+        pooled = np.full((len(found), self.width(opened, how=how)), np.nan, np.float32)
+        for positions, block in opened.blocks(self.layer, list(usable.values())):
+            pooled[rows[positions]] = heads.pool(block, how)
         return pooled
 
     def width(self, opened: store.ByContent, *, how: Pool) -> int:

@@ -13,7 +13,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from pipeline import images, store
-from pipeline.choices import Engine, Pool, Precision, Resize, choose
+from pipeline.choices import Engine, OnError, Pool, Precision, Resize, choose
 from pipeline.errors import ChoiceError, SourceError, SpaceMismatch
 from pipeline.space import check_probe
 from pipeline.stages._run import Request, request_of
@@ -56,6 +56,9 @@ class CNNCodes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         What computes: TensorFlow on a GPU, else OpenVINO where it is installed.
     precision : Precision or str, default "auto"
         bfloat16 where the processor computes in it, else float32.
+    on_error : OnError or str, default "raise"
+        What happens to images that cannot be used. ``"skip"`` warns and gives them rows of NaN,
+        since a transformer must not leave rows out.
 
     Attributes
     ----------
@@ -97,6 +100,7 @@ class CNNCodes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         batch_size: int | None = None,
         engine: Engine | str = "auto",
         precision: Precision | str = "auto",
+        on_error: OnError | str = "raise",
     ) -> None:
         self.backbone = backbone
         self.layer = layer
@@ -108,6 +112,7 @@ class CNNCodes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.batch_size = batch_size
         self.engine = engine
         self.precision = precision
+        self.on_error = on_error
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """
@@ -115,7 +120,7 @@ class CNNCodes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
         Parameters
         ----------
-        X : array-like of shape (n,), or uint8 array of shape (n, h, w) or (n, h, w, 3)
+        X : array-like of shape (n,) or (n, 1), or uint8 array of shape (n, h, w) or (n, h, w, 3)
             Paths of images (str, bytes or path-like), or images.
         y : object, optional
             Not used.
@@ -153,7 +158,7 @@ class CNNCodes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 
         Parameters
         ----------
-        X : array-like of shape (n,), or uint8 array of shape (n, h, w) or (n, h, w, 3)
+        X : array-like of shape (n,) or (n, 1), or uint8 array of shape (n, h, w) or (n, h, w, 3)
             As for `fit`.
 
         Returns
@@ -177,7 +182,8 @@ class CNNCodes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         shared = self._shared()
         opened = shared.open(found)
         self._recognise(opened)
-        return shared.codes(found, opened, how=self._how())
+        skip = choose(OnError, self.on_error, what="on_error") is OnError.skip
+        return shared.codes(found, opened, how=self._how(), skip=skip)
 
     def _shared(self) -> SharedStore:
         request = self._request()
@@ -226,6 +232,8 @@ class CNNCodes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
 def _source(X: Any) -> images.Source:
     """Understand what a user of scikit-learn calls X."""
     array = _array(X)
+    if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "OUS":
+        array = array[:, 0]  # one column of a data frame
     if array.ndim == 0 or (array.ndim != 1 and array.dtype.kind in "OUS"):
         raise SourceError(
             "expected a list of paths or a uint8 array of images, found "

@@ -122,7 +122,7 @@ def export(
     form = exports.TABLE[choose(ExportFormat, format, what="format")]
     quantize = choose(Quantize, quantize, what="quantize")
     form.check(quantize)
-    target = _target(Path(head), form, out)
+    target = _target(Path(head), form, quantize, out)
     saved = _heads.load(head)
     steps = saved.head.folded()
     if form.takes_codes:
@@ -260,9 +260,10 @@ def _some_codes(saved: heads.SavedHead) -> tuple[NDArray[np.float32], str]:
     return np.random.default_rng(0).random(shape, dtype=np.float32), "random codes"
 
 
-def _target(head: Path, form: exports.Format, out: str | Path | None) -> Path:
+def _target(head: Path, form: exports.Format, quantize: Quantize, out: str | Path | None) -> Path:
     """Decide where the file goes, and see beforehand that nothing is there."""
     name = head.absolute().name
+    name += "" if quantize is Quantize.none else f"-{quantize.value}"
     default = f"{name}{form.suffix}" if form.suffix else f"{name}-{form.name.value}"
     target = Path(out) if out is not None else Path("artifacts") / "exports" / default
     if form.suffix and target.suffix != form.suffix:

@@ -109,8 +109,8 @@ class Estimate:
         Where the codes would be.
     images, to_compute, tried : int
         Images found; still to be read and computed; tried out for this.
-    images_per_second : float or None
-        Rate on those tried; None if there is nothing to do.
+    images_per_second : float
+        Rate on those tried, which are of all images where all have their codes.
     seconds : float
         What the rest takes at this rate, start-up apart.
     bytes, free_bytes : int
@@ -123,12 +123,12 @@ class Estimate:
     images: int
     to_compute: int
     tried: int
-    images_per_second: float | None
+    images_per_second: float
     seconds: float
     bytes: int
     free_bytes: int
     profile: dict[str, float]
-    bottleneck: str | None
+    bottleneck: str
 
 
 def extract(
@@ -275,7 +275,8 @@ def extract(
     if images.has_unlabelled_test(found) and "test" not in shares:
         test = 0.0
         tell("note: the source's test has no labels; --test 0.2 takes a labelled test from train")
-    if folder.resolve().is_relative_to(Path(found.location).resolve()):
+    walked = isinstance(source, (str, Path)) and Path(source).is_dir()
+    if walked and folder.resolve().is_relative_to(Path(found.location).resolve()):
         tell(f"note: {folder} is inside of the photos' folder; what it holds is not read as photos")
     kept = None
     with store.Writer(folder) as writer:
@@ -393,19 +394,21 @@ def estimate(
         run = Run(found=found, writer=writer, request=request, tell=tell)
         run.check_header()
         todo = run.recall()
-        sample = sorted({row * len(todo) // _TRIED for row in range(_TRIED)}) if todo else []
-        seconds = run.try_out([todo[place] for place in sample]) if sample else 0.0
+        # Where all is done already, the rate of the whole source is measured.
+        tried = todo or list(range(len(found)))
+        sample = sorted({row * len(tried) // _TRIED for row in range(_TRIED)})
+        seconds = run.try_out([tried[place] for place in sample])
         return Estimate(
             store=str(folder),
             images=len(found),
             to_compute=len(todo),
             tried=len(sample),
-            images_per_second=round(len(sample) / seconds, 1) if sample else None,
-            seconds=round(len(todo) * seconds / len(sample), 1) if sample else 0.0,
+            images_per_second=round(len(sample) / seconds, 1),
+            seconds=round(len(todo) * seconds / len(sample), 1),
             bytes=run.bytes_for(len(todo)),
             free_bytes=free_bytes(folder),
             profile=run.profile,
-            bottleneck=bottleneck(run.profile) if sample else None,
+            bottleneck=bottleneck(run.profile),
         )
 
 

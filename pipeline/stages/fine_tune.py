@@ -491,7 +491,9 @@ def _again(saved: heads.SavedHead) -> dict[str, Any]:
 
 
 def _line(epoch: heads.Epoch) -> str:
-    name = f"epoch {epoch.number} of {epoch.of}" if epoch.number else "before"
+    name = f"epoch {epoch.number} of {epoch.of}"
+    if not epoch.number:
+        name = f"before, at a learning rate of {epoch.learning_rate:g}"
     if epoch.val_accuracy is None:
         return name
     return f"{name}: validation loss {epoch.val_loss:.4f}  accuracy {epoch.val_accuracy:.4f}"

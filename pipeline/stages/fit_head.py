@@ -15,10 +15,12 @@ from pipeline import heads, report, store
 from pipeline.choices import ClassWeight, HeadKind, Pool, Preset, Split, choose
 from pipeline.errors import HeadError, OutputError, counted
 from pipeline.memory import memory_limit, resident_bytes
-from pipeline.stages._fitting import REGULARISED, Examples, card_of, examples, pooling
+from pipeline.stages._fitting import REGULARISED, Examples, card_of, deviation, examples, pooling
 from pipeline.stages._influence import judged_for
 from pipeline.stages._voice import quiet
 
+# Validation images below which a choice by them is mostly chance.
+_ENOUGH = 10
 _CLASSES_TOLD = 5
 
 
@@ -60,7 +62,7 @@ class Fit:
     seeds : tuple of SeedScore
         Each seed, and what it led to.
     val_accuracy_mean, val_accuracy_deviation : float or None
-        Over several seeds; the deviation is that of a sample.
+        Over several seeds; the deviation is that of a sample, None where two seeds tie.
     memory_bytes : int
         What the process was expected to take.
     in_memory : bool
@@ -209,6 +211,12 @@ def fit_head(
     judged = judged_for(kind, chosen=chosen, calibrated=head.calibration_ is not None)
     card = card_of(used, head, judged=judged)
     heads.save(folder, head, card, attachments=_attachments(head))
+    if chosen and 0 < len(used.val) < (enough := max(_ENOUGH, 2 * len(used.classes))):
+        tell(
+            f"note: {counted(len(used.val), 'validation image')} chose "
+            f"{'k' if kind is HeadKind.knn else 'C'}: fewer than {enough} say little; add photos, "
+            f"or give --{'k' if kind is HeadKind.knn else 'C'}"
+        )
     validation = head.validation_ or {}
     scores = [(each.validation_ or {}).get("accuracy") for each, _ in fitted]
     known = [score for score in scores if score is not None]
@@ -233,7 +241,7 @@ def fit_head(
         calibrated=head.calibration_ is not None,
         seeds=tuple(SeedScore(*each) for each in zip(seeds, scores, strict=True)),
         val_accuracy_mean=float(np.mean(known)) if several else None,
-        val_accuracy_deviation=float(np.std(known, ddof=1)) if several else None,
+        val_accuracy_deviation=deviation(known),
         memory_bytes=plan.bytes,
         in_memory=plan.in_memory,
         parameters=head.parameters,

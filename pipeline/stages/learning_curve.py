@@ -16,7 +16,7 @@ from pipeline.errors import HeadError
 from pipeline.files import make_folder, write_durably, write_json
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.report import CurvePoint, CurveReading
-from pipeline.stages._fitting import REGULARISED, Examples, examples, pooling
+from pipeline.stages._fitting import REGULARISED, Examples, deviation, examples, pooling
 
 _STEPS = (1, 2, 5)
 
@@ -172,7 +172,7 @@ def _points(
             seeds=len(scores),
             train_accuracy=float(learned.mean()),
             val_accuracy=float(held_out.mean()),
-            val_deviation=float(held_out.std(ddof=1)) if len(scores) > 1 else None,
+            val_deviation=deviation(held_out.tolist()),
         )
 
 

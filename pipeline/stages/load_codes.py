@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline import heads, store
 from pipeline.choices import Pool, Split, choose
-from pipeline.errors import StoreError
+from pipeline.errors import ChoiceError, StoreError
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -108,7 +108,10 @@ def _rows(opened: store.Store, split: Split | str) -> NDArray[np.int64]:
     if split == "all":
         rows = np.flatnonzero(opened.usable)
     else:
-        rows = store.rows_of(opened, chosen := choose(Split, split, what="split"))
+        names = ", ".join(f"'{each.value}'" for each in Split)
+        if split not in set(Split):
+            raise ChoiceError(f"expected split {names} or 'all', found {split!r}; try 'train'")
+        rows = store.rows_of(opened, chosen := Split(split))
     if len(rows):
         return rows
     if split == "all":

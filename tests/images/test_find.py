@@ -485,3 +485,84 @@ def test_a_folder_without_images_says_what_is_accepted(tree):
 def test_a_file_of_another_kind(name, tree):
     with pytest.raises(SourceError, match="a file of another kind"):
         find(tree(name) / name)
+
+
+def test_splits_inside_of_class_folders(tree):
+    source = find(tree("cats/train/1.jpg", "cats/test/2.jpg", "dogs/train/3.jpg", "dogs/val/4.jpg"))
+    assert source.layout == "class folders with split folders in each"
+    assert source.classes == ("cats", "dogs")
+    assert source.splits.tolist() == [Given.TEST, Given.TRAIN, Given.TRAIN, Given.VAL]
+
+
+def test_some_folders_like_splits_inside_of_class_folders_are_told(tree):
+    source = find(tree("cats/train/1.jpg", "cats/2.jpg", "dogs/3.jpg"))
+    assert source.splits.tolist() == [0, 0, 0]
+    assert any("1 images are in folders named after splits" in note for note in source.notes)
+
+
+def test_folders_that_only_say_images_inside_of_splits(tree):
+    names = [
+        f"{split}/images/{name}.jpg" for split in ("train", "val") for name in ("cats/1", "dogs/2")
+    ]
+    source = find(tree(*names))
+    assert source.classes == ("cats", "dogs")
+    assert source.splits.tolist() == [Given.TRAIN, Given.TRAIN, Given.VAL, Given.VAL]
+
+
+def test_one_split_of_classes_beside_flat_folders_is_unclear(tree):
+    root = tree("train/cats/1.jpg", "train/dogs/2.jpg", "unlabelled/3.jpg")
+    with pytest.raises(SourceError, match="found train, unlabelled, which may be both"):
+        find(root)
+    source = find(root, folders="splits")
+    assert source.classes == ("cats", "dogs")
+    assert find(root, folders="classes").classes == ("train", "unlabelled")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["train/cats/1.jpg", "train/dogs/2.jpg", "train2/cats/3.jpg", "train2/dogs/4.jpg"],
+        [
+            "test/cats/1.jpg",
+            "test/dogs/2.jpg",
+            "entrainement/cats/3.jpg",
+            "entrainement/dogs/4.jpg",
+        ],
+    ],
+)
+def test_splits_of_which_one_name_is_known_are_unclear(names, tree):
+    with pytest.raises(SourceError, match="which may be both; add --folders"):
+        find(tree(*names))
+
+
+def test_a_class_train_beside_others_stays_a_class_with_folders_in_it_too(tree):
+    years = [f"{kind}/{year}/1.jpg" for kind in ("train", "bus", "car") for year in (2019, 2020)]
+    assert find(tree(*years)).classes == ("bus", "car", "train")
+
+
+def test_names_that_promise_nothing_are_known_by_content(tree, photo, encode):
+    jpeg = encode(photo, "JPEG")
+    root = tree(
+        **{
+            "cat/a.jpg.1": jpeg,
+            "cat/b.jpg?w=300": jpeg,
+            "cat/c.mpo": jpeg,
+            "cat/d.jfif": jpeg,
+            "cat/e": jpeg,
+            "cat/f.download": encode(photo, "WEBP"),
+            "cat/notes.txt": jpeg,
+            "cat/BMW.notes": b"BMW is a brand",
+            "dog/g.jpg": jpeg,
+        }
+    )
+    source = find(root)
+    assert [path.rpartition(b"/")[2] for path in source.paths] == [
+        b"a.jpg.1",
+        b"b.jpg?w=300",
+        b"c.mpo",
+        b"d.jfif",
+        b"e",
+        b"f.download",
+        b"g.jpg",
+    ]
+    assert source.ignored == {".txt": 1, ".notes": 1}

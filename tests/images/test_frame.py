@@ -56,6 +56,26 @@ def test_lists_of_paths_and_labels(root):
     assert source.labels.tolist() == [0, 1, 0]
 
 
+def test_a_list_of_pairs(root):
+    paths = [root / "a.jpg", root / "b.jpg"]
+    source = find([(paths[0], "cat"), (paths[1], "dog")])
+    assert source.paths == [os.fsencode(path) for path in paths]
+    assert source.classes == ("cat", "dog")
+
+
+def test_columns_of_any_case_and_kind(root):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"Path": COLUMNS["path"], "Label": ["dog", "cat", None]})
+    frame["Label"] = frame["Label"].astype("string")
+    frame["Group"] = pandas.array([7, 7, None], dtype="Int64")
+    source = find(frame, root=root)
+    assert source.classes == ("cat", "dog")
+    assert source.labels.tolist() == [1, 0, -1]
+    assert source.groups == [b"7", b"7", b""]
+    frame["Label"] = frame["Label"].astype("category")
+    assert find(frame, root=root).classes == ("cat", "dog")
+
+
 def test_a_list_of_paths_alone(root):
     source = find([root / "a.jpg", root / "b.jpg"])
     assert source.labels.tolist() == [-1, -1]
@@ -70,6 +90,8 @@ def test_a_list_of_paths_alone(root):
         ({"path": ["a.jpg"], "label": ["x"], "split": ["fold"]}, "in row 0, found 'fold'"),
         (([1, 2], ["a", "b"]), "expected a path in row 0, found int"),
         ({"path": [], "label": []}, "a table without rows"),
+        ((["a.jpg"], [["cat", "pet"]]), "found several"),
+        ((["a.jpg"], [np.array(["cat", "pet"])]), "found several"),
         (17, "expected a path, a table or lists as source, found int"),
         (["missing.jpg", "gone.jpg", "lost.jpg"], "found none of 3"),
     ],

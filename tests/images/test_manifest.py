@@ -42,8 +42,8 @@ def test_tabs_a_byte_order_mark_and_empty_labels(tree):
     assert source.labels.tolist() == [-1, 0]
     assert source.groups is None
     assert source.notes == (
-        "1 lines have no label",
-        "1 lines name a path that an earlier line names",
+        "1 line has no label",
+        "1 line names a path that an earlier line names",
     )
 
 
@@ -53,7 +53,8 @@ def test_paths_that_are_not_utf8(tmp_path, photo, encode):
         file.write(encode(photo))
     source = find(write(tmp_path, b"path,label\n\xff.png,caf\xe9\n"))
     assert source.paths == [b"\xff.png"]
-    assert source.classes == (r"caf\xe9",)
+    assert source.classes == ("café",), "as Windows-1252"
+    assert "1 labels are no UTF-8 and are read as Windows-1252" in source.notes
     assert source.stat(0) is not None
 
 
@@ -79,6 +80,11 @@ def test_a_missing_file_stays_a_row(tree):
         ("path,class\na.jpg,cat\n", "found path, class; say .* --columns label=class"),
         ("file;Category\na.jpg;cat\n", "--columns path=file,label=Category"),
         ("path,label\n", "only a header"),
+        ("path,label,label\na.jpg,a,b\n", "expected one column label .* found 2"),
+        (
+            "path,label\na.jpg,yes,no\n",
+            "expected 2 fields in line 2 .* found 3; put what has a ','",
+        ),
         ("path,label\na.jpg,cat\n,dog\n", "expected a path in line 3"),
         ("path,label\na\0b.jpg,cat\n", r"found 'a\\x00b.jpg'"),
         ("path,label,split\na.jpg,cat,train\nb.jpg,cat,fold1\n", "in line 3 of .* found 'fold1'"),
@@ -148,7 +154,11 @@ def test_numbers_without_an_extension_and_a_folder_elsewhere(tree):
     [
         (["cat|dog", "cat", "dog", "dog|cat|cow", "cow"], "found several, such as 'cat|dog'"),
         (["a b", "a c", "b c", "a b c", "a", "b", "c a", "c b a"], "found several, such as 'a b'"),
+        (["yes", "no", "yes|no"], "found several, such as 'yes|no'"),
+        (["cat", "dog", "cat+dog"], "found several, such as 'cat+dog'"),
+        (["['a', 'b']", "['a']"], "found several, such as"),
         (["0.21", "0.5", "3.75", "4"], "found numbers of a scale, such as 0.21"),
+        (["0,37", "1,5", "2,25"], "found numbers of a scale, such as 0,37"),
     ],
 )
 def test_labels_that_are_no_classes(labels, words, tree):
@@ -187,6 +197,22 @@ def test_several_lines_with_different_labels_for_one_image(tree):
     text = "path,label\na.jpg,cat\na.jpg,dog\nb.jpg,cat\nb.jpg,dog\n"
     with pytest.raises(SourceError, match="2 of 2 images on several lines with different labels"):
         find(write(root, text))
+
+
+def test_a_column_that_is_named_and_not_there(tree):
+    path = write(tree("a.jpg"), "path,label,patient\na.jpg,cat,7\n")
+    with pytest.raises(SourceError, match=r"expected a column patient_id for group .* found path"):
+        find(path, columns="group=patient_id")
+
+
+def test_blank_lines_before_the_first_one(tree):
+    assert find(write(tree("a.jpg"), "\n \npath,label\na.jpg,cat\n")).classes == ("cat",)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs file names of any bytes")
+def test_paths_of_a_windows_program(tree):
+    source = find(write(tree("café.jpg"), b"path,label\ncaf\xe9.jpg,cat\n"))
+    assert source.paths == ["café.jpg".encode()]
 
 
 def test_columns_and_roots_belong_to_tables(tree):

@@ -121,3 +121,22 @@ def test_a_long_title_does_not_widen_a_picture():
     report = score([0, 1], [0, 1], classes=("a", "b"))
     sizes = [picture(confusion_png(report, title="x" * count)).shape for count in (100, 1000)]
     assert sizes[0] == sizes[1]
+
+
+def test_names_that_the_font_cannot_write_become_numbers():
+    """Boxes for every letter would be the same for all classes."""
+    pictures = [
+        confusion_png(score([0, 1, 1], [0, 1, 0], classes=names))
+        for names in (("\u732b", "\u72ac"), ("\u9ce5", "\u725b"), ("1", "2"))
+    ]
+    assert pictures[0] == pictures[1], "numbers, and a line that says so"
+    assert picture(pictures[0]).shape != picture(pictures[2]).shape
+
+
+def test_notes_are_written_above_the_matrix():
+    report = score([0, 1], [0, 1], classes=("a", "b"))
+    plain, noted = (
+        picture(confusion_png(report, notes=notes)) for notes in ((), ("warning: no test " * 9,))
+    )
+    assert noted.shape[0] > plain.shape[0]
+    assert noted.shape[1] < 2 * plain.shape[1]

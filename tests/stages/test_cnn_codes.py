@@ -237,7 +237,7 @@ def test_unusable_images_are_named_and_the_others_are_kept(
         ([np.zeros((8, 8)), np.zeros((9, 9))], "expected images of one shape"),
         (["a.jpg", None], r"found None \(NoneType\) in row 1 of X"),
         ([3.5, 4.5], r"found .*3\.5.* in row 0 of X; give paths"),
-        (np.array([["a.jpg"], ["b.jpg"]]), r"of shape \(2, 1\); give one column of paths"),
+        (np.array([["a.jpg", "b.jpg"]]), r"of shape \(1, 2\); give one column of paths"),
         (None, "found NoneType"),
     ],
 )
@@ -557,8 +557,9 @@ def test_frames_as_output(make: Make, paths: list[Path], library: str) -> None:
         assert list(make().set_output(transform="pandas").fit_transform(series).index) == list(
             series.index
         )
+        frame = frames.DataFrame({"path": series, "other": series})
         with pytest.raises(SourceError, match="one column of paths"):
-            make().fit(series.to_frame())
+            make().fit(frame)
 
 
 def test_tags(make: Make) -> None:
@@ -644,3 +645,30 @@ def test_the_class_costs_nothing_until_it_is_asked_for() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "True", "False"]
+
+
+def test_one_column_of_a_data_frame(tiny: str, make_photos: Callable[..., Path]) -> None:
+    pandas = pytest.importorskip("pandas")
+    paths = sorted(map(str, make_photos().rglob("*.png")))
+    codes = CNNCodes(tiny, weights="random")
+    frame = pandas.DataFrame({"path": paths, "other": 0})
+    np.testing.assert_array_equal(codes.fit_transform(frame[["path"]]), codes.transform(paths))
+
+
+def test_images_that_cannot_be_used_are_skipped_if_asked_for(
+    tiny: str, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A transformer must give a row for each image: theirs are NaN."""
+    paths = sorted(make_photos().rglob("*.png"))
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    mixed = [paths[0], tmp_path / "bad.png", tmp_path / "gone.png", *paths[1:]]
+    with pytest.raises(SourceError, match=r"found 2 of 26 that cannot: .*bad\.png"):
+        CNNCodes(tiny, weights="random").fit_transform(mixed)
+    codes = CNNCodes(tiny, weights="random", on_error="skip").fit(mixed)
+    with pytest.warns(UserWarning, match=r"found 2 of 26 that cannot.* their rows are NaN"):
+        found = codes.transform(mixed)
+    assert np.isnan(found[1:3]).all()
+    good = np.delete(found, [1, 2], axis=0)
+    np.testing.assert_array_equal(good, codes.transform(paths))
+    with pytest.raises(ChoiceError, match="on_error"):
+        CNNCodes(tiny, weights="random", on_error="ignore").fit(paths).transform(paths)

@@ -68,6 +68,7 @@ def test_maps_are_pooled_inside_the_file(cached: Path, pool: str) -> None:
 def test_tflite_in_eight_bits(svm: Path) -> None:
     result = pipeline.export(svm, format="tflite", quantize="int8")
     assert result.quantize == "int8"
+    assert Path(result.path).name == "svm-int8.tflite", "that of another precision stays"
     assert 1e-4 < result.max_difference <= result.tolerance
 
 

@@ -68,7 +68,7 @@ def test_the_result_says_what_was_done(svm, tmp_path):
     assert 0 <= result.best_epoch <= 2
     assert lines[0].startswith("memory: about ")
     assert [line.partition(":")[0] for line in lines[1:]] == [
-        "before", "epoch 1 of 2", "epoch 2 of 2",
+        "before, at a learning rate of 0.001", "epoch 1 of 2", "epoch 2 of 2",
     ]  # fmt: skip
     assert sorted(path.suffix for path in Path(result.head).iterdir()) == [".h5", ".json", ".png"]
     assert json.loads((Path(result.head) / "head.json").read_text())["tuned_to"] == "avg"
@@ -275,3 +275,16 @@ class TestRefused:
         payload.write_bytes(payload.read_bytes()[:-1] + b"x")
         with pytest.raises(pipeline.HeadDamaged):
             pipeline.evaluate(tuned, trunk)
+
+
+def test_a_rate_that_makes_validation_worse_is_followed_by_lower_ones(svm, tmp_path, monkeypatch):
+    """What trial on a few images finds may be too much for whole epochs."""
+    monkeypatch.setattr("pipeline.heads._tuning._find_rate", lambda *_, **__: 1000.0)
+    told = []
+    quick = {name: value for name, value in QUICK.items() if name != "learning_rate"}
+    done = pipeline.fine_tune(svm, start="conv", out=tmp_path / "t", tell=told.append, **quick)
+    rates = [line for line in told if line.startswith("before, at a learning rate of")]
+    assert rates[0].startswith("before, at a learning rate of 1000:")
+    assert rates[1].startswith("before, at a learning rate of 100:")
+    assert done.learning_rate < 1000
+    assert done.val_accuracy >= done.val_accuracy_before

@@ -151,3 +151,25 @@ def test_codes_of_another_program(tmp_path: Path) -> None:
     assert result.report.accuracy > 0.9
     with pytest.raises(HeadError, match="codes of another program"):
         pipeline.predict(fit.head, [__file__])
+
+
+def test_a_choice_by_few_images_is_told(
+    tiny: str, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    photos = make_photos(each=8)
+    pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random")
+    for kind, name in (("svm", "C"), ("knn", "k")):
+        told: list[str] = []
+        fit = pipeline.fit_head(tmp_path / "s", kind=kind, out=tmp_path / kind, tell=told.append)
+        assert (
+            any(
+                line.startswith(
+                    f"note: {fit.val_images} validation images chose {name}: fewer than 10"
+                )
+                for line in told
+            )
+            or fit.val_images == 1
+        )
+    told.clear()
+    pipeline.fit_head(tmp_path / "s", kind="svm", C=1.0, out=tmp_path / "fixed", tell=told.append)
+    assert not any("say little" in line for line in told)

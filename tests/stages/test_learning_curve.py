@@ -43,3 +43,14 @@ def test_without_validation_images(tiny: str, make_photos, tmp_path: Path) -> No
     pipeline.extract(make_photos(), out=tmp_path / "s", backbone=tiny, weights="random", val=0.0)
     with pytest.raises(HeadError, match=r"split 'val' .*extract with --val 0\.2"):
         pipeline.learning_curve(tmp_path / "s", out=tmp_path / "c")
+
+
+def test_two_seeds_that_tie_have_no_deviation(cached: Path, tmp_path: Path) -> None:
+    """What two equal scores vary by is not known; of three it is 0."""
+    curve = pipeline.learning_curve(cached, seeds=(0, 1), out=tmp_path / "c")
+    tied = [point for point in curve.points if point.val_accuracy == 1.0 and point.seeds == 2]
+    assert tied
+    assert all(point.val_deviation is None for point in tied)
+    fit = pipeline.fit_head(cached, kind="svm", seed=[0, 1], out=tmp_path / "h")
+    assert fit.val_accuracy_mean is not None
+    assert fit.val_accuracy_deviation is None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 import pipeline
@@ -67,6 +68,25 @@ def test_images_are_turned_upright_and_laid_over_white(svm: Path, photos: list[P
             np.testing.assert_array_equal(
                 head.predict_proba(again), head.predict_proba(data.getvalue())
             )
+
+
+def test_an_image_that_was_opened_is_read_as_its_file(svm: Path, tmp_path: Path) -> None:
+    """Pillow keeps the high byte of 16-bit colours; of 12-bit ones that is next to nothing."""
+    head = pipeline.load_head(svm)
+    values = np.random.default_rng(0).integers(0, 4096, (40, 40, 3)).astype(np.uint16)
+    values[..., 2] //= 2
+    tifffile.imwrite(tmp_path / "deep.tif", values, photometric="rgb", metadata=None)
+    grey = values[..., 0]
+    tifffile.imwrite(tmp_path / "white.tif", grey, photometric="miniswhite", metadata=None)
+    for name in ("deep.tif", "white.tif"):
+        expected = head.predict_proba(tmp_path / name)
+        with Image.open(tmp_path / name) as image:
+            np.testing.assert_array_equal(head.predict_proba(image), expected)
+        with (tmp_path / name).open("rb") as file:
+            np.testing.assert_array_equal(head.predict_proba(file), expected)
+    with Image.open(tmp_path / "white.tif") as image:
+        image.load()
+        np.testing.assert_array_equal(head.predict_proba(image), expected)
 
 
 def test_threads_share_a_head(svm: Path, photos: list[Path]) -> None:

@@ -158,6 +158,7 @@ def test_photos_that_had_a_part_in_the_head_are_told(svm: Path, tmp_path: Path) 
     ("name", "text"),
     [
         ("list.txt", "photos/class_0/000.png\n\n photos/class_1/001.png\r\n"),
+        ("bom.txt", "\ufeffphotos\\class_0\\000.png\r\nphotos/class_1/001\r\n"),
         ("list.csv", "path\nphotos/class_0/000.png\nphotos/class_1/001.png\n"),
         ("list.tsv", "id;path\n1;photos\\class_0\\000.png\n2;photos/class_1/001\n"),
     ],
@@ -170,6 +171,22 @@ def test_lists_stand_for_the_photos_that_they_name(
         svm, [tmp_path / "photos/class_0/000.png", tmp_path / "photos/class_1/001.png"]
     )
     assert pipeline.predict(svm, tmp_path / name) == expected
+
+
+def test_a_photo_named_like_a_list_is_a_photo(svm: Path, tmp_path: Path) -> None:
+    photo = next((tmp_path / "photos").rglob("*.png")).rename(tmp_path / "photo.txt")
+    [answer] = pipeline.predict(svm, photo).predictions
+    assert answer.label is not None
+    (tmp_path / "wide.txt").write_text("photo.txt\n", "utf-16")
+    assert pipeline.predict(svm, tmp_path / "wide.txt").predictions[0].label == answer.label
+    (tmp_path / "binary.txt").write_bytes(b"a\0b")
+    with pytest.raises(SourceError, match="found bytes that are no text"):
+        pipeline.predict(svm, tmp_path / "binary.txt")
+
+
+def test_an_empty_name_is_no_folder(svm: Path) -> None:
+    with pytest.raises(SourceError, match="found nothing at"):
+        pipeline.predict(svm, [""])
 
 
 def test_a_list_that_names_nothing_there(svm: Path, tmp_path: Path) -> None:
