@@ -14,7 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.choices import HeadKind
 from pipeline.cli import app
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -467,17 +469,20 @@ def test_a_store_grows_is_relabelled_and_its_head_answers_for_a_list(
 
 
 def test_the_demo_says_what_was_done_what_to_look_at_and_what_to_type(
-    run: Run, make_photos: Callable[..., Path], tmp_path: Path
+    make_photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_photos(each=12)
-    done = run("demo", "photos")
-    assert done.returncode == 0, done.stderr
-    said = done.stdout
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pipeline.stages.demo._LAYERS", ("block2b_add:avg",))
+    monkeypatch.setattr("pipeline.stages.demo._KINDS", (HeadKind.svm, HeadKind.centroid))
+    done = CliRunner().invoke(app, ["demo", "photos"])
+    assert done.exit_code == 0, done.output
+    said = done.stdout.splitlines()
     for start in ("1. efficientnet-lite0 has looked at 36 images", "2. now heads", "3. "):
-        assert any(line.startswith(start) for line in said.splitlines())
-    for path in re.findall(r"artifacts/reports/\S+?\.\w+", said):
+        assert any(line.startswith(start) for line in said)
+    for path in re.findall(r"artifacts/reports/\S+?\.\w+", done.stdout):
         assert (tmp_path / path).is_file()
-    assert said.splitlines()[-1].startswith("accuracy ")
-    [command] = [line for line in said.splitlines() if "pipeline predict" in line]
+    assert said[-1].startswith("accuracy ")
+    [command] = [line for line in said if "pipeline predict" in line]
     words = command.split(":")[0].replace("PHOTO", "photos/class_0/000.png").split()
-    assert run(*words[1:]).returncode == 0
+    assert CliRunner().invoke(app, words[words.index("predict") :]).exit_code == 0
