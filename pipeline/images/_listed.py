@@ -6,7 +6,8 @@ import codecs
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def files(
     leaving: set[bytes] = set()
     ignored: Counter[str] = Counter()
     listed = False
-    for path in paths:
+    for path in _checked(paths):
         name = os.fsencode(path)
         if not (lists and name == STDIN) and not os.path.lexists(name):
             raise SourceNotFound(
@@ -88,6 +89,18 @@ def files(
         leaving=frozenset(leaving),
         listed=listed,
     )
+
+
+def _checked(paths: object) -> list[Any]:
+    """Return paths as a list, or say what is none."""
+    several = list(paths) if isinstance(paths, Iterable) else [paths]
+    for path in several:
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            raise SourceError(
+                f"expected paths of images or folders, found {type(path).__name__}; name files, or "
+                "load the head with load_head for images in memory"
+            )
+    return several
 
 
 def _named_by(path: bytes) -> list[bytes]:

@@ -184,6 +184,12 @@ def test_a_photo_named_like_a_list_is_a_photo(svm: Path, tmp_path: Path) -> None
         pipeline.predict(svm, tmp_path / "binary.txt")
 
 
+@pytest.mark.parametrize("paths", [17, None, [3.5], np.zeros((4, 4, 3), np.uint8)])
+def test_what_is_no_path_is_told_in_one_line(paths: object, svm: Path) -> None:
+    with pytest.raises(SourceError, match="expected paths of images or folders, found"):
+        pipeline.predict(svm, paths)  # type: ignore[arg-type]
+
+
 def test_an_empty_name_is_no_folder(svm: Path) -> None:
     with pytest.raises(SourceError, match="found nothing at"):
         pipeline.predict(svm, [""])
