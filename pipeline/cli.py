@@ -421,8 +421,9 @@ def extract(
         raise typer.Exit(1)
     if result.rejected > result.rejected_allowed:
         found = counted(result.rejected, "rejected image")
+        first = _printable(next(iter(result.reasons), ""))
         typer.echo(
-            f"error: {found}, {result.rejected_allowed} allowed; "
+            f"error: {found}, {result.rejected_allowed} allowed (such as: {first}); all "
             f"reasons are in {Path(result.store) / 'rejected.csv'}; accept with --max-rejected",
             err=True,
         )

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from . import _scan
+from . import _formats, _scan
 from ._files import FileSource
 from ._source import indexed
 from ._text import decoded, printable
 
+_EXTENSION = re.compile(rb"[A-Za-z0-9]*")
 _NAME = re.compile(r"(.*?)[\s._(-]*[0-9]+\)?", re.DOTALL)
 # A label that ends so is a camera's date or serial number (IMG_20240131_120000.jpg), not a class.
 _SERIAL = re.compile(r".*[0-9]{6}", re.DOTALL)
@@ -68,11 +69,19 @@ def labels_in_names(paths: Sequence[bytes]) -> list[str | None]:
 
 def label_in_name(path: bytes) -> str | None:
     """Return what stands before the number at the end of a file's name; None for nothing."""
-    stem = decoded(path.rpartition(b"/")[2]).rpartition(".")[0]
-    match = _NAME.fullmatch(stem)
+    match = _NAME.fullmatch(_stem(path.rpartition(b"/")[2]))
     if match is None or not match[1] or _SERIAL.fullmatch(match[1]):
         return None
     return match[1]
+
+
+def _stem(name: bytes) -> str:
+    """Return what stands before the extension of an image, and what a download put behind it."""
+    parts = name.split(b".")
+    for place in range(len(parts) - 1, 0, -1):
+        if _formats.has_image_extension(b"x." + _EXTENSION.match(parts[place])[0]):  # type: ignore[index]
+            return decoded(b".".join(parts[:place]))
+    return decoded(name)
 
 
 def unlabelled_note(names: Sequence[str | None], paths: Sequence[bytes]) -> str:

@@ -23,7 +23,7 @@ from pipeline.stages._run import Run, bottleneck, request_of
 from pipeline.stages._voice import quiet, silent
 
 _TRIED = 64  # images that an estimate rests on: two batches for TensorFlow
-# Of files that are no images, name the most frequent kinds.
+# Of files that are no images, and of reasons, name the most frequent kinds.
 _KINDS_TOLD = 8
 _CLASSES_TOLD = 5
 
@@ -51,6 +51,8 @@ class Extraction:
         Those of them without a label, where there are any.
     scanned, ok, rejected, pending : int
         Images found; with codes; that can never be used; that could not be read this time.
+    reasons : dict of str to int
+        The most frequent reasons why images were rejected or are pending, and how many have each.
     computed, reused : int
         Images whose codes were computed in this run; images whose codes were there, or that have
         the same content as another.
@@ -83,6 +85,7 @@ class Extraction:
     ok: int
     rejected: int
     pending: int
+    reasons: dict[str, int]
     computed: int
     reused: int
     rejected_allowed: int
@@ -320,6 +323,7 @@ def extract(
         ok=ok,
         rejected=table.count(store.Status.rejected),
         pending=table.count(store.Status.pending),
+        reasons=dict(list(table.reason_counts().items())[:_KINDS_TOLD]),
         computed=run.computed,
         reused=ok - run.computed,
         rejected_allowed=allowed_share(len(table)),

@@ -566,3 +566,10 @@ def test_names_that_promise_nothing_are_known_by_content(tree, photo, encode):
         b"g.jpg",
     ]
     assert source.ignored == {".txt": 1, ".notes": 1}
+
+
+@pytest.mark.parametrize("ends", ["{}.jpg.1", "{}.jpg?w=300", "{}.jfif", "{}", "{}.JPG.2.3"])
+def test_labels_in_names_that_promise_nothing(ends, tree, photo, encode):
+    jpeg = encode(photo, "JPEG")
+    names = [ends.format(f"{kind}.{number}") for kind in ("cat", "dog") for number in (1, 2)]
+    assert find(tree(**dict.fromkeys(names, jpeg))).classes == ("cat", "dog")
