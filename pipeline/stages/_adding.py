@@ -45,6 +45,8 @@ class Kept:
         splits: NDArray[np.uint8],
         sha256: NDArray[np.uint8],
         groups: Sequence[bytes] | None,
+        *,
+        given: NDArray[np.uint8],
     ) -> NDArray[np.uint8]:
         """
         Leave every image in its split, and put those that belong to it on the same side.
@@ -55,6 +57,8 @@ class Kept:
             Of all images, as if they were new; the first are the kept ones.
         sha256, groups
             Of all images.
+        given : uint8 array of shape (m,)
+            What the sources say: that is kept, and told where the same image is on both sides.
 
         Returns
         -------
@@ -65,7 +69,9 @@ class Kept:
         by_content = {sha256[row].tobytes(): fixed[row] for row in range(n)}
         by_group = {} if groups is None else {groups[row]: fixed[row] for row in range(n)}
         by_group.pop(b"", None)
-        for row in range(n, len(fixed)):
+        for row in np.flatnonzero(given == 0).tolist():
+            if row < n:
+                continue
             found = by_content.get(sha256[row].tobytes())
             if found is None and groups is not None:
                 found = by_group.get(groups[row])

@@ -326,7 +326,7 @@ class Run:
             labels=found.labels,
         )
         if self._kept is not None:
-            splits = self._kept.fix(splits, self._sha256, found.groups)
+            splits = self._kept.fix(splits, self._sha256, found.groups, given=found.splits)
         return store.Scan(
             paths=list(found.paths),
             classes=found.classes,

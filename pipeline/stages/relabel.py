@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import images, store
-from pipeline.errors import SourceError, StoreIncomplete, counted
+from pipeline.errors import SourceError, StoreError, StoreIncomplete, counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +84,19 @@ def relabel(
     SourceError
         If the manifest cannot be understood or names no image of the store, or there is no class
         to rename.
+    StoreError
+        If it is a packed file.
     StoreLocked, StoreDamaged, StoreIncomplete
         If another process writes to the store, it is not what was written, or is not finished.
     """
+    rename = {_plain(old): _plain(new) for old, new in (rename or {}).items()}
     if manifest is None and not rename:
         raise SourceError("expected a manifest or classes to rename, found neither; give one")
+    if Path(store_path).is_file():
+        raise StoreError(
+            f"expected a store, the folder that extract made, found the file {store_path}; "
+            "relabel the store and pack it again"
+        )
     given = None if manifest is None else images.named(manifest, columns=columns)
     with store.Writer(Path(store_path)) as writer:
         table = writer.table
@@ -110,6 +119,11 @@ def relabel(
         splits=changed.split_counts(),
         warnings=tuple(_warnings(changed)),
     )
+
+
+def _plain(name: str) -> str:
+    """Spell a name as class names are spelled."""
+    return unicodedata.normalize("NFC", name).strip()
 
 
 def _by_manifest(table: store.Table, given: images.Source) -> store.Table:

@@ -61,6 +61,15 @@ def test_a_table_in_memory(cached: Path) -> None:
     assert codes(cached).classes == ("CLASS_0", "CLASS_1", "CLASS_2")
 
 
+def test_classes_change_names_at_the_same_time(cached: Path) -> None:
+    before = codes(cached)
+    swap = {"class_0": "class_1", "class_1": "class_2", "class_2": "class_0"}
+    pipeline.relabel(cached, rename=swap)
+    after = codes(cached)
+    expected = [swap[before.classes[y]] for y in before.y]
+    assert [after.classes[y] for y in after.y] == expected
+
+
 def test_extract_takes_the_labels_of_its_source_again(
     tiny: str, cached: Path, tmp_path: Path
 ) -> None:
@@ -93,6 +102,9 @@ def test_what_cannot_be_done_changes_nothing(
 def test_what_is_no_store(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="expected a store with a table"):
         pipeline.relabel(tmp_path / "nowhere", rename={"a": "b"})
+    (tmp_path / "p.h5").write_bytes(b"")
+    with pytest.raises(StoreError, match="relabel the store and pack it again"):
+        pipeline.relabel(tmp_path / "p.h5", rename={"a": "b"})
 
 
 # Adding
@@ -170,6 +182,22 @@ def test_given_splits_stay_and_new_images_are_dealt(
     dealt = after.splits[len(before.splits) :]
     assert {"train", "val", "test"} == set(dealt)
     assert dealt.count("test") == pytest.approx(18, abs=12)
+
+
+def test_a_split_that_a_source_gives_is_kept_and_a_leak_told(
+    tiny: str, make_photos: object, tmp_path: Path
+) -> None:
+    photos = make_photos()  # type: ignore[operator]
+    ask = {"out": tmp_path / "s", "backbone": tiny, "weights": "random"}
+    pipeline.extract(photos, val=0, test=0, **ask)
+    shutil.copytree(photos, tmp_path / "copies")
+    paths = sorted((tmp_path / "copies").rglob("*.png"))
+    names = [path.parent.name for path in paths]
+    table = {"path": paths, "label": names, "split": ["test"] * len(paths)}
+    told: list[str] = []
+    done = pipeline.extract(table, add=True, tell=told.append, **ask)
+    assert done.splits == {"train": 24, "val": 0, "test": 24}
+    assert any("24 images of val or test byte for byte in train" in line for line in told)
 
 
 def test_repair_prints_a_command_for_every_source(
