@@ -1,5 +1,6 @@
 """Heads: classifiers on codes behind one contract, saved and loaded as plain arrays."""
 
+from pipeline.heads._calibration import HeldOut
 from pipeline.heads._card import Card
 from pipeline.heads._codes import Codes, InMemory, Streamed
 from pipeline.heads._config import PRESET_POOLS, PRESETS, Initializer, MlpConfig, Monitor, Output
@@ -30,6 +31,7 @@ __all__ = [
     "Dense",
     "Epoch",
     "Head",
+    "HeldOut",
     "InMemory",
     "Initializer",
     "Material",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,22 @@ from numpy.typing import NDArray
 _SLOPES = (-3.0, 3.0)
 # Scores that the one slope is learned from: of 1,000 classes those of 4,000 images.
 SCORES = 1 << 22
+
+
+class HeldOut(NamedTuple):
+    """
+    What a head said of rows while they were held out, before it was fitted on them as well.
+
+    Attributes
+    ----------
+    rows : int64 array of shape (m,)
+        Of training and validation rows, the first counted first.
+    scores : float64 array of shape (m, n_classes)
+        As `Head.decision` gives them.
+    """
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float64]
 
 
 class Kept:

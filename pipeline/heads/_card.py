@@ -56,6 +56,10 @@ class Card:
     judged : sorted uint64 array or None
         The same of the images that only chose settings or calibrated; for what is in
         ``trained_on["judged"]``.
+    held : uint64 array of shape (m,) or None
+        The same, sorted, of images that the head was fitted on after it had been measured by them.
+    held_scores : array of shape (m, n_classes) or None
+        What it said of them then, as `Head.decision` gives it.
     """
 
     classes: tuple[str, ...]
@@ -75,6 +79,8 @@ class Card:
     probe: NDArray[Any] | None = None
     seen: NDArray[np.uint64] | None = None
     judged: NDArray[np.uint64] | None = None
+    held: NDArray[np.uint64] | None = None
+    held_scores: NDArray[np.float64] | None = None
 
     @property
     def pooling(self) -> Pool | None:
@@ -87,6 +93,26 @@ class Card:
         if self.seen is None or self.judged is None:
             return self.seen
         return np.union1d(self.seen, self.judged)
+
+    def scores_of(self, hashes: NDArray[np.uint64]) -> NDArray[np.float64] | None:
+        """
+        Return what the head said of images while they were held out.
+
+        Parameters
+        ----------
+        hashes : uint64 array of shape (n,)
+
+        Returns
+        -------
+        array of shape (n, n_classes), or None
+            None unless all of them were.
+        """
+        if self.held is None or self.held_scores is None or not len(self.held):
+            return None
+        places = np.searchsorted(self.held, hashes).clip(max=len(self.held) - 1)
+        if not (self.held[places] == hashes).all():
+            return None
+        return np.asarray(self.held_scores[places], np.float64)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the arrays as plain JSON values."""

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.choices import HeadKind
 from pipeline.errors import HeadError
-from pipeline.heads._calibration import Kept, calibrate
+from pipeline.heads._calibration import HeldOut, Kept, calibrate
 from pipeline.heads._codes import Codes, InMemory, Rows, check_finite
 from pipeline.heads._folded import Step
 
@@ -44,6 +44,9 @@ class Head(ABC):
         ``accuracy``, ``images`` and ``how``: what the head reached on images that it had not
         been trained on when this was measured. Asking the fitted head about the validation rows
         says less, for it may have learned them since.
+    held_out_ : HeldOut or None
+        The scores that this was measured by, of kinds that learn these rows in the end. They are
+        not in `arrays`.
     """
 
     kind: ClassVar[HeadKind]
@@ -56,6 +59,7 @@ class Head(ABC):
     history_: dict[str, list[float]] | None = None
     validation_: dict[str, Any] | None = None
     calibration_: dict[str, Any] | None = None
+    held_out_: HeldOut | None = None
 
     def fit(
         self,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.choices import ClassWeight, HeadKind
 from pipeline.errors import HeadError
 from pipeline.heads import _solver
-from pipeline.heads._calibration import Kept, calibrate
+from pipeline.heads._calibration import HeldOut, Kept, calibrate
 from pipeline.heads._codes import Moments, Rows, moments
 from pipeline.heads._folded import Step, dense
 from pipeline.heads._head import Head, Progress
@@ -210,6 +210,10 @@ class LinearHead(Head):
                 own = coef[self._labels] / scale
                 kept.put(positions[wanted], codes[wanted] @ own.T + bias[self._labels])
         self.calibration_ = calibrate(kept.scores, task.rows.y[kept.rows], how=how)
+        if len(kept.rows) == len(out):
+            scores = np.full((len(out), self.n_classes_), NEVER)
+            scores[:, self._labels] = kept.scores
+            self.held_out_ = HeldOut(kept.rows, scores)
 
     def _unfolded(
         self, weights: NDArray[np.float64]

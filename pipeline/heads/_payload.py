@@ -34,7 +34,8 @@ class Payload(NamedTuple):
     arrays : dict of str to array
         What the head learned.
     probe : array or None
-    seen, judged : uint64 array or None
+    seen, judged, held : uint64 array or None
+    held_scores : array of shape (len(held), classes) or None
     tuned : dict of str to array
         Weights of fine-tuned layers.
     """
@@ -44,6 +45,8 @@ class Payload(NamedTuple):
     seen: NDArray[np.uint64] | None
     tuned: dict[str, NDArray[Any]]
     judged: NDArray[np.uint64] | None = None
+    held: NDArray[np.uint64] | None = None
+    held_scores: NDArray[np.float64] | None = None
 
 
 def write(payload: Payload) -> tuple[bytes, dict[str, list[Any]]]:
@@ -62,6 +65,8 @@ def write(payload: Payload) -> tuple[bytes, dict[str, list[Any]]]:
     named |= {} if payload.probe is None else {"probe": payload.probe}
     named |= {} if payload.seen is None else {"seen": payload.seen}
     named |= {} if payload.judged is None else {"judged": payload.judged}
+    if payload.held is not None and payload.held_scores is not None:
+        named |= {"held": payload.held, "held_scores": payload.held_scores}
     named = {name: _little_endian(np.asarray(array)) for name, array in named.items()}
 
     def fill(file: h5py.File) -> None:
@@ -108,21 +113,25 @@ def read(path: Path, *, sha256: str, places: Any) -> Payload:
     if hashlib.sha256(data).hexdigest() != sha256:
         raise OSError(f"the SHA-256 of {path.name} differs")
     named = _of_earlier(path, len(data)) if places is None else _placed(data, places)
-    seen, judged = named.pop("seen", None), named.pop("judged", None)
-    for hashes in (seen, judged):
+    seen, judged, held = (named.pop(name, None) for name in ("seen", "judged", "held"))
+    for hashes in (seen, judged, held):
         if hashes is not None and (hashes.dtype != np.uint64 or hashes.ndim != 1):
             raise ValueError(f"expected hashes of images, found {hashes.dtype} {hashes.shape}")
     for name, array in named.items():
         if array.dtype.kind != "f" or not np.isfinite(array).all():
             raise ValueError(f"expected finite floating-point numbers in {name}")
-    probe = named.pop("probe", None)
+    probe, scores = named.pop("probe", None), named.pop("held_scores", None)
+    if (held is None) is not (scores is None) or (
+        held is not None and scores is not None and scores.shape[:1] != held.shape
+    ):
+        raise ValueError("expected the scores of held-out images with their hashes")
     groups: dict[str, dict[str, NDArray[Any]]] = {"arrays": {}, "tuned": {}}
     for name, array in named.items():
         group, _, rest = name.partition("/")
         if group not in groups or not rest:
             raise ValueError(f"an unknown array {name!r}")
         groups[group][rest] = array
-    return Payload(groups["arrays"], probe, seen, groups["tuned"], judged)
+    return Payload(groups["arrays"], probe, seen, groups["tuned"], judged, held, scores)
 
 
 def _placed(data: bytes, places: Any) -> dict[str, NDArray[Any]]:

@@ -14,7 +14,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +145,15 @@ def save(
     if (tuned is None) is not (card.tuned_to is None):
         raise HeadError("expected the weights of fine-tuned layers and their end, found one of two")
     data, places = _payload.write(
-        Payload(head.arrays(), card.probe, card.seen, dict(tuned or {}), card.judged)
+        Payload(
+            head.arrays(),
+            card.probe,
+            card.seen,
+            dict(tuned or {}),
+            card.judged,
+            card.held,
+            card.held_scores,
+        )
     )
     digest = hashlib.sha256(data).hexdigest()
     description = _describe(head, card, digest) | {"arrays": places}
@@ -351,7 +359,13 @@ def _read(directory: Path, description: Mapping[str, Any]) -> SavedHead:
         head.history_ = _history(description["history"])
         head.validation_ = _validation(description["validation"])
         head.calibration_ = _calibration(description.get("calibration"))
-        card = Card.from_json(description, payload.probe, payload.seen, payload.judged)
+        card = replace(
+            Card.from_json(description, payload.probe, payload.seen, payload.judged),
+            held=payload.held,
+            held_scores=payload.held_scores,
+        )
+        if card.held_scores is not None and card.held_scores.shape[1:] != (len(card.classes),):
+            raise ValueError("scores of held-out images for other classes")
         _check_same(description, _describe(head, card, description["payload_sha256"]))
         _check_widths(head, card)
     except HeadDamaged:

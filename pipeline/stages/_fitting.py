@@ -13,6 +13,8 @@ from pipeline import heads, store
 from pipeline.choices import HeadKind, Pool, Split, choose
 from pipeline.errors import HeadError
 
+# Scores of held-out images that are kept with a head: 8 MB.
+_MOST_KEPT = 1 << 20
 # The kinds with a C, which learn the validation rows too in the end unless told otherwise.
 REGULARISED = (HeadKind.svm, HeadKind.softmax, HeadKind.ridge)
 
@@ -210,7 +212,28 @@ def card_of(
     if len(judging):
         known["judged"] = _sorted(opened.hashes(judging))
         known["trained_on"] = {**known["trained_on"], "judged": list(judged)}
+    elif head.held_out_ is not None and head.held_out_.scores.size <= _MOST_KEPT:
+        known |= _held(used, head.held_out_)
+        how = (head.validation_ or {}).get("how", "")
+        about = {"held_out": how, "held_out_for": list(judged)}
+        known["trained_on"] = {**known["trained_on"], **about}
     return heads.Card(**known)
+
+
+def _held(used: Examples, held: heads.HeldOut) -> dict[str, Any]:
+    """Return hashes and scores of the images that were held out, for a card."""
+    first = len(used.train) * used.views  # each view of a training image is a row
+    if (held.rows >= first).all():
+        images = used.val[held.rows - first]
+    elif used.views == 1 and not len(used.val):
+        images = used.train[held.rows]
+    else:
+        return {}
+    hashes = used.opened.hashes(images)
+    if hashes is None:
+        return {}
+    order = np.argsort(hashes, kind="stable")
+    return {"held": hashes[order], "held_scores": held.scores[order]}
 
 
 def deviation(scores: Sequence[float]) -> float | None:

@@ -23,11 +23,10 @@ def judged_for(kind: HeadKind, *, chosen: bool, calibrated: bool) -> list[str]:
     ----------
     kind : HeadKind
     chosen : bool
-        Whether C or k were chosen by them.
+        Whether C, k or the epoch were chosen by them.
     calibrated : bool
     """
-    chose = chosen or kind is HeadKind.mlp
-    said = [_CHOSEN.get(kind, "chose its C")] if chose and kind is not HeadKind.centroid else []
+    said = [_CHOSEN.get(kind, "chose its C")] if chosen else []
     return said + [CALIBRATED] * calibrated
 
 
@@ -72,6 +71,16 @@ def warnings_of(card: heads.Card, hashes: NDArray[np.uint64] | None, *, of: str)
             "sure it is of them is none"
         )
     return said
+
+
+def held_out_note(card: heads.Card, count: int) -> str:
+    """Say that the scores are those from before the head was fitted on these images as well."""
+    parts = [str(part) for part in card.trained_on.get("held_out_for", ())]
+    used = f", and they {' and '.join(parts)}" if parts else ""
+    return (
+        f"note: {these(count)} took part in fitting in the end; their scores here are from before, "
+        f"when they were held out ({card.trained_on.get('held_out', 'validation images')}{used})"
+    )
 
 
 def group_warning(

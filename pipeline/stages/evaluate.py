@@ -14,7 +14,7 @@ from pipeline.choices import Split, choose
 from pipeline.errors import HeadError, SpaceMismatch
 from pipeline.files import make_folder, replacing, write_durably, write_json
 from pipeline.stages import _heads
-from pipeline.stages._influence import group_warning, these, warnings_of
+from pipeline.stages._influence import group_warning, held_out_note, these, warnings_of
 from pipeline.stages._voice import quiet
 
 _MOST_SCORES = 1 << 20  # numbers at a time
@@ -108,19 +108,31 @@ def evaluate(
             f"--{split.value} 0.2 (where the source has splits of its own: with images in that one)"
         )
     tell = tell or quiet
-    said = warnings_of(saved.card, opened.hashes(rows), of=these(len(rows)))
-    if (grouped := group_warning(saved.card, opened, rows, of=these(len(rows)))) is not None:
+    hashes = opened.hashes(rows)
+    kept = None if hashes is None or views else saved.card.scores_of(hashes)
+    if kept is None:
+        said = warnings_of(saved.card, hashes, of=these(len(rows)))
+    else:
+        said = [held_out_note(saved.card, len(rows))]
+    if (
+        kept is None
+        and (grouped := group_warning(saved.card, opened, rows, of=these(len(rows)))) is not None
+    ):
         said.append(grouped)
     classes, truth, unknown = _align(saved.card.classes, opened, rows)
     said += unknown
     for sentence in said:
         tell(sentence)
-    result = _score(saved, opened, rows, truth, classes=classes, views=views)
+    if kept is None:
+        result = _score(saved, opened, rows, truth, classes=classes, views=views)
+    else:
+        result = _score_kept(saved, kept, truth, classes=classes)
     folder = Path(out) if out is not None else _default_out(saved, split, views=views)
     title = f"{saved.directory.name} on {split.value} of {opened.location.name}"
     picture = report.confusion_png(result, title=title, notes=said)
     make_folder(folder)
     about = {"head": str(head), "store": str(store_path), "split": split.value, "views": count}
+    about |= {"held_out": kept is not None}
     write_json(folder / "report.json", about | result.to_json() | {"warnings": said})
     with replacing(folder / "confusion.csv") as file:
         for line in report.confusion_csv_lines(result):
@@ -203,6 +215,25 @@ def _score(
                 before = _mean_of_views(plain, len(positions[part]))
             right = truth[positions[part]]
             tally.add(right, scores.argmax(axis=1), scores=scores, uncalibrated=before)
+    return tally.report()
+
+
+def _score_kept(
+    saved: heads.SavedHead,
+    decision: NDArray[np.float64],
+    truth: NDArray[np.int64],
+    *,
+    classes: Sequence[str],
+) -> report.Report:
+    """Score images by what the head said of them while they were held out."""
+    head = saved.head
+    tally = report.Tally(classes, score_kind=head.score_kind)
+    for part in _parts(len(decision), views=1, head=head):
+        scores = head.as_scores(decision[part])
+        before = None
+        if head.calibration_ is not None:
+            before = head.probabilities(decision[part], calibrated=False)
+        tally.add(truth[part], scores.argmax(axis=1), scores=scores, uncalibrated=before)
     return tally.report()
 
 

@@ -208,7 +208,8 @@ def fit_head(
     fitted = list(_fits(everything, kind, seeds, fewshot, plan, parameters, progress))
     head, used = fitted[0]
     chosen = (C == "auto" and kind in REGULARISED) or (k == "auto" and kind is HeadKind.knn)
-    judged = judged_for(kind, chosen=chosen, calibrated=head.calibration_ is not None)
+    stops = kind is HeadKind.mlp and parameters["config"].early_stopping > 0
+    judged = judged_for(kind, chosen=chosen or stops, calibrated=head.calibration_ is not None)
     card = card_of(used, head, judged=judged)
     heads.save(folder, head, card, attachments=_attachments(head))
     if chosen and 0 < len(used.val) < (enough := max(_ENOUGH, 2 * len(used.classes))):

@@ -84,7 +84,7 @@ def test_a_score_on_images_that_the_head_was_fitted_on_is_called_by_its_name(
     cached: Path, svm: Path, tmp_path: Path
 ) -> None:
     told: list[str] = []
-    result = pipeline.evaluate(svm, cached, split="val", out=tmp_path / "r", tell=told.append)
+    result = pipeline.evaluate(svm, cached, split="train", out=tmp_path / "r", tell=told.append)
     [warning] = told
     assert f"{result.report.images} of these {result.report.images} images took part" in warning
     told.clear()
@@ -159,12 +159,17 @@ def test_names_that_are_not_utf8(
 @pytest.mark.parametrize(
     ("kind", "options", "said"),
     [
-        ("svm", {}, ["warning: 9 of these 9 images took part in fitting the head"]),
+        ("svm", {}, ["note: these 9 images took part in fitting in the end; their scores"]),
         ("svm", {"fewshot": 3}, ["warning: 9 of these 9 images chose its C and calibrated its"]),
         ("knn", {}, ["warning: 9 of these 9 images chose its k: what the head gets right"]),
         ("knn", {"k": 3}, []),
         ("centroid", {}, ["note: 9 of these 9 images calibrated its scores: what the head"]),
         ("mlp", {"epochs": 2, "hidden": (8,)}, ["warning: 9 of these 9 images chose its epoch"]),
+        (
+            "mlp",
+            {"epochs": 2, "hidden": (8,), "early_stopping": 0},
+            ["note: 9 of these 9 images calibrated its scores: what the head"],
+        ),
     ],
 )
 def test_what_validation_images_did_for_a_head_is_told_and_kept(
@@ -215,3 +220,57 @@ def test_a_group_on_both_sides_of_a_given_split_is_told(
         everything = pipeline.load_codes(codes, split="all")
         assert everything.groups is not None
         assert everything.groups.count("herd") == 6
+
+
+@pytest.mark.parametrize("kind", ["svm", "softmax", "ridge"])
+def test_validation_images_are_scored_as_they_were_held_out(
+    kind: str, cached: Path, tmp_path: Path
+) -> None:
+    """The matrix of a head that has learned them in the end is that of one that never did."""
+    whole = pipeline.fit_head(cached, kind=kind, out=tmp_path / "h")
+    assert whole.fitted_on == "train and val"
+    result = pipeline.evaluate(whole.head, cached, split="val", out=tmp_path / "r")
+    assert result.report.accuracy == whole.val_accuracy
+    plain = json.loads((tmp_path / "r" / "report.json").read_text())
+    assert plain["held_out"]
+    assert "when they were held out (validation images" in plain["warnings"][0]
+
+    opened = store.open_store(cached)
+    train, val = (store.rows_of(opened, split) for split in (Split.train, Split.val))
+    C = whole.parameters["C_used"]
+    alone = heads.build(HeadKind(kind), C=C, refit=False).fit(
+        store.read_rows(opened, "avg", train),
+        opened.labels[train],
+        X_val=store.read_rows(opened, "avg", val),
+        y_val=opened.labels[val],
+        n_classes=3,
+    )
+    guesses = alone.predict(store.read_rows(opened, "avg", val))
+    expected = confusion_matrix(opened.labels[val], guesses)
+    np.testing.assert_array_equal(result.report.confusion, expected)
+    assert not json.loads(
+        (
+            Path(pipeline.evaluate(whole.head, cached, out=tmp_path / "t").out) / "report.json"
+        ).read_text()
+    )["held_out"]
+
+
+def test_without_validation_images_training_images_are_scored_out_of_fold(
+    tiny: str, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    pipeline.extract(
+        make_photos(each=12), out=tmp_path / "s", backbone=tiny, weights="random", val=0
+    )
+    fit = pipeline.fit_head(tmp_path / "s", kind="softmax", out=tmp_path / "h")
+    result = pipeline.evaluate(fit.head, tmp_path / "s", split="train", out=tmp_path / "r")
+    assert result.report.accuracy == fit.val_accuracy
+    assert "3-fold cross-validation" in result.warnings[0]
+
+
+def test_relabelled_images_count_by_their_new_labels(cached: Path, tmp_path: Path) -> None:
+    fit = pipeline.fit_head(cached, kind="svm", out=tmp_path / "h")
+    before = pipeline.evaluate(fit.head, cached, split="val", out=tmp_path / "a").report
+    pipeline.relabel(cached, rename={"class_0": "class_1", "class_1": "class_0"})
+    after = pipeline.evaluate(fit.head, cached, split="val", out=tmp_path / "b").report
+    swapped = np.array(before.confusion)[[1, 0, 2]]
+    np.testing.assert_array_equal(after.confusion, swapped)
