@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
@@ -17,7 +17,7 @@ from PIL import Image, ImageEnhance
 from pipeline.choices import Augment, Resize, choose
 from pipeline.errors import ChoiceError
 
-from ._decode import opened, scaled, square
+from ._decode import POLICY, opened, scaled, square
 
 MOST_VIEWS = 100  # all views of one image are in memory together: at 224 pixels these are 15 MB
 _DEFAULT = (Augment.flip, Augment.crop)
@@ -121,14 +121,20 @@ def parse_views(
 
 
 def decode_views(
-    data: bytes, *, size: int, resize: Resize, views: Views, sha256: bytes
+    data: bytes,
+    *,
+    size: int,
+    resize: Resize,
+    views: Views,
+    sha256: bytes,
+    policy: Mapping[str, str] = POLICY,
 ) -> NDArray[np.uint8]:
     """
     Decode the bytes of an image file to all its views.
 
     Parameters
     ----------
-    data, size, resize
+    data, size, resize, policy
         As for `decode`.
     views : Views
     sha256 : bytes of length 32
@@ -144,7 +150,7 @@ def decode_views(
     Rejected, MemoryError
         As `decode` does.
     """
-    with opened(data, size=size) as upright:
+    with opened(data, size=size, policy=policy) as upright:
         first = square(upright, size, resize)
         others = (
             _view(upright, first, views.augment, _Dice(views.seed, sha256, number))

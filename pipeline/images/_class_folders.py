@@ -50,7 +50,7 @@ def read(root: str, *, follow_links: bool = False) -> FileSource | None:
 
 def _splits_inside(found: Found, notes: list[str]) -> tuple[NDArray[np.uint8], str]:
     """Return the splits where each class folder has them in it: ``cat/train/1.jpg``."""
-    given = [_split_below(path, name) for path, name in zip(found.images, found.below, strict=True)]
+    given = [_split_below(path, found.depth) for path in found.images]
     splits = np.array([split or 0 for split in given], np.uint8)
     if len(set(given) - {None}) > 1 and None not in given:
         return splits, "class folders with split folders in each"
@@ -62,9 +62,9 @@ def _splits_inside(found: Found, notes: list[str]) -> tuple[NDArray[np.uint8], s
     return np.zeros_like(splits), "class folders"
 
 
-def _split_below(path: bytes, below: int) -> Given | None:
+def _split_below(path: bytes, depth: int) -> Given | None:
     """Return the split that the folder in a class folder is named after."""
-    parts = path.split(b"/")[below:]
+    parts = path.split(b"/")[depth:]
     said = split_name(decoded(parts[0])) if len(parts) > 1 else None
     return said.given if said is not None and not said.rest else None
 
@@ -76,7 +76,7 @@ class Found:
         self.images: list[bytes] = []
         self.leaving: list[bytes] = []
         self.names: list[str] = []
-        self.below: list[int] = []  # in how many folders the class folder's content lies
+        self.depth = 0  # in how many folders the content of a class folder lies
         self.ignored: Counter[str] = Counter()
         self.notes: list[str] = []
 
@@ -86,6 +86,7 @@ def scan(root: bytes, folder: bytes, *, inside: bytes | None) -> Found:
     found = Found()
     top = _scan.list_folder(os.path.join(root, folder), inside=inside)
     found.ignored += top.ignored
+    found.depth = folder.count(b"/") + 1 + bool(folder)
     where = printable(folder) or "the top folder"
     if top.images:
         found.ignored["images beside class folders"] += len(top.images)
@@ -96,8 +97,6 @@ def scan(root: bytes, folder: bytes, *, inside: bytes | None) -> Found:
         found.images += listing.images
         found.leaving += listing.leaving
         found.names += [decoded(name)] * len(listing.images)
-        depth = _scan.join(folder, name).count(b"/") + 1
-        found.below += [depth] * len(listing.images)
         if not listing.images:
             found.notes.append(f"the folder '{printable(name)}' in {where} has no images")
     return found

@@ -27,7 +27,6 @@ _OTHER_NAMES = {
     "image_id id name",
     "label": "class category target class_name label_name labels species breed y",
 }
-_TRIED = 64  # paths that tell whether there is anything
 _EXTENSIONS = tuple(b".jpg .jpeg .png .JPG .JPEG .PNG .webp .tif .tiff .bmp .gif".split())
 _SEPARATORS = ("|", ";", ",", "+", "/", "&", " ")
 _FEW = 20
@@ -36,7 +35,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 class Line(NamedTuple):
-    """One image as a table has it, and how to name the line in a message."""
+    """One image as a table has it."""
 
     path: bytes
     label: str
@@ -183,11 +182,10 @@ def source_of(
     faults = _Faults()
     given = [_understood(line, where(place), faults) for place, line in enumerate(lines)]
     faults.check()
-    names = [_label(line.label) or None for line in lines]
-    wide = sum(
-        not line.label.isprintable() and _as_utf8(as_bytes(line.label)) is not None
-        for line in lines
-    )
+    labelled = [as_bytes(line.label) for line in lines]
+    # Those that are not UTF-8 are most likely of a Windows program.
+    wide = {label: text for label in set(labelled) if (text := _as_utf8(label)) is not None}
+    names = [decoded(wide.get(label, label)) or None for label in labelled]
     paths = [line.path for line in lines]
     notes: list[str] = []
     if look:
@@ -204,18 +202,12 @@ def source_of(
         groups=[line.group for line in lines] if grouped else None,
         notes=(
             *notes,
-            *([f"{wide} labels are no UTF-8 and are read as Windows-1252"] if wide else []),
+            *_wide(sum(label in wide for label in labelled)),
             *_notes(names, paths),
-            *([_unused(unused)] if unused else []),
+            *_unused(unused),
         ),
         listed=True,
     )
-
-
-def _label(text: str) -> str:
-    """Return a label; one that is not UTF-8 is most likely of a Windows program."""
-    data = as_bytes(text)
-    return decoded(_as_utf8(data) or data)
 
 
 def as_bytes(text: str) -> bytes:
@@ -281,20 +273,24 @@ def resolved(
         If nothing that is named is there.
     """
     base = os.fsencode(location)
+
+    def there(path: bytes) -> bool:
+        return os.path.lexists(os.path.join(base, path))
+
     found, changed = list(paths), Counter[str]()
     likely = list(_EXTENSIONS)
     for place, path in enumerate(paths):
-        if (other := _as_utf8(path)) and not os.path.lexists(os.path.join(base, path)):
+        if (other := _as_utf8(path)) and not there(path):
             found[place] = path = other
             changed["paths are read as Windows-1252"] += 1
         slashed = path.replace(b"\\", b"/") if os.sep == "/" else path
-        if slashed != path and not os.path.lexists(os.path.join(base, path)):
+        if slashed != path and not there(path):
             found[place] = path = slashed
             changed["paths with \\ are read with /"] += 1
-        if _formats.has_image_extension(path) or os.path.lexists(os.path.join(base, path)):
+        if _formats.has_image_extension(path) or there(path):
             continue
         for extension in likely:
-            if os.path.lexists(os.path.join(base, path + extension)):
+            if there(path + extension):
                 found[place] = path + extension
                 changed["paths without an extension are those of files with one"] += 1
                 likely.remove(extension)
@@ -302,10 +298,7 @@ def resolved(
                 break
     if not required:
         return found, []
-    step = max(1, len(found) // _TRIED)
-    if not any(os.path.lexists(os.path.join(base, path)) for path in found[::step]) and not any(
-        os.path.lexists(os.path.join(base, path)) for path in found
-    ):
+    if not any(there(path) for path in found):
         raise SourceError(
             f"expected the files that are named in {printable(location)}, found none of "
             f"{len(found)}, such as {printable(found[0])}; name their folder with --root"
@@ -332,14 +325,14 @@ def _check_labels(names: Sequence[str | None], paths: Sequence[bytes]) -> None:
             f"expected a class for each image, found numbers of a scale, such as {broken[0]} "
             f"({len(counts)} different ones); put them into classes, such as low and high"
         )
-    for separator in _SEPARATORS:
-        example = _several(counts, separator) or _listed(counts)
-        if example is not None:
-            raise SourceError(
-                f"expected one class for each image, found several, such as '{printable(example)}'"
-                f" ({len(counts)} combinations); keep one of them, or make one manifest for each "
-                "class with the labels yes and no"
-            )
+    joined = (_several(counts, separator) for separator in _SEPARATORS)
+    example = next((name for name in joined if name is not None), None) or _listed(counts)
+    if example is not None:
+        raise SourceError(
+            f"expected one class for each image, found several, such as '{printable(example)}' "
+            f"({len(counts)} combinations); keep one of them, or make one manifest for each class "
+            "with the labels yes and no"
+        )
     labels: dict[bytes, set[str]] = {}
     for path, name in zip(paths, names, strict=True):
         if name is not None:
@@ -380,11 +373,17 @@ def _several(counts: Counter[str], separator: str) -> str | None:
     return None
 
 
-def _unused(columns: Sequence[str]) -> str:
+def _wide(count: int) -> list[str]:
+    return [f"{count} labels are no UTF-8 and are read as Windows-1252"] if count else []
+
+
+def _unused(columns: Sequence[str]) -> list[str]:
+    if not columns:
+        return []
     shown = printable(", ".join(columns[:8])) + (", ..." if len(columns) > 8 else "")
-    return (
+    return [
         f"columns that are not used: {shown} (--columns split=NAME,group=NAME says what they are)"
-    )
+    ]
 
 
 def _notes(names: Sequence[str | None], paths: Sequence[bytes]) -> list[str]:

@@ -64,8 +64,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
 _REFUSED = {"I": "32-bit integers", "F": "floating point numbers", "LAB": "LAB colours"}
 
 
@@ -73,7 +71,9 @@ class Rejected(Exception):
     """These bytes are not an image that can be used, and never will be; the text says why."""
 
 
-def decode(data: bytes, *, size: int, resize: Resize) -> NDArray[np.uint8]:
+def decode(
+    data: bytes, *, size: int, resize: Resize, policy: Mapping[str, str] = POLICY
+) -> NDArray[np.uint8]:
     """
     Decode the bytes of an image file.
 
@@ -87,6 +87,8 @@ def decode(data: bytes, *, size: int, resize: Resize) -> NDArray[np.uint8]:
     resize : Resize
         ``crop``: the largest centred square, scaled. ``squash``: the whole image, scaled to a
         square whatever its shape. ``pad``: the whole image, scaled to fit, on neutral grey.
+    policy : mapping of str to str, default POLICY
+        By which rules. Of `EARLIER` those images are rejected that today's read otherwise.
 
     Returns
     -------
@@ -102,7 +104,7 @@ def decode(data: bytes, *, size: int, resize: Resize) -> NDArray[np.uint8]:
     MemoryError
         If there is not enough memory: this says nothing about the image.
     """
-    with opened(data, size=size) as upright:
+    with opened(data, size=size, policy=policy) as upright:
         return np.array(square(upright, size, resize))
 
 
@@ -130,17 +132,9 @@ def square_of(image: Image.Image, *, size: int, resize: Resize) -> NDArray[np.ui
         width, height = image.size
         if width < 1 or height < 1 or width * height > MOST_PIXELS:
             raise Rejected(f"the size is {width} x {height} pixels")
-        if image.mode.startswith("I;16"):
-            picture = _deep.rgb_of_grey(image)
-        elif image.mode in _REFUSED:
-            raise Rejected(f"the pixels are {_REFUSED[image.mode]}: convert it to 8 or 16 bits")
-        elif _opacity.is_doubtful(image):
-            picture = _opacity.tiff_rgb(image)
-        elif image.has_transparency_data:
-            picture = _opacity.rgb(image.convert("LA") if image.mode == "La" else image)
-        else:
-            picture = image
-        return np.array(square(_upright(picture.convert("RGB"), _orientation(image)), size, resize))
+        deep = image.mode.startswith("I;16")
+        picture = _deep.rgb_of_grey(image) if deep else _rgb_of_8_bits(image)
+        return np.array(square(_upright(picture, _orientation(image)), size, resize))
     except (Rejected, MemoryError):
         raise
     except Exception as error:  # an image that was opened is read only now
@@ -165,22 +159,8 @@ def policy_of(rules: Mapping[str, object]) -> Mapping[str, str]:
     return EARLIER if earlier else POLICY
 
 
-def changed_reason(data: bytes) -> str | None:
-    """Say so if an image is one of those that earlier versions read in another way."""
-    try:
-        with _open(data) as image:
-            if not _deep.is_deep(image) and not _opacity.is_doubtful(image):
-                return None
-    except Exception:  # whatever is wrong with it is said when it is decoded
-        return None
-    return (
-        "read by an earlier version in another way, as all images of 16 bits and TIFFs with "
-        "opacity: extract into a new store"
-    )
-
-
 @contextmanager
-def opened(data: bytes, *, size: int) -> Iterator[Image.Image]:
+def opened(data: bytes, *, size: int, policy: Mapping[str, str] = POLICY) -> Iterator[Image.Image]:
     """
     Decode an image file to upright RGB, with no more detail than squares of this size need.
 
@@ -188,6 +168,11 @@ def opened(data: bytes, *, size: int) -> Iterator[Image.Image]:
     """
     try:
         with _open(data) as image:
+            if policy is not POLICY and (_deep.is_deep(image) or _opacity.is_doubtful(image)):
+                raise Rejected(
+                    "read by an earlier version in another way, as all images of 16 bits and TIFFs "
+                    "with opacity: extract into a new store"
+                )
             pixels = _fit(image, size)
             with _one_large if pixels > _LARGE else nullcontext():
                 yield _upright(_rgb(data, image), _orientation(image))
@@ -272,8 +257,13 @@ def _rgb(data: bytes, image: Image.Image) -> Image.Image:
     """Load an image of any mode as RGB."""
     if _deep.is_deep(image):
         return _deep.rgb(data, image)
+    return _rgb_of_8_bits(image)
+
+
+def _rgb_of_8_bits(image: Image.Image) -> Image.Image:
+    """Convert any mode of at most 8 bits to RGB."""
     if image.mode in _REFUSED:
-        raise Rejected(f"{_REFUSED[image.mode]} are not read here: convert it to 8 or 16 bits")
+        raise Rejected(f"the pixels are {_REFUSED[image.mode]}: convert it to 8 or 16 bits")
     if _opacity.is_doubtful(image):
         return _opacity.tiff_rgb(image)
     if image.has_transparency_data:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ._opacity import is_opacity, over_white
 from ._raw_mode import raw_mode, set_raw_mode
+from ._tiff import white_is_zero
 
 RULE = (
     "the range of 8, 10, 12, 14 or 16 bits that holds 99 % of the values but 0 and 65535; "
@@ -26,8 +27,7 @@ _SAMPLE = 2**20  # pixels that the range is taken from
 _WHITE = 255
 # Pillow keeps the high byte of 16-bit colours. Unpacked in the other byte order, the same data
 # give the low byte; grey with opacity is unpacked as four bytes at once.
-_NATIVE, _OTHER = ("L", "B") if sys.byteorder == "little" else ("B", "L")
-_SWAPPED = {"B": "L", "L": "B", "N": _OTHER}
+_SWAPPED = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _GREY_OPACITY = "LA;16B"
 
 
@@ -71,8 +71,8 @@ def _picture(
         opacity = None
     hidden = clear if opacity is None else opacity == 0
     found = levels(colours, hidden=hidden)
-    if image.format == "TIFF" and image.tag_v2.get(262) == 0:  # type: ignore[attr-defined]
-        found = _WHITE - found  # white is zero
+    if image.format == "TIFF" and white_is_zero(image):
+        found = _WHITE - found
     if clear is not None:
         found[clear] = _WHITE
     if opacity is not None:

@@ -10,8 +10,10 @@ from typing import Any
 
 from pipeline.errors import SourceError
 
-from ._columns import WANTED, Line, absent_columns, as_bytes, missing_columns, source_of
+from ._columns import KNOWN, WANTED, Line, absent_columns, as_bytes, missing_columns, source_of
 from ._files import FileSource
+
+_WHOLE = 2.0**53  # below it floating point numbers hold every whole number
 
 
 def read(
@@ -44,7 +46,7 @@ def read(
     if len(set(lengths.values())) != 1:
         found = ", ".join(f"{count} {name}s" for name, count in lengths.items())
         raise SourceError(f"expected as many labels as paths, found {found}; make them agree")
-    rows = zip(*(columns.get(name) or [""] * lengths["path"] for name in _FIELDS), strict=True)
+    rows = zip(*(columns.get(name) or [""] * lengths["path"] for name in KNOWN), strict=True)
     lines = [
         Line(_path(path, place), _text(label), _text(split), as_bytes(_text(group)))
         for place, (path, label, split, group) in enumerate(rows)
@@ -60,10 +62,6 @@ def read(
         unused=unused,
         look=look,
     )
-
-
-_WHOLE = 2.0**53  # below it floating point numbers hold every whole number
-_FIELDS = ("path", "label", "split", "group")
 
 
 def _columns(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,7 +106,7 @@ def joined(
         ignored=new.ignored,
         notes=new.notes,
         first=first,
-        second=replace(new),
+        second=new,
         places=np.array(places, np.int64),
     )
 

@@ -15,6 +15,7 @@ from ._columns import (
     WANTED,
     Line,
     absent_columns,
+    as_bytes,
     missing_columns,
     parse_columns,
     resolved,
@@ -49,8 +50,7 @@ def read(
     SourceError
         If columns are missing, lines cannot be understood, or nothing that they name is there.
     """
-    usual = _EXTENSIONS.get(os.path.splitext(path)[1].lower())
-    if usual is None or not os.path.isfile(path):
+    if (usual := _usual_delimiter(path)) is None:
         return None
     lines, numbers, columns = _lines(path, usual, names, WANTED)
     known = {_plain(column) for column in names.values()}
@@ -79,12 +79,17 @@ def paths_in(path: str) -> list[bytes] | None:
     SourceError
         If it has no column of paths.
     """
-    usual = _EXTENSIONS.get(os.path.splitext(path)[1].lower())
-    if usual is None or not os.path.isfile(path):
+    if (usual := _usual_delimiter(path)) is None:
         return None
     lines, _, _ = _lines(path, usual, parse_columns(None), ("path",))
     location = os.path.dirname(path)
     return resolved([line.path for line in lines], location, required=False)[0]
+
+
+def _usual_delimiter(path: str) -> str | None:
+    """Return what separates columns by a file's extension; None if it is no CSV or TSV file."""
+    usual = _EXTENSIONS.get(os.path.splitext(path)[1].lower())
+    return usual if os.path.isfile(path) else None
 
 
 def _lines(
@@ -181,9 +186,4 @@ def _line(fields: Mapping[str, str], columns: Mapping[str, str]) -> Line:
     path, label, split, group = (
         (fields.get(columns[name]) or "").strip() for name in ("path", "label", "split", "group")
     )
-    # The very bytes of the file, whatever the locale.
-    return Line(_bytes(path), label, split, _bytes(group))
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+    return Line(as_bytes(path), label, split, as_bytes(group))

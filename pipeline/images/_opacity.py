@@ -17,9 +17,7 @@ _OPAQUE = 255
 def rgb(image: Image.Image) -> Image.Image:
     """Lay an image of at most 8 bits with transparency over white."""
     image.load()
-    paper = Image.new("RGBA", image.size, "white")
-    paper.alpha_composite(image.convert("RGBA"))
-    return paper.convert("RGB")
+    return _over_white((image.convert("LA") if image.mode == "La" else image).convert("RGBA"))
 
 
 def is_doubtful(image: Image.Image) -> bool:
@@ -65,6 +63,10 @@ def over_white(
         light = np.asarray(picture).astype(np.uint16) + (_OPAQUE - opacity)[..., None]
         return Image.fromarray(light.clip(0, _OPAQUE).astype(np.uint8))
     picture.putalpha(Image.fromarray(opacity))
+    return _over_white(picture)
+
+
+def _over_white(picture: Image.Image) -> Image.Image:
     paper = Image.new("RGBA", picture.size, "white")
     paper.alpha_composite(picture)
     return paper.convert("RGB")

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline.choices import Resize
-from pipeline.errors import SourceError, SourceNotFound
+from pipeline.errors import SourceError
 
 from . import _deep
-from ._decode import POLICY, Rejected, changed_reason, decode, square_of
+from ._decode import POLICY, Rejected, decode, square_of
 from ._listed import files
 from ._source import Unreadable
 from ._text import printable
@@ -100,11 +100,8 @@ def _of_file(
             f"expected a photo at {name}, found a folder; name the photos in it, or call predict"
         )
     try:
-        with_reader = files([path], lists=False)
-        (_, read), *_ = with_reader.contents([0])
+        [(_, read)] = files([path], lists=False).contents([0])
         data = read().data
-    except SourceNotFound:
-        raise
     except Unreadable as error:
         raise SourceError(f"cannot read {name}: {error.reason}") from error
     return _decoded(data, name, size, resize, policy)
@@ -114,9 +111,7 @@ def _decoded(
     data: bytes, name: str, size: int, resize: Resize, policy: Mapping[str, str]
 ) -> NDArray[np.uint8]:
     try:
-        if policy is not POLICY and (reason := changed_reason(data)):
-            raise Rejected(reason)
-        return decode(data, size=size, resize=resize)
+        return decode(data, size=size, resize=resize, policy=policy)
     except Rejected as error:
         raise SourceError(f"expected a photo, found {name}: {error}") from error
 

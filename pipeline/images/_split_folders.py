@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -98,18 +98,18 @@ def _chosen(place: _Place, how: Folders) -> tuple[_scan.Listing, dict[bytes, Giv
     folders = {name: said.given for name, said in named.items()}
     if how is Folders.splits:
         return top, folders
-    if len(set(folders.values())) < 2:
+    several = len(set(folders.values())) > 1
+    nested = [_has_folders(place, name) for name in named]
+    if not several:
         # One split alone is a folder around classes; its images have no split yet.
         alone = len(top.folders) == 1 and not top.images
-        if alone or not _is_unlike(place, top, named):
+        if alone or not named or not all(nested):
             return top, dict.fromkeys(folders, Given.NONE) if alone else {}
     others = [name for name in top.folders if name not in named and _has_images(place, name)]
+    if not several and not _stand_out(place, list(named), others):
+        return top, {}
     alike = len({said.rest for said in named.values()}) == 1
-    if (
-        alike
-        and len(set(folders.values())) > 1
-        and (not others or any(_has_folders(place, name) for name in named))
-    ):
+    if several and alike and (not others or any(nested)):
         return top, folders
     shown = ", ".join(printable(name) for name in (*named, *others)[:6])
     raise SourceError(
@@ -118,18 +118,13 @@ def _chosen(place: _Place, how: Folders) -> tuple[_scan.Listing, dict[bytes, Giv
     )
 
 
-def _is_unlike(place: _Place, top: _scan.Listing, named: Iterable[bytes]) -> bool:
-    """Whether folders that are named like one split stand out from the others."""
-    named = set(named)
-    others = [name for name in top.folders if name not in named and _has_images(place, name)]
-    if not named or not all(_has_folders(place, name) for name in named):
-        return False
+def _stand_out(place: _Place, named: Sequence[bytes], others: Sequence[bytes]) -> bool:
+    """Whether folders that are named like one split, and have folders, differ from the others."""
     if not others:
         return len(named) > 1  # train and train2
-    nested = [_has_folders(place, name) for name in others]
-    if len(others) == 1 and len(named) == 1:  # train and entrainement
-        return not any(nested) or _folders(place, others[0]) == _folders(place, *named)
-    return not any(nested)
+    if len(others) == len(named) == 1 and _folders(place, others[0]) == _folders(place, named[0]):
+        return True  # train and entrainement
+    return not any(_has_folders(place, name) for name in others)
 
 
 def _has_folders(place: _Place, name: bytes) -> bool:

@@ -18,7 +18,7 @@ from pipeline.choices import Resize
 
 from . import _formats
 from ._augment import ONE_VIEW, Views, decode_views
-from ._decode import POLICY, Rejected, changed_reason, decode
+from ._decode import POLICY, Rejected, decode
 from ._source import NO_STAT, Read, Source, Stat, Unreadable
 
 _Decoded = tuple[NDArray[np.uint8] | None, str | None]
@@ -94,7 +94,7 @@ def stream(
     views : Views, optional
         Which copies of each image; by default the image alone.
     policy : mapping of str to str, default POLICY
-        By which rules. Of `EARLIER` those images are rejected that today's read otherwise.
+        As for `decode`.
 
     Yields
     ------
@@ -111,7 +111,7 @@ def stream(
     """
     waiting: deque[Future[Loaded]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
-    decoded = partial(_decoded, source.paths, size, resize, views, policy is not POLICY)
+    decoded = partial(_decoded, source.paths, size, resize, views, policy)
     window = max(1, _WINDOW // views.count) * workers
     try:
         with closing(source.contents(rows)) as contents:
@@ -157,7 +157,7 @@ def _decoded(
     size: int,
     resize: Resize,
     views: Views,
-    earlier: bool,
+    policy: Mapping[str, str],
     row: int,
     data: bytes,
     sha256: bytes,
@@ -165,12 +165,13 @@ def _decoded(
     """Return the pixels, or the reason why there are none."""
     if reason := _formats.raw_reason(paths[row]):
         return None, reason
-    if earlier and (reason := changed_reason(data)):
-        return None, reason
     try:
         if views.count == 1:
-            return decode(data, size=size, resize=resize), None
-        return decode_views(data, size=size, resize=resize, views=views, sha256=sha256), None
+            return decode(data, size=size, resize=resize, policy=policy), None
+        copies = decode_views(
+            data, size=size, resize=resize, views=views, sha256=sha256, policy=policy
+        )
+        return copies, None
     except Rejected as error:
         return None, str(error)
 

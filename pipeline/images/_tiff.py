@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any, NamedTuple
 
+from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 _WIDTH, _HEIGHT = 256, 257
@@ -118,6 +119,11 @@ def samples(data: bytes) -> Samples | None:
         )
     except Exception:  # Pillow's parsers raise whatever their slips lead to
         return None
+
+
+def white_is_zero(image: Image.Image) -> bool:
+    """Whether the least value of an open TIFF is white; Pillow leaves that to us in 16 bits."""
+    return bool(image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)  # type: ignore[attr-defined]
 
 
 def _tags(data: bytes) -> ImageFileDirectory_v2:
