@@ -94,6 +94,14 @@ class Card:
             return self.seen
         return np.union1d(self.seen, self.judged)
 
+    def fitted_on(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Say which of some images the head was fitted on, as far as that is known."""
+        return _among(self.seen, hashes)
+
+    def judged_by(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Say which of some images only chose settings or calibrated, as far as that is known."""
+        return _among(self.judged, hashes)
+
     def scores_of(self, hashes: NDArray[np.uint64]) -> NDArray[np.float64] | None:
         """
         Return what the head said of images while they were held out.
@@ -107,12 +115,9 @@ class Card:
         array of shape (n, n_classes), or None
             None unless all of them were.
         """
-        if self.held is None or self.held_scores is None or not len(self.held):
+        if self.held is None or self.held_scores is None or not _among(self.held, hashes).all():
             return None
-        places = np.searchsorted(self.held, hashes).clip(max=len(self.held) - 1)
-        if not (self.held[places] == hashes).all():
-            return None
-        return np.asarray(self.held_scores[places], np.float64)
+        return np.asarray(self.held_scores[np.searchsorted(self.held, hashes)], np.float64)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the arrays as plain JSON values."""
@@ -138,9 +143,12 @@ class Card:
     def from_json(
         cls,
         plain: Mapping[str, Any],
-        probe: NDArray[Any] | None,
+        *,
+        probe: NDArray[Any] | None = None,
         seen: NDArray[np.uint64] | None = None,
         judged: NDArray[np.uint64] | None = None,
+        held: NDArray[np.uint64] | None = None,
+        held_scores: NDArray[np.float64] | None = None,
     ) -> Card:
         """
         Rebuild a card from `to_json` and the arrays.
@@ -172,6 +180,8 @@ class Card:
                 probe=None if probe is None else np.asarray(probe),
                 seen=seen,
                 judged=judged,
+                held=held,
+                held_scores=held_scores,
             )
             card._check()
             return card
@@ -188,6 +198,8 @@ class Card:
             raise ValueError(f"codes of shape {self.shape}")
         if not self.shape or not all(0 < edge <= LARGEST_EDGE for edge in self.shape):
             raise ValueError(f"codes of shape {self.shape}")
+        if self.held_scores is not None and self.held_scores.shape[1:] != (len(self.classes),):
+            raise ValueError("scores of held-out images for other classes")
         if not 0 < self.batch_size <= LARGEST_EDGE:
             raise ValueError(f"a batch of {self.batch_size}")
         texts = (
@@ -209,3 +221,11 @@ class Card:
             raise ValueError(f"no layer {self.layer} in its space")
         if self.probe is not None and self.probe.shape[1:] != self.shape:
             raise ValueError(f"a probe of shape {self.probe.shape}")
+
+
+def _among(known: NDArray[np.uint64] | None, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Say which of some hashes are among known ones, which are sorted."""
+    if known is None or not len(known):
+        return np.zeros(len(hashes), bool)
+    places = np.searchsorted(known, hashes).clip(max=len(known) - 1)
+    return np.asarray(known[places] == hashes)

@@ -1,8 +1,9 @@
 """A head on disk: head.json, and a payload of plain arrays that it names and vouches for.
 
 DIRECTORY/
-├── weights-<12 hex digits>.h5   arrays of the head, `arrays/NAME`, `probe`, `seen`, `judged`; of a
-│                                fine-tuned one also `tuned/LAYER/...`, the weights of these layers
+├── weights-<12 hex digits>.h5   arrays of the head, `arrays/NAME`, `probe`, `seen`, `judged`,
+│                                `held`, `held_scores`; of a fine-tuned one also `tuned/LAYER/...`,
+│                                the weights of these layers
 ├── head.json                    everything else; replacing it is the commit
 └── curves.png, ...              attachments, for people
 """
@@ -14,7 +15,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -146,13 +147,13 @@ def save(
         raise HeadError("expected the weights of fine-tuned layers and their end, found one of two")
     data, places = _payload.write(
         Payload(
-            head.arrays(),
-            card.probe,
-            card.seen,
-            dict(tuned or {}),
-            card.judged,
-            card.held,
-            card.held_scores,
+            arrays=head.arrays(),
+            probe=card.probe,
+            seen=card.seen,
+            tuned=dict(tuned or {}),
+            judged=card.judged,
+            held=card.held,
+            held_scores=card.held_scores,
         )
     )
     digest = hashlib.sha256(data).hexdigest()
@@ -359,13 +360,14 @@ def _read(directory: Path, description: Mapping[str, Any]) -> SavedHead:
         head.history_ = _history(description["history"])
         head.validation_ = _validation(description["validation"])
         head.calibration_ = _calibration(description.get("calibration"))
-        card = replace(
-            Card.from_json(description, payload.probe, payload.seen, payload.judged),
+        card = Card.from_json(
+            description,
+            probe=payload.probe,
+            seen=payload.seen,
+            judged=payload.judged,
             held=payload.held,
             held_scores=payload.held_scores,
         )
-        if card.held_scores is not None and card.held_scores.shape[1:] != (len(card.classes),):
-            raise ValueError("scores of held-out images for other classes")
         _check_same(description, _describe(head, card, description["payload_sha256"]))
         _check_widths(head, card)
     except HeadDamaged:
