@@ -19,6 +19,7 @@ from pipeline.heads._saved import (
     save,
     writing,
 )
+from pipeline.heads._scaler import ParetoScaler
 from pipeline.heads._tuning import Epoch, Material, through, tune, tuning_config
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Monitor",
     "Neighbours",
     "Output",
+    "ParetoScaler",
     "Plan",
     "SavedHead",
     "Size",

@@ -19,7 +19,13 @@ Block = tuple[NDArray[np.int64], NDArray[np.float32]]
 # Called with rows, and with a generator where the order of the blocks should be random.
 Read = Callable[[NDArray[np.int64], np.random.Generator | None], Iterator[Block]]
 
-BLOCK_ROWS = 2048
+# Of a block: rows, and numbers, which wide codes reach first.
+BLOCK_ROWS, _BLOCK_NUMBERS = 2048, 1 << 22
+
+
+def block_rows(width: int) -> int:
+    """Return how many rows of so many numbers are worked on at a time."""
+    return max(1, min(BLOCK_ROWS, _BLOCK_NUMBERS // max(1, width)))
 
 
 class Codes(ABC):
@@ -83,9 +89,10 @@ class InMemory(Codes):
 
     def blocks(self, rng: np.random.Generator | None = None) -> Iterator[Block]:
         """Yield parts of the array, without copying them where all rows are wanted."""
-        starts = np.arange(0, len(self), BLOCK_ROWS)
+        step = block_rows(self.width)
+        starts = np.arange(0, len(self), step)
         for start in starts if rng is None else rng.permutation(starts):
-            part = slice(start, min(start + BLOCK_ROWS, len(self)))
+            part = slice(start, min(start + step, len(self)))
             codes = self._X[part] if self._rows is None else self._X[self._rows[part]]
             yield np.arange(part.start, part.stop), codes
 
@@ -124,8 +131,9 @@ class Streamed(Codes):
         """Read every row once."""
         for positions, codes in _ahead(lambda: self._read(self._rows, rng)):
             check_finite(codes, self._rows[positions])
-            for start in range(0, len(positions), BLOCK_ROWS):
-                part = slice(start, start + BLOCK_ROWS)
+            step = block_rows(self.width)
+            for start in range(0, len(positions), step):
+                part = slice(start, start + step)
                 yield positions[part], codes[part]
 
     def take(self, rows: NDArray[np.int64]) -> Streamed:
@@ -174,48 +182,6 @@ class Rows:
     def plus(self, other: Rows) -> Rows:
         """Return the rows of both, these first; nothing is copied."""
         return Rows(codes=Chained(self.codes, other.codes), y=np.concatenate([self.y, other.y]))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Moments:
-    """Mean and standard deviation of each column: float64 (d,)."""
-
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-
-    @property
-    def scale(self) -> NDArray[np.float64]:
-        """
-        Return what each column is divided by: (d,), 1 for columns that never change.
-
-        This is Pareto scaling (R. A. van den Berg et al., BMC Genomics 7:142, 2006): by the root
-        of the standard deviation, here times the mean one, so that the variance is 1 on average.
-        Half of the differences between columns stay. On MobileNet and EfficientNet-Lite0 codes of
-        clothing photos this is half a point to two points better than the standard deviation
-        itself, which makes much of codes that are nearly always 0, and as good as one scale for
-        all columns, which would be lost where the sizes of columns differ by far.
-        """
-        deviation = self.deviation
-        return np.where(deviation > 0, np.sqrt(deviation * deviation.mean()), 1.0)
-
-
-def moments(codes: Codes) -> Moments:
-    """
-    Measure each column in one pass.
-
-    Blocks are joined by the pairwise update of T. F. Chan, G. H. Golub and R. J. LeVeque
-    (Updating Formulae and a Pairwise Algorithm for Computing Sample Variances, 1979), which loses
-    no digits where the mean is large.
-    """
-    count, mean, squares = 0, np.zeros(codes.width), np.zeros(codes.width)
-    for _, block in codes.blocks():
-        rows, of_block = len(block), block.mean(axis=0, dtype=np.float64)
-        apart = of_block - mean
-        count += rows
-        mean += apart * (rows / count)
-        squares += block.var(axis=0, dtype=np.float64) * rows
-        squares += apart**2 * (rows * (count - rows) / count)
-    return Moments(mean=mean, deviation=np.sqrt(squares / max(count, 1)))
 
 
 def check_finite(

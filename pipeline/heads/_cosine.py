@@ -1,9 +1,10 @@
-"""Heads that compare directions: nearest neighbours and nearest class centre by cosine."""
+"""Heads that compare directions: nearest neighbours and nearest class centre."""
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -11,30 +12,24 @@ from numpy.typing import NDArray
 
 from pipeline.choices import HeadKind
 from pipeline.errors import HeadError
-from pipeline.heads._codes import Rows, moments
+from pipeline.heads._calibration import HeldOut, calibrate
+from pipeline.heads._codes import Codes, Rows
 from pipeline.heads._folded import Neighbours, Step, Unit, dense
+from pipeline.heads._folds import held_out_rows
 from pipeline.heads._head import Head, Progress
+from pipeline.heads._scaler import ParetoScaler
 
-# Similarities computed at once: 64 MB of float32.
-_AT_ONCE = 1 << 24
 _K_GRID = (1, 3, 5, 10, 20)
-
-
-def directions(X: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale rows to length 1; a row of zeros, which has no direction, stays as it is."""
-    # Divided by the largest first, so that squares neither overflow nor vanish.
-    largest = np.abs(X).max(axis=1, keepdims=True, initial=0)
-    scaled = X / np.where(largest > 0, largest, 1)
-    length = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))[:, None]
-    return np.asarray(scaled / np.where(length > 0, length, 1), np.float32)
+_TEMPERATURE = 0.07
 
 
 class CosineHead(Head):
     """
     What the two share: codes count by their direction, and nothing is learned by descent.
 
-    Columns are scaled first (see `Moments.scale`), or those of large numbers would decide alone; on
-    clothing photos that is worth 0.1 to 0.4 points.
+    ``estimator_`` is a pipeline of a `ParetoScaler`, scikit-learn's ``Normalizer`` and its
+    classifier. Columns are scaled first, or those of large numbers would decide alone; on clothing
+    photos that is worth 0.1 to 0.4 points.
     """
 
     scale_: NDArray[np.float64]
@@ -45,31 +40,63 @@ class CosineHead(Head):
         asked = {"seed": self.seed, **self._asked()}
         return {**asked, **self.chosen_} if hasattr(self, "chosen_") else asked
 
-    def _unit(self, X: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the directions of scaled codes."""
-        return directions(np.asarray(X / self.scale_, np.float32))
+    @property
+    def estimator_(self) -> Any:
+        """Scikit-learn's pipeline of scaler, normalizer and classifier, fitted."""
+        from sklearn.pipeline import Pipeline
+
+        self.check_fitted()
+        return Pipeline([*self._before().steps, ("classifier", self._classifier())])
+
+    def _before(self) -> Any:
+        """Return the fitted steps before the classifier."""
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import Normalizer
+
+        scaler, normalizer = ParetoScaler(widths=self.widths), Normalizer()
+        scaler.scale_, scaler.mean_ = self.scale_, None
+        scaler.n_features_in_ = normalizer.n_features_in_ = self.n_features_in_
+        return make_pipeline(scaler, normalizer)
+
+    def _unit(self, codes: Codes) -> NDArray[np.float32]:
+        """Return the directions of scaled codes (n, d)."""
+        before, unit = self._before(), np.empty((len(codes), codes.width), np.float32)
+        for positions, block in codes.blocks():
+            unit[positions] = before.transform(block)
+        return unit
+
+    @abstractmethod
+    def _classifier(self) -> Any:
+        """Return scikit-learn's classifier of directions, fitted."""
 
     @abstractmethod
     def _asked(self) -> dict[str, Any]:
-        """Return the parameters of the constructor but the seed."""
+        """Return the parameters of the constructor that are remembered, but the seed."""
 
 
 class CentroidHead(CosineHead):
     """
-    Nearest class centre: the class whose mean direction has the largest cosine.
+    Nearest class centre: the class whose mean direction is nearest.
 
     Nothing to tune, quick, and hard to beat with one to five images of a class (J. Snell, K.
-    Swersky and R. Zemel, Prototypical Networks for Few-shot Learning, 2017, section 3; cosine
-    instead of distance).
+    Swersky and R. Zemel, Prototypical Networks for Few-shot Learning, 2017, section 3). Scores are
+    x @ centre - centre @ centre / 2, half the squared distance from below.
+
+    Parameters
+    ----------
+    seed : int
+        Seed of the folds that scores are calibrated by where there are no validation rows.
+    widths : tuple of int, optional
+        See `ParetoScaler`.
     """
 
     kind = HeadKind.centroid
     gives_logits = False
     _learned = "centres_"
-    _ABSENT = -2.0  # the score of a class without training images, below any cosine
 
-    def __init__(self, *, seed: int = 0) -> None:
+    def __init__(self, *, seed: int = 0, widths: Sequence[int] | None = None) -> None:
         self.seed = seed
+        self.widths = widths
 
     def _asked(self) -> dict[str, Any]:
         return {}
@@ -78,7 +105,7 @@ class CentroidHead(CosineHead):
         """There are none."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return ``scale`` (d,), ``centres`` (k, d): of length 1, 0 for classes without images."""
+        """Return ``scale`` (d,) and ``centres`` (k, d)."""
         return {"scale": self.scale_, "centres": self.centres_}
 
     @classmethod
@@ -89,36 +116,81 @@ class CentroidHead(CosineHead):
             raise HeadError(f"expected scale (d,) and centres (k, d), found {shapes}")
         head = cls(seed=parameters["seed"])
         head.chosen_ = {name: value for name, value in parameters.items() if name != "seed"}
-        head.scale_, head.centres_ = arrays["scale"], arrays["centres"].astype(np.float32)
-        head.n_classes_, head.n_features_ = head.centres_.shape
+        head.scale_ = arrays["scale"]
+        head._keep(arrays["centres"].astype(np.float64))
+        head.classes_, head.n_features_in_ = np.arange(len(head.centres_)), len(head.scale_)
         return head
 
     def _fit(self, train: Rows, val: Rows | None, progress: Progress) -> None:
-        self.scale_ = moments(train.codes).scale
-        sums = np.zeros((self.n_classes_, self.n_features_))
-        for positions, codes in train.codes.blocks():
-            unit, y = self._unit(codes), train.y[positions]
-            for label in np.unique(y):
-                sums[label] += unit[y == label].sum(axis=0, dtype=np.float64)
-        self.centres_ = directions(sums.astype(np.float32))
+        self.scale_ = ParetoScaler(widths=self.widths).fit_codes(train.codes).scale_
+        if val is None:
+            self._calibrate_by_folds(train)
+        self._keep(self._means(train, np.ones(len(train), bool)))
         self.chosen_ = {"fitted_on": "train"}
         self._measure(val, "validation images")
         progress(1, 1)
 
+    def _calibrate_by_folds(self, train: Rows) -> None:
+        """Score each row by the means of the folds without it."""
+        trials = held_out_rows(train, None, self.seed)
+        if trials is None:
+            return
+        scores = np.empty((len(train), self.n_classes_))
+        for trial in range(trials.count):
+            self._keep(self._means(train, trials.held_out != trial))
+            own = train.take(np.flatnonzero(trials.held_out == trial))
+            places = np.flatnonzero(trials.held_out == trial)
+            for positions, codes in own.codes.blocks():
+                scores[places[positions]] = self._decision(codes)
+        right = int((scores.argmax(axis=1) == train.y).sum())
+        self.validation_ = {
+            "accuracy": right / len(train),
+            "images": len(train),
+            "how": trials.how,
+        }
+        self.calibration_ = calibrate(scores, train.y, how=trials.how)
+        self.held_out_ = HeldOut(np.arange(len(train)), scores)
+
+    def _means(self, train: Rows, learns: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Return the mean direction of each class over some rows: (k, d)."""
+        from sklearn.neighbors import NearestCentroid
+
+        own = train.take(np.flatnonzero(learns))
+        if own.codes.in_memory:
+            with warnings.catch_warnings():  # of columns that never change, which codes have
+                warnings.simplefilter("ignore")
+                return np.asarray(NearestCentroid().fit(self._unit(own.codes), own.y).centroids_)
+        before, sums = self._before(), np.zeros((self.n_classes_, self.n_features_in_))
+        for positions, codes in own.codes.blocks():
+            np.add.at(sums, own.y[positions], before.transform(codes).astype(np.float64))
+        return np.asarray(sums / np.bincount(own.y, minlength=self.n_classes_)[:, None])
+
+    def _keep(self, centres: NDArray[np.float64]) -> None:
+        self.centres_ = centres
+        self._bias = -np.einsum("kd,kd->k", centres, centres) / 2
+
+    def _classifier(self) -> Any:
+        from sklearn.neighbors import NearestCentroid
+
+        model = NearestCentroid()
+        model.centroids_, model.classes_ = self.centres_, self.classes_
+        model.class_prior_ = np.full(self.n_classes_, 1 / self.n_classes_)
+        model.within_class_std_dev_ = np.ones(self.n_features_in_)
+        model.n_features_in_ = self.n_features_in_
+        return model
+
     def _folded(self, slope: float) -> tuple[Step, ...]:
-        absent = np.where(self.centres_.any(axis=1), 0.0, self._ABSENT)
         unit = Unit(scale=self.scale_.astype(np.float32))
-        return unit, dense(slope * self.centres_.T, slope * absent)
+        return unit, dense(slope * self.centres_.T, slope * self._bias)
 
     def _decision(self, codes: NDArray[np.float32]) -> NDArray[np.float64]:
-        cosines = self._unit(codes).astype(np.float64) @ self.centres_.T.astype(np.float64)
-        cosines[:, ~self.centres_.any(axis=1)] = self._ABSENT
-        return cosines
+        unit = self._before().transform(codes.astype(np.float64))
+        return np.asarray(unit @ self.centres_.T + self._bias)
 
 
 class KnnHead(CosineHead):
     """
-    Nearest neighbours by cosine.
+    Nearest neighbours by direction.
 
     Each of the k nearest training images votes for its class with exp(cosine / 0.07); the shares
     of the votes are the probabilities (Z. Wu, Y. Xiong, S. Yu and D. Lin, Unsupervised Feature
@@ -132,6 +204,8 @@ class KnnHead(CosineHead):
         and 20, the larger of equals, and 5 without these.
     seed : int
         Not used: nothing here is random.
+    widths : tuple of int, optional
+        See `ParetoScaler`.
     """
 
     kind = HeadKind.knn
@@ -140,19 +214,21 @@ class KnnHead(CosineHead):
     # mend: on clothing photos calibration took the error from 0.05 to 0.16.
     _calibrates = False
     _learned = "codes_"
-    _TEMPERATURE = 0.07
     _DEFAULT = 5
 
-    def __init__(self, *, k: int | str = "auto", seed: int = 0) -> None:
+    def __init__(
+        self, *, k: int | str = "auto", seed: int = 0, widths: Sequence[int] | None = None
+    ) -> None:
         self.k = k
         self.seed = seed
+        self.widths = widths
 
     def _asked(self) -> dict[str, Any]:
         return {"k": self.k}
 
     def check_parameters(self) -> None:
         """Raise HeadError unless k is "auto" or a number of at least 1."""
-        if self.k == "auto":
+        if isinstance(self.k, str) and self.k == "auto":
             return
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
             raise HeadError(f"expected --k auto or a number of 1 or more, found {self.k!r}")
@@ -174,8 +250,8 @@ class KnnHead(CosineHead):
         head.chosen_ = {k: v for k, v in parameters.items() if k not in ("k", "seed")}
         head.scale_, head.codes_ = arrays["scale"], arrays["codes"].astype(np.float32)
         head.labels_ = arrays["labels"].astype(np.int64)
-        head.n_classes_, head.n_features_ = int(parameters["n_classes"]), shapes["codes"][-1]
-        head._k = int(parameters["k_used"])
+        head.classes_ = np.arange(int(parameters["n_classes"]))
+        head.n_features_in_, head._k = shapes["codes"][-1], int(parameters["k_used"])
         labels = head.labels_
         if not (len(labels) and 0 <= labels.min() <= labels.max() < head.n_classes_):
             raise HeadError(f"expected labels below {head.n_classes_}")
@@ -184,18 +260,18 @@ class KnnHead(CosineHead):
         return head
 
     def _fit(self, train: Rows, val: Rows | None, progress: Progress) -> None:
-        self.scale_ = moments(train.codes).scale
-        self.codes_ = np.empty((len(train), self.n_features_), np.float32)
-        for positions, codes in train.codes.blocks():
-            self.codes_[positions] = self._unit(codes)
-        self.labels_ = train.y
-        asked = _K_GRID if self.k == "auto" else (int(self.k),)
-        grid = sorted({min(k, len(train)) for k in asked})
+        self.scale_ = ParetoScaler(widths=self.widths).fit_codes(train.codes).scale_
+        self.codes_, self.labels_ = self._unit(train.codes), train.y
+        auto = isinstance(self.k, str)
+        grid = sorted({min(k, len(train)) for k in (_K_GRID if auto else (int(self.k),))})
+        self._k = grid[-1]
+        self._search = self._classifier()
         right = self._right(val, grid) if val is not None and len(grid) > 1 else []
         if right:
             self._k = max(zip(right, grid, strict=True))[1]
-        else:
-            self._k = min(self._DEFAULT, len(train)) if self.k == "auto" else grid[0]
+        elif auto:
+            self._k = min(self._DEFAULT, len(train))
+        self._search.n_neighbors = self._k
         self.chosen_ = {"n_classes": self.n_classes_, "k_used": self._k, "fitted_on": "train"}
         if right:
             self.chosen_["k_curve"] = [list(point) for point in zip(grid, right, strict=True)]
@@ -206,11 +282,19 @@ class KnnHead(CosineHead):
         """Return the share of validation rows that each k gets right, from one search."""
         right = np.zeros(len(grid))
         for positions, codes in val.codes.blocks():
-            labels, cosines = self._nearest(codes, grid[-1])
+            distances, rows = self._nearest(codes, grid[-1])
             for i, k in enumerate(grid):
-                votes = self._votes(labels[:, :k], cosines[:, :k])
-                right[i] += (votes.argmax(axis=1) == val.y[positions]).sum()
+                best = self._log_votes(distances[:, :k], rows[:, :k]).argmax(axis=1)
+                right[i] += (best == val.y[positions]).sum()
         return [float(count / len(val)) for count in right]
+
+    def _classifier(self) -> Any:
+        from sklearn.neighbors import KNeighborsClassifier
+
+        model = KNeighborsClassifier(self._k, algorithm="brute", weights=votes)
+        model.fit(self.codes_, self.labels_)
+        model.classes_ = self.classes_[model.classes_]
+        return model
 
     def _folded(self, slope: float) -> tuple[Step, ...]:
         votes = Neighbours(
@@ -218,37 +302,35 @@ class KnnHead(CosineHead):
             labels=self.labels_,
             k=self._k,
             n_classes=self.n_classes_,
-            temperature=self._TEMPERATURE,
+            temperature=_TEMPERATURE,
         )
         return Unit(scale=self.scale_.astype(np.float32)), votes
 
     def _decision(self, codes: NDArray[np.float32]) -> NDArray[np.float64]:
         """Score by the logarithm of the summed votes, whose softmax is the share of each class."""
-        return self._votes(*self._nearest(codes, self._k))
+        return self._log_votes(*self._nearest(codes, self._k))
 
     def _nearest(
-        self, X: NDArray[np.float32], k: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Return labels and cosines of the k nearest training rows, nearest first: (n, k)."""
-        labels, cosines = np.empty((len(X), k), np.int64), np.empty((len(X), k))
-        step = max(1, _AT_ONCE // max(len(self.codes_), k * X.shape[1]))
-        for start in range(0, len(X), step):
-            rows = slice(start, start + step)
-            unit = self._unit(X[rows])
-            best = np.argpartition(-(unit @ self.codes_.T), k - 1, axis=1)[:, :k]
-            # Again in float64: a matrix product in float32 depends on how many rows it has.
-            near = self.codes_[best].astype(np.float64)
-            exact = np.einsum("nd,nkd->nk", unit.astype(np.float64), near)
-            order = np.argsort(-exact, axis=1, kind="stable")
-            labels[rows] = self.labels_[np.take_along_axis(best, order, axis=1)]
-            cosines[rows] = np.take_along_axis(exact, order, axis=1)
-        return labels, cosines
+        self, codes: NDArray[np.float32], k: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return distances and rows of the k nearest training rows: (n, k)."""
+        if not hasattr(self, "_search"):
+            self._search = self._classifier()
+        unit = self._before().transform(codes.astype(np.float64)).astype(np.float32)
+        rows = self._search.kneighbors(unit, k, return_distance=False)
+        # Again in 64 bits: of products of 32 bits the distance of two rows that are equal is none.
+        near = self.codes_[rows].astype(np.float64)
+        return np.linalg.norm(near - unit[:, None].astype(np.float64), axis=2), rows
 
-    def _votes(
-        self, labels: NDArray[np.int64], cosines: NDArray[np.float64]
+    def _log_votes(
+        self, distances: NDArray[np.float64], rows: NDArray[np.int64]
     ) -> NDArray[np.float64]:
-        votes = np.zeros((len(labels), self.n_classes_))
-        weights = np.exp((cosines - 1) / self._TEMPERATURE)
-        for column in range(labels.shape[1]):
-            votes[np.arange(len(labels)), labels[:, column]] += weights[:, column]
-        return np.log(np.maximum(votes, np.finfo(np.float64).tiny))
+        shares, weights = np.zeros((len(rows), self.n_classes_)), votes(distances)
+        for column, labels in enumerate(self.labels_[rows].T):
+            shares[np.arange(len(rows)), labels] += weights[:, column]
+        return np.log(np.maximum(shares, np.finfo(np.float64).tiny))
+
+
+def votes(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what neighbours count: exp((cosine - 1) / 0.07) of directions so far apart."""
+    return np.exp(-(distances**2) / (2 * _TEMPERATURE))

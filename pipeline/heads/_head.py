@@ -8,9 +8,13 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d, validate_data
 
 from pipeline.choices import HeadKind
-from pipeline.errors import HeadError
+from pipeline.errors import HeadError, counted
 from pipeline.heads._calibration import HeldOut, Kept, calibrate
 from pipeline.heads._codes import Codes, InMemory, Rows, check_finite
 from pipeline.heads._folded import Step
@@ -20,12 +24,13 @@ Progress = Callable[[int, int], None]
 _BLOCK_ROWS = 2048
 
 
-class Head(ABC):
-    """
-    A classifier on codes.
+class HeadNotFitted(HeadError, NotFittedError):  # type: ignore[misc]
+    """A head that has learned nothing yet was asked for answers."""
 
-    Follows scikit-learn's estimator contract (https://scikit-learn.org/stable/developers):
-    no logic in the constructor, `fit` returns the head itself, learned state ends in ``_``.
+
+class Head(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
+    """
+    A classifier on codes, and an estimator of scikit-learn's.
 
     Attributes
     ----------
@@ -35,27 +40,32 @@ class Head(ABC):
         Whether the softmax of `decision` are probabilities even without calibration.
     seed : int
         Decides everything random in `fit`.
-    n_features_, n_classes_ : int
-        How many numbers an image's codes have, and how many classes there are.
+    classes_ : array of shape (k,)
+        The labels of the training rows, sorted.
+    n_features_in_ : int
+        How many numbers an image's codes have.
+    estimator_ : sklearn classifier
+        What scores codes: a fitted pipeline of scikit-learn's, of an MLP the head itself.
     history_ : dict of str to list of float, or None
         For each epoch ``accuracy``, ``loss``, ``val_accuracy``, ``val_loss``, where a head has
         epochs.
     validation_ : dict or None
         ``accuracy``, ``images`` and ``how``: what the head reached on images that it had not
-        been trained on when this was measured. Asking the fitted head about the validation rows
-        says less, for it may have learned them since.
+        been trained on when this was measured; ``loss`` where a kind chooses by one. Asking the
+        fitted head about the validation rows says less, for it may have learned them since.
     held_out_ : HeldOut or None
         The scores that this was measured by, of kinds that learn these rows in the end. They are
         not in `arrays`.
     """
 
     kind: ClassVar[HeadKind]
-    gives_logits: ClassVar[bool]
-    _calibrates: ClassVar[bool] = True
+    gives_logits: bool
+    _calibrates: bool = True
     _learned: ClassVar[str]  # an attribute that only a fitted head has
     seed: int
-    n_features_: int
-    n_classes_: int
+    classes_: NDArray[Any]
+    n_features_in_: int
+    estimator_: Any
     history_: dict[str, list[float]] | None = None
     validation_: dict[str, Any] | None = None
     calibration_: dict[str, Any] | None = None
@@ -68,7 +78,6 @@ class Head(ABC):
         *,
         X_val: ArrayLike | Codes | None = None,
         y_val: ArrayLike | None = None,
-        n_classes: int,
         progress: Progress | None = None,
     ) -> Self:
         """
@@ -79,11 +88,9 @@ class Head(ABC):
         X : array-like of shape (n, d), or Codes
             Codes of the training images; `Codes` need not be in memory.
         y : array-like of shape (n,)
-            Their labels, integers from 0 to `n_classes` - 1.
+            Their labels.
         X_val, y_val : array-like (or Codes), optional
             Codes and labels of the validation images, used to choose (C, or when to stop).
-        n_classes : int
-            How many classes there are; some may have no training image.
         progress : callable, optional
             Called with the steps done and the steps there are.
 
@@ -95,24 +102,22 @@ class Head(ABC):
         Raises
         ------
         HeadError
-            If shapes do not fit, a code is NaN or infinite, or fewer than two classes have
-            training images.
+            If shapes do not fit, a code is NaN or infinite, fewer than two classes have training
+            images, or a validation image is of another class.
         """
         self.check_parameters()
-        train = _checked_rows(X, y, n_classes, "training")
-        present = int(np.unique(train.y).size)
-        if present < 2:
-            raise HeadError(
-                f"a head needs training images of at least two classes, found {present}; "
-                "add images of another class and extract again"
-            )
+        self.history_ = self.validation_ = self.calibration_ = self.held_out_ = None
+        train = self._training_rows(X, y)
         val = None
         if X_val is not None and y_val is not None and len(np.asarray(y_val)):
-            val = _checked_rows(X_val, y_val, n_classes, "validation")
-            _check_width(val.codes.width, train.codes.width)
-        self.n_features_, self.n_classes_ = train.codes.width, n_classes
+            val = self._validation_rows(X_val, y_val)
         self._fit(train, val, progress or _silent)
         return self
+
+    @property
+    def n_classes_(self) -> int:
+        """How many classes there are."""
+        return len(self.classes_)
 
     def decision(self, X: ArrayLike) -> NDArray[np.float64]:
         """
@@ -124,8 +129,9 @@ class Head(ABC):
 
         Returns
         -------
-        array of shape (n, n_classes)
-            Margins of an svm (for two classes -m and m), logits of the other kinds.
+        array of shape (n, k)
+            In the order of `classes_`. Margins of an svm (for two classes -m and m), logits of the
+            other kinds.
 
         Raises
         ------
@@ -133,17 +139,36 @@ class Head(ABC):
             If the head is not fitted, the codes have another size, or one is NaN or infinite.
         """
         self.check_fitted()
-        codes = _as_codes(X, "given")
-        _check_finite(InMemory(codes), "given")
-        _check_width(codes.shape[1], self.n_features_)
+        codes = self._given(X)
         scores = np.empty((len(codes), self.n_classes_))
         for rows in _blocks(len(codes)):
             scores[rows] = self._decision(codes[rows])
         return scores
 
-    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+    def decision_function(self, X: ArrayLike) -> NDArray[np.float64]:
+        """
+        Score codes as classifiers of scikit-learn do.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+
+        Returns
+        -------
+        array of shape (n, k), or (n,) for two classes
+            `decision`; for two classes one number, as scikit-learn's classifier of the same kind
+            gives it.
+        """
+        scores = self.decision(X)
+        if scores.shape[1] > 2:
+            return scores
+        ahead = scores[:, 1] - scores[:, 0]
+        return ahead if self.gives_logits else ahead / 2
+
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the label with the highest score for each row of codes (n, d)."""
-        return np.asarray(self.decision(X).argmax(axis=1))
+        best = self.decision(X).argmax(axis=1)
+        return np.asarray(self.classes_[best])
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
         """
@@ -155,7 +180,7 @@ class Head(ABC):
 
         Returns
         -------
-        array of shape (n, n_classes)
+        array of shape (n, k)
             Each row sums to 1; the class with the highest score has the highest probability.
 
         Raises
@@ -163,33 +188,38 @@ class Head(ABC):
         HeadError
             As `decision`, and for margins that nothing could be learned about.
         """
+        self.check_fitted()
         if self.score_kind == "margin":
-            self.check_fitted()
             raise self._no_probabilities()
-        return self.scores(X)
-
-    def probabilities(
-        self, decision: NDArray[np.float64], *, calibrated: bool
-    ) -> NDArray[np.float64]:
-        """Return the softmax of scores (n, n_classes), before or after calibration."""
-        slope = self.calibration_["slope"] if calibrated and self.calibration_ is not None else 1.0
-        return softmax(slope * self._logits(decision))
+        return self.as_scores(self.decision(X))
 
     @property
     def score_kind(self) -> str:
-        """What `scores` gives: ``"probability"``, or ``"margin"`` of an uncalibrated svm."""
+        """What `as_scores` gives: ``"probability"``, or ``"margin"`` of what is not calibrated."""
         known = self.gives_logits or self.calibration_ is not None
         return "probability" if known else "margin"
 
-    def scores(self, X: ArrayLike) -> NDArray[np.float64]:
-        """Return probabilities where the head has them, else margins: (n, n_classes)."""
-        return self.as_scores(self.decision(X))
+    def as_scores(
+        self, decision: NDArray[np.float64], *, calibrated: bool = True
+    ) -> NDArray[np.float64]:
+        """
+        Turn what `decision` gave into probabilities where the head knows them.
 
-    def as_scores(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Turn what `decision` gave into what `scores` gives."""
-        if self.score_kind == "margin":
+        Parameters
+        ----------
+        decision : float64 array of shape (n, k)
+        calibrated : bool, default True
+            Without it, the softmax of what was not calibrated yet.
+
+        Returns
+        -------
+        array of shape (n, k)
+            Margins stay as they are.
+        """
+        if calibrated and self.score_kind == "margin":
             return decision
-        return self.probabilities(decision, calibrated=True)
+        slope = self.calibration_["slope"] if calibrated and self.calibration_ is not None else 1.0
+        return softmax(slope * self._logits(decision))
 
     def folded(self) -> tuple[Step, ...]:
         """
@@ -232,9 +262,19 @@ class Head(ABC):
         """
 
     def check_fitted(self) -> None:
-        """Raise HeadError where `fit` has not been called."""
+        """Raise HeadNotFitted where `fit` has not been called."""
         if not hasattr(self, self._learned):
-            raise HeadError(f"this {self.kind.value} head has learned nothing yet; call fit first")
+            raise HeadNotFitted(
+                f"this {self.kind.value} head has learned nothing yet; call fit first"
+            )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, self._learned)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
 
     @abstractmethod
     def check_parameters(self) -> None:
@@ -250,6 +290,86 @@ class Head(ABC):
     @abstractmethod
     def _folded(self, slope: float) -> tuple[Step, ...]:
         """Return the steps of a fitted head; what comes out of them is multiplied by `slope`."""
+
+    def _training_rows(self, X: ArrayLike | Codes, y: ArrayLike) -> Rows:
+        """Check training rows; note their classes and their width."""
+        labels = self._labels(y)
+        codes = self._codes_of(X, "training", reset=True)
+        _check_lengths(labels, codes, "training")
+        check_classification_targets(labels)
+        self.classes_, numbers = np.unique(labels, return_inverse=True)
+        if self.n_classes_ < 2:
+            raise HeadError(
+                "a head needs training images of at least two classes, found "
+                f"{counted(self.n_classes_, 'class')}; add images of another class and extract "
+                "again"
+            )
+        return Rows(codes=codes, y=numbers.astype(np.int64))
+
+    def _validation_rows(self, X: ArrayLike | Codes, y: ArrayLike) -> Rows:
+        """Check validation rows against what is known of the training rows."""
+        labels = self._labels(y)
+        codes = self._codes_of(X, "validation", reset=False)
+        _check_lengths(labels, codes, "validation")
+        numbers = np.searchsorted(self.classes_, labels).clip(max=self.n_classes_ - 1)
+        strange = self.classes_[numbers] != labels
+        if strange.any():
+            raise HeadError(
+                "expected validation images of classes that have training images, found label "
+                f"{labels[strange.argmax()]!r}; leave these images out"
+            )
+        return Rows(codes=codes, y=numbers.astype(np.int64))
+
+    def _labels(self, y: ArrayLike) -> NDArray[Any]:
+        if y is None:
+            raise HeadError("this head requires y to be passed, but the target y is None")
+        return np.asarray(column_or_1d(y, warn=True))
+
+    def _codes_of(self, X: ArrayLike | Codes, what: str, *, reset: bool) -> Codes:
+        """Return checked codes; what is not in memory is checked as it is read."""
+        if isinstance(X, Codes):
+            if reset:
+                self.n_features_in_ = X.width
+            if isinstance(X, InMemory):
+                _check_finite(X, what)
+            self._check_width(X.width)
+            return X
+        codes = InMemory(self._array(X, what, reset=reset))
+        _check_finite(codes, what)
+        return codes
+
+    def _given(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Return codes to be scored, checked."""
+        codes = self._array(X, "given", reset=False)
+        _check_finite(InMemory(codes), "given")
+        return codes
+
+    def _array(self, X: ArrayLike, what: str, *, reset: bool) -> NDArray[np.float32]:
+        """Return an array of codes as float32."""
+        if np.ndim(X) > 2:
+            raise HeadError(
+                f"expected {what} codes of shape (n, d), found {np.shape(X)}; pool maps of codes "
+                "first"
+            )
+        try:
+            codes = validate_data(
+                self,
+                X,
+                reset=reset,
+                dtype=np.float32,
+                ensure_all_finite=False,
+                ensure_min_samples=0,
+            )
+        except ValueError as error:
+            raise HeadError(str(error)) from error
+        return np.asarray(codes)
+
+    def _check_width(self, found: int) -> None:
+        if found != self.n_features_in_:
+            raise HeadError(
+                f"expected codes of {self.n_features_in_} numbers per image, found {found}; "
+                "use the layer and pooling that the head was trained on"
+            )
 
     @abstractmethod
     def _fit(self, train: Rows, val: Rows | None, progress: Progress) -> None:
@@ -293,43 +413,14 @@ def _blocks(rows: int) -> Iterator[slice]:
     return (slice(start, start + _BLOCK_ROWS) for start in range(0, rows, _BLOCK_ROWS))
 
 
-def _checked_rows(X: ArrayLike | Codes, y: ArrayLike, n_classes: int, what: str) -> Rows:
-    codes = X if isinstance(X, Codes) else InMemory(_as_codes(X, what))
-    if isinstance(codes, InMemory):  # what is read is checked as it comes
-        _check_finite(codes, what)
-    labels = np.asarray(y)
-    if labels.shape != (len(codes),):
-        raise HeadError(
-            f"expected one label for each of the {len(codes)} {what} codes, "
-            f"found labels of shape {labels.shape}"
-        )
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise HeadError(f"expected integers as {what} labels, found {labels.dtype}")
-    if len(labels) and not 0 <= labels.min() <= labels.max() < n_classes:
-        raise HeadError(
-            f"expected {what} labels from 0 to {n_classes - 1}, "
-            f"found {labels.min()} to {labels.max()}"
-        )
-    return Rows(codes=codes, y=labels.astype(np.int64))
-
-
-def _as_codes(X: ArrayLike, what: str) -> NDArray[np.float32]:
-    codes = np.asarray(X, dtype=np.float32)
-    if codes.ndim != 2:
-        raise HeadError(
-            f"expected {what} codes of shape (n, d), found {codes.shape}; pool maps of codes first"
-        )
-    return codes
-
-
 def _check_finite(codes: InMemory, what: str) -> None:
     for positions, block in codes.blocks():
         check_finite(block, positions, what=f"{what} codes")
 
 
-def _check_width(found: int, width: int) -> None:
-    if found != width:
+def _check_lengths(labels: NDArray[Any], codes: Codes, what: str) -> None:
+    if len(labels) != len(codes):
         raise HeadError(
-            f"expected codes of {width} numbers per image, found {found}; "
-            "use the layer and pooling that the head was trained on"
+            f"expected one label for each of the {len(codes)} {what} codes, found {len(labels)} "
+            "labels"
         )

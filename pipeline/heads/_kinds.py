@@ -9,9 +9,8 @@ from pipeline.choices import HeadKind
 from pipeline.errors import HeadError, nearest
 from pipeline.heads._cosine import CentroidHead, KnnHead
 from pipeline.heads._head import Head
-from pipeline.heads._linear import SoftmaxHead, SvmHead
+from pipeline.heads._linear import RidgeHead, SoftmaxHead, SvmHead
 from pipeline.heads._mlp import MlpHead
-from pipeline.heads._ridge import RidgeHead
 
 _Classes = (
     type[SvmHead]
@@ -62,8 +61,9 @@ def build(kind: HeadKind, *, seed: int = 0, **parameters: Any) -> Head:
         parameters["C"] = _number(parameters["C"])
     head_class = KINDS[kind]
     known = [name for name in inspect.signature(head_class).parameters if name != "seed"]
-    if "room" not in known:  # kinds that need no more than the codes
-        parameters.pop("room", None)
+    for name in ("room", "jobs"):  # of kinds that need no more than the codes
+        if name not in known:
+            parameters.pop(name, None)
     for name in parameters:
         if name not in known:
             raise HeadError(

@@ -11,12 +11,9 @@ from pipeline.choices import HeadKind
 from pipeline.errors import ResourceError
 from pipeline.files import in_words
 from pipeline.heads._calibration import SCORES
-from pipeline.heads._codes import BLOCK_ROWS
+from pipeline.heads._codes import BLOCK_ROWS, block_rows
 from pipeline.heads._config import MlpConfig
-from pipeline.heads._kinds import KINDS
-from pipeline.heads._linear import FOLDS, LinearHead
-from pipeline.heads._ridge import LARGEST, RidgeHead
-from pipeline.heads._solver import BYTES_PER_SCORE, BYTES_PER_WEIGHT, SCORED_AT_ONCE, threads
+from pipeline.heads._folds import FOLDS
 
 # Measured: what TensorFlow takes once an MLP has been built, scikit-learn for the folds, and SciPy
 # for the calibration.
@@ -28,7 +25,12 @@ _LIBRARIES = 60 << 20
 _READING = 96 << 20
 # Batches on their way to TensorFlow: parts of 16 MB, in its hands and in ours.
 _HANDING = 8 * (16 << 20)
-_MODELS_AT_ONCE = 512 << 20
+# Of each weight: what L-BFGS remembers (SciPy keeps ten pairs), and what averaged SGD does.
+_LBFGS, _SGD = 30 * 8, 3 * 8
+# Values of C that are tried at once.
+_TRIED = 2
+# liblinear makes a pair of an index and a number of every code that is not 0, in every fit.
+_LIBLINEAR = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,8 @@ class Plan:
         What it may take.
     room : int
         Bytes that the head may use beside the codes, see `LinearHead` and `MlpHead`.
+    jobs : int
+        Fits at the same time.
     """
 
     in_memory: bool
@@ -84,6 +88,7 @@ class Plan:
     codes: int
     limit: int
     room: int
+    jobs: int = 1
 
     def __str__(self) -> str:
         where = "in memory" if self.in_memory else "read anew in every pass"
@@ -99,8 +104,8 @@ def plan(
     *,
     limit: int,
     resident: int,
-    values: int | None = None,
     config: MlpConfig | None = None,
+    jobs: int | None = None,
 ) -> Plan:
     """
     Decide whether the codes are loaded or read in every pass, and what a head may use.
@@ -113,10 +118,10 @@ def plan(
         Bytes that the process may take.
     resident : int
         Bytes that it has taken already.
-    values : int, optional
-        How many values of C are tried; by default the whole grid of the kind.
     config : MlpConfig, optional
         Of an MLP.
+    jobs : int, optional
+        Fits at the same time; by default one for each processor, fewer where memory is short.
 
     Returns
     -------
@@ -127,7 +132,9 @@ def plan(
     ResourceError
         If the head cannot be fitted within the limit.
     """
-    asked = _Asked(kind, size, values, config or MlpConfig())
+    from joblib import cpu_count
+
+    asked = _Asked(kind, size, config or MlpConfig(), jobs or cpu_count())
     found = _first_that_fits(
         lambda free, in_memory: _needs(asked, free, in_memory=in_memory),
         size,
@@ -175,11 +182,11 @@ def plan_tuning(
     # going forward is kept for going back. TensorFlow is there already: the layers are built.
     fixed = _TRAINING + 8 * weights + batch + batch // 10 + _HANDING
 
-    def needs(free: int, in_memory: bool) -> tuple[int, int]:
+    def needs(free: int, in_memory: bool) -> _Needs | None:
         if in_memory:
-            return fixed, 0
+            return _Needs(fixed)
         room = min(4 * size.train * size.width, max(64 << 20, (free - fixed) // 4))
-        return fixed + room, room
+        return _Needs(fixed + room, room=room)
 
     found = _first_that_fits(needs, size, limit=limit, resident=resident, read=read)
     if isinstance(found, Plan):
@@ -191,7 +198,7 @@ def plan_tuning(
 
 
 def _first_that_fits(
-    needs: Callable[[int, bool], tuple[int, int]],
+    needs: Callable[[int, bool], _Needs | None],
     size: Size,
     *,
     limit: int,
@@ -208,7 +215,10 @@ def _first_that_fits(
     for in_memory, loaded in ((True, size.codes), (False, val), (False, 0))[read:]:
         # Codes in memory have been read when fitting begins.
         reading = 0 if in_memory else _READING
-        own, room = needs(limit - base - reading - loaded, in_memory)
+        found = needs(limit - base - reading - loaded, in_memory)
+        if found is None:
+            continue
+        own = found.bytes
         totals.append(base + loaded + (max(own, _READING) if in_memory else reading + own))
         if totals[-1] <= limit:
             return Plan(
@@ -217,9 +227,18 @@ def _first_that_fits(
                 bytes=totals[-1],
                 codes=size.codes,
                 limit=limit,
-                room=room,
+                room=found.room,
+                jobs=found.jobs,
             )
     return min(totals)
+
+
+class _Needs(NamedTuple):
+    """What a head takes beside its codes, what of it is its room, and the fits at a time."""
+
+    bytes: int
+    room: int = 0
+    jobs: int = 1
 
 
 class _Asked(NamedTuple):
@@ -227,64 +246,65 @@ class _Asked(NamedTuple):
 
     kind: HeadKind
     size: Size
-    values: int | None
     config: MlpConfig
+    jobs: int
 
 
-def _needs(asked: _Asked, free: int, *, in_memory: bool) -> tuple[int, int]:
-    """Return what a head takes beside codes in memory, and what of it is its room."""
+def _needs(asked: _Asked, free: int, *, in_memory: bool) -> _Needs | None:
+    """Return what a head takes beside codes in memory; None where it cannot be fitted so."""
     kind, size = asked.kind, asked.size
+    everything = 4 * (size.train + size.val) * size.width
     if kind is HeadKind.mlp:
         return _mlp(size, asked.config, free, in_memory=in_memory)
     if kind is HeadKind.knn:
         # Its own copy of the codes, and three of that while it is saved and compared.
-        return 4 * (4 * size.train * size.width), 0
+        return _Needs(4 * (4 * size.train * size.width))
     if kind is HeadKind.centroid:
-        return 32 * size.classes * size.width, 0
-    closed = _closed(kind, size, in_memory=in_memory)
-    return (closed, 0) if closed is not None else _descent(asked, free)
+        # Directions in 32 bits, and in 64 what they are apart from their centres, squared.
+        return _Needs(32 * size.classes * size.width + (5 * everything if in_memory else 0))
+    if not in_memory:
+        return None if kind is HeadKind.ridge else _streamed(asked, free)
+    return _loaded(asked, free)
 
 
-def _closed(kind: HeadKind, size: Size, *, in_memory: bool) -> int | None:
-    """Return what the closed form of ridge takes; None where there is none."""
-    rows = size.train + size.val
-    edge = min(rows, size.width)
-    if kind is not HeadKind.ridge or edge > LARGEST or (rows < size.width and not in_memory):
-        return None
-    parts = 1 + (1 if size.val else FOLDS)
-    blocks = 4 * 8 * BLOCK_ROWS * size.width if rows > size.width else 8 * rows * size.width
-    grid = len(RidgeHead.C_GRID)
-    # Targets and products of each part, what is solved for each C, and scores of one at a time.
-    of_classes = 8 * size.classes * ((parts + 3 * grid) * (size.width + 1) + 2 * BLOCK_ROWS)
-    scoring = max(SCORED_AT_ONCE, threads() * BYTES_PER_SCORE * BLOCK_ROWS * size.classes)
-    scoring = min(scoring, grid * threads() * BYTES_PER_SCORE * BLOCK_ROWS * size.classes)
-    return (parts + 6) * 8 * edge**2 + blocks + of_classes + scoring
+def _loaded(asked: _Asked, free: int) -> _Needs:
+    """Return what a linear head takes in memory: scaled codes, and what its solver makes."""
+    kind, size = asked.kind, asked.size
+    count, edge = size.train + size.val, min(size.train + size.val, size.width)
+    parts = 1 if size.val else FOLDS
+    # Blocks on their way through the scaler, and scores.
+    blocks = block_rows(size.width) * (3 * 8 * size.width + 8 * 8 * size.classes)
+    scaled = (8 if kind is HeadKind.svm else 4) * count * size.width
+    if kind is HeadKind.softmax:
+        own = _LBFGS * (size.width + 1) * size.classes + 16 * count * size.classes
+        return _Needs(blocks + scaled * (2 if parts > 1 else 1) + own)
+    if kind is HeadKind.svm:
+        one = _LIBLINEAR * count * size.width + (scaled if parts > 1 else 0)
+    else:
+        one = 2 * scaled + 3 * 4 * edge**2
+    jobs = min(asked.jobs, _TRIED * parts)
+    while jobs > 1 and blocks + scaled + jobs * one > free:
+        jobs -= 1
+    return _Needs(blocks + scaled + jobs * one, jobs=jobs)
 
 
-def _descent(asked: _Asked, free: int) -> tuple[int, int]:
-    """Return what all models at once take, or as many as there is room for."""
-    size, head = asked.size, KINDS[asked.kind]
-    assert issubclass(head, LinearHead)  # noqa: S101 - the other kinds do not descend
-    models = (asked.values or len(head.C_GRID)) * (1 if size.val else FOLDS)
-    weights = size.classes * (size.width + 1)
-    # In every thread: a gradient, and of a block scores, losses, slopes and signs.
-    one = threads() * (4 * weights + BYTES_PER_SCORE * BLOCK_ROWS * size.classes)
-    kept = 3 * 8 * models * weights
-    trials = 1 if size.val else FOLDS
-    room = max(trials, min(models, _MODELS_AT_ONCE // (weights * BYTES_PER_WEIGHT)))
-    while room > trials and room * (weights * BYTES_PER_WEIGHT + one) + kept > free:
-        room -= 1
-    of_models = weights * BYTES_PER_WEIGHT
-    return room * (of_models + one) + kept, room * of_models
+def _streamed(asked: _Asked, free: int) -> _Needs:
+    """Return what averaged SGD takes: models, blocks, and rows that wait to be drawn."""
+    size = asked.size
+    models = _TRIED * (1 if size.val else FOLDS)
+    fixed = models * _SGD * size.classes * (size.width + 1)
+    fixed += block_rows(size.width) * (3 * 8 * size.width + 8 * 8 * size.classes)
+    room = min(4 * size.train * size.width, max(64 << 20, (free - fixed) // 2))
+    return _Needs(fixed + room, room=room, jobs=asked.jobs)
 
 
-def _mlp(size: Size, config: MlpConfig, free: int, *, in_memory: bool) -> tuple[int, int]:
+def _mlp(size: Size, config: MlpConfig, free: int, *, in_memory: bool) -> _Needs:
     """Return what training takes: weights, gradients, moments, the best so far, and a pool."""
     widths = (size.width, *config.hidden, size.classes)
     weights = sum((a + 1) * b for a, b in pairwise(widths))
     # Validation shows the network batches of 1024, twice while they are scaled.
     fixed = _TENSORFLOW + 8 * 4 * weights + _HANDING + 3 * 4 * 1024 * size.width
     if in_memory:
-        return fixed, 0
+        return _Needs(fixed)
     room = min(4 * size.train * size.width, max(64 << 20, (free - fixed) // 2))
-    return fixed + room, room
+    return _Needs(fixed + room, room=room)

@@ -408,8 +408,8 @@ def _check_widths(head: Head, card: Card) -> None:
         raise ValueError(f"{len(card.classes)} classes and {head.n_classes_} scores")
     if card.tuned_to is not None:
         return
-    if width(card.shape, card.pooling) != head.n_features_:
-        raise ValueError(f"codes of shape {card.shape} for {head.n_features_} weights")
+    if width(card.shape, card.pooling) != head.n_features_in_:
+        raise ValueError(f"codes of shape {card.shape} for {head.n_features_in_} weights")
 
 
 def _history(plain: Any) -> dict[str, list[float]] | None:
@@ -451,7 +451,7 @@ def _calibration(plain: Any) -> dict[str, Any] | None:
 def _compare(head: Head, again: Head) -> None:
     """Raise HeadDamaged unless a head that was read back has the same numbers and decides alike."""
     _compare_arrays(head.arrays(), again.arrays())
-    codes = np.random.default_rng(0).random((_SAMPLE_ROWS, head.n_features_), dtype=np.float32)
+    codes = np.random.default_rng(0).random((_SAMPLE_ROWS, head.n_features_in_), dtype=np.float32)
     if not np.array_equal(head.decision(codes), again.decision(codes)):
         raise _differs()
 

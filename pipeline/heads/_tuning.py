@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import ClassWeight, Pool
+from pipeline.choices import Pool
 from pipeline.errors import HeadError
 from pipeline.files import canonical_json, make_folder, write_durably
 from pipeline.hdf5 import HostileFile, SealedDatasets, has_seal, names_in, sealed_bytes
@@ -371,12 +371,15 @@ def _at_rest(below: keras.Model) -> keras.Layer:
 
 def _examples(head: Head, material: Material) -> Examples:
     """Return what a network is trained on; its own layers scale the codes."""
-    weight = head.class_weight if isinstance(head, LinearHead | MlpHead) else ClassWeight.none
+    asked = head.class_weight if isinstance(head, LinearHead | MlpHead) else None
+    of_class = class_weights(asked, material.y, head.classes_)
     return Examples(
         train=Rows(codes=material.train, y=material.y),
         val=None,
         scale=np.ones(material.train.width),
-        class_weights=class_weights(material.y, weight, classes=head.n_classes_),
+        class_weights=np.array(
+            [1.0 if of_class is None else of_class[i] for i in range(head.n_classes_)]
+        ),
         room=material.room,
     )
 

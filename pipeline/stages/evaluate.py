@@ -211,7 +211,7 @@ def _score(
             scores = _mean_of_views(head.as_scores(decision), len(positions[part]))
             before = None
             if head.calibration_ is not None:
-                plain = head.probabilities(decision, calibrated=False)
+                plain = head.as_scores(decision, calibrated=False)
                 before = _mean_of_views(plain, len(positions[part]))
             right = truth[positions[part]]
             tally.add(right, scores.argmax(axis=1), scores=scores, uncalibrated=before)
@@ -232,7 +232,7 @@ def _score_kept(
         scores = head.as_scores(decision[part])
         before = None
         if head.calibration_ is not None:
-            before = head.probabilities(decision[part], calibrated=False)
+            before = head.as_scores(decision[part], calibrated=False)
         tally.add(truth[part], scores.argmax(axis=1), scores=scores, uncalibrated=before)
     return tally.report()
 

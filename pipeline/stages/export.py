@@ -256,7 +256,7 @@ def _some_codes(saved: heads.SavedHead) -> tuple[NDArray[np.float32], str]:
         return heads.pool(codes, card.pooling), "codes of the head's store"
     if card.probe is not None:
         return heads.pool(card.probe, card.pooling), "codes of the bundled probe images"
-    shape = (_COMPARED, saved.head.n_features_)
+    shape = (_COMPARED, saved.head.n_features_in_)
     return np.random.default_rng(0).random(shape, dtype=np.float32), "random codes"
 
 

@@ -352,7 +352,7 @@ class _Task:
         before = heads.through(self.tail, val, self.saved.card.pooling) if val is not None else None
         y_val = used.y_val if val is not None else None
         own = heads.build(self.saved.head.kind, seed=self.saved.card.seed, **_again(self.saved))
-        fitted = own.fit(vectors, used.y, X_val=before, y_val=y_val, n_classes=len(used.classes))
+        fitted = own.fit(vectors, used.y, X_val=before, y_val=y_val)
         material = heads.Material(
             train=train, y=used.y, val=val, y_val=y_val, before=before, room=plan.room
         )
@@ -484,7 +484,8 @@ def _extract_command(saved: heads.SavedHead, opened: store.Store, start: str) ->
 def _again(saved: heads.SavedHead) -> dict[str, Any]:
     """Return what fits such a head again, on the training images alone."""
     own = saved.head.parameters
-    same = {"class_weight": ClassWeight(own["class_weight"])}
+    weight = own["class_weight"]
+    same = {"class_weight": None if weight == ClassWeight.none.value else weight}
     if saved.head.kind is HeadKind.mlp:
         return {"config": heads.MlpConfig.from_json(own["config"]), **same}
     return {"C": own["C_used"], "refit": False, **same}

@@ -201,7 +201,6 @@ def fit_head(
         everything.size if fewshot is None else everything.fewer(fewshot, seed=0).size,
         limit=limit,
         resident=resident_bytes(),
-        values=None if C == "auto" else 1,
         config=parameters.get("config"),
     )
     tell(str(plan))
@@ -265,12 +264,11 @@ def _fits(
         if fewshot is not None:  # other images for each seed
             used, loaded = everything.fewer(fewshot, seed=seed), None
         train, val = loaded = loaded or used.codes(plan)
-        head = heads.build(kind, seed=seed, room=plan.room, **parameters).fit(
+        head = heads.build(kind, seed=seed, room=plan.room, jobs=plan.jobs, **parameters).fit(
             train,
             used.y,
             X_val=val,
             y_val=used.y_val if val is not None else None,
-            n_classes=len(used.classes),
             progress=progress,
         )
         yield head, used
@@ -308,6 +306,7 @@ def _parameters(
 ) -> dict[str, Any]:
     """Sort out which settings belong to which kind, before anything is read."""
     weight = choose(ClassWeight, class_weight, what="class_weight")
+    counted_as = None if weight is ClassWeight.none else weight.value
     if C != "auto" and kind not in REGULARISED:
         other = "; try l2" if kind is HeadKind.mlp else ""
         raise HeadError(
@@ -321,14 +320,14 @@ def _parameters(
         )
     if kind is HeadKind.mlp:
         start = choose(Preset, preset, what="preset") if preset is not None else None
-        return {"config": heads.MlpConfig.from_options(start, **mlp), "class_weight": weight}
+        return {"config": heads.MlpConfig.from_options(start, **mlp), "class_weight": counted_as}
     if given := [*mlp, *(["preset"] if preset is not None else [])]:
         raise HeadError(
             f"expected {', '.join(given)} with kind mlp only, found kind {kind.value}; "
             "choose --kind mlp"
         )
     if kind in REGULARISED:
-        return {"C": C, "class_weight": weight}
+        return {"C": C, "class_weight": counted_as}
     return {"k": k} if kind is HeadKind.knn else {}
 
 

@@ -159,7 +159,7 @@ def _points(
             own = {"refit": False} if kind in REGULARISED else {}
             codes = train.take(rows)
             head = heads.build(kind, seed=seed, room=plan.room, **own).fit(
-                codes, y[rows], X_val=val, y_val=y_val, n_classes=len(everything.classes)
+                codes, y[rows], X_val=val, y_val=y_val
             )
             assert val is not None  # noqa: S101 - without validation images nothing comes here
             scores.append((_accuracy(head, codes, y[rows]), _accuracy(head, val, y_val)))

@@ -25,7 +25,7 @@ NAMES = ("one", "two", "three")
 def _fit(kind, codes, **parameters):
     head = build_head(kind, **(parameters or PARAMETERS[kind]))
     classes = int(codes.y.max()) + 1
-    head.fit(codes.X, codes.y, X_val=codes.X_val, y_val=codes.y_val, n_classes=classes)
+    head.fit(codes.X, codes.y, X_val=codes.X_val, y_val=codes.y_val)
     return head, NAMES[:classes]
 
 

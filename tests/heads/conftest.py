@@ -45,7 +45,7 @@ def _codes(classes: int, *, rows: int = 240, width: int = 24, noise: float = 1.0
 
 def _fit(kind: HeadKind, codes: Codes, **changes: object) -> Head:
     head = build(kind, seed=1, **{**PARAMETERS[kind], **changes})
-    return head.fit(codes.X, codes.y, n_classes=int(codes.y.max()) + 1)
+    return head.fit(codes.X, codes.y)
 
 
 SPACE = Space(

@@ -49,9 +49,9 @@ def test_of_many_images_with_many_classes_enough_are_taken(kind, monkeypatch):
     y = np.arange(900) % 3
     codes = (np.eye(3)[y] + rng.normal(size=(900, 3)) * 0.7).astype(np.float32)
     data = {"X": codes[:300], "y": y[:300], "X_val": codes[300:], "y_val": y[300:]}
-    full = build(kind).fit(**data, n_classes=3)
+    full = build(kind).fit(**data)
     monkeypatch.setattr("pipeline.heads._calibration.SCORES", 3 * 60)
-    some = build(kind).fit(**data, n_classes=3)
+    some = build(kind).fit(**data)
     assert (full.calibration_["images"], some.calibration_["images"]) == (600, 60)
     assert some.validation_ == full.validation_
     assert some.calibration_["slope"] == pytest.approx(full.calibration_["slope"], rel=0.5)

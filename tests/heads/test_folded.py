@@ -44,7 +44,7 @@ def compute(step, x):
 def test_the_steps_give_what_the_head_gives(kind, three_classes):
     codes = three_classes
     head = build(kind, **PARAMETERS[kind])
-    head.fit(codes.X, codes.y, X_val=codes.X_val, y_val=codes.y_val, n_classes=3)
+    head.fit(codes.X, codes.y, X_val=codes.X_val, y_val=codes.y_val)
     x = codes.X_test.astype(np.float64)
     for step in head.folded():
         x = compute(step, x)
@@ -60,7 +60,6 @@ def test_the_outputs_of_the_articles_too(preset, three_classes):
         three_classes.y,
         X_val=three_classes.X_val,
         y_val=three_classes.y_val,
-        n_classes=3,
     )
     x = three_classes.X_test.astype(np.float64)
     for step in head.folded():
@@ -73,7 +72,7 @@ def test_a_single_sigmoid_becomes_two_classes(three_classes):
     config = MlpConfig.from_options(Preset.surfing, epochs=2)
     two = three_classes.y < 2
     head = build(HeadKind.mlp, config=config)
-    head.fit(three_classes.X[two], three_classes.y[two], n_classes=2)
+    head.fit(three_classes.X[two], three_classes.y[two])
     x = three_classes.X_test.astype(np.float64)
     for step in head.folded():
         x = compute(step, x)
@@ -82,17 +81,8 @@ def test_a_single_sigmoid_becomes_two_classes(three_classes):
     )
 
 
-def test_a_class_without_images_never_wins(three_classes):
-    some = three_classes.y != 1
-    head = build(HeadKind.softmax, C=1.0)
-    head.fit(three_classes.X[some], three_classes.y[some], n_classes=3)
-    (step,) = head.folded()
-    assert np.isfinite(step.bias).all()
-    assert not (compute(step, three_classes.X_test).argmax(axis=1) == 1).any()
-
-
 def test_margins_cannot_become_probabilities(three_classes):
     head = build(HeadKind.svm, C=1.0)
-    head.fit(three_classes.X[:4], [0, 1, 0, 2], n_classes=3)
+    head.fit(three_classes.X[:4], [0, 1, 0, 2])
     with pytest.raises(HeadError, match="use --kind softmax for probabilities"):
         head.folded()

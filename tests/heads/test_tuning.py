@@ -86,7 +86,7 @@ def fitted(layers, food, kind=HeadKind.softmax, how=Pool.avg, **parameters):
         parameters = {"C": 1.0, "refit": False}
     head = build(kind, **parameters)
     vectors = through(layers, food.train, how)
-    return head.fit(vectors, food.y, X_val=food.before, y_val=food.y_val, n_classes=CLASSES)
+    return head.fit(vectors, food.y, X_val=food.before, y_val=food.y_val)
 
 
 def run(

@@ -89,7 +89,7 @@ def test_evaluate_and_predict_agree_with_the_whole_network(tuned, trunk, photos)
     for file, prediction in zip(files, said, strict=True):
         pixels = images.decode(file.read_bytes(), size=32, resize=Resize.crop)
         codes = whole(pixels[None], training=False)
-        scores = saved.head.scores(keras.ops.convert_to_numpy(codes))[0]
+        scores = saved.head.predict_proba(keras.ops.convert_to_numpy(codes))[0]
         expected = dict(zip(saved.card.classes, scores, strict=True))
         assert dict(prediction.top) == pytest.approx(expected, abs=1e-4)
     right = [p.label == f.parent.name for p, f in zip(said, files, strict=True)]

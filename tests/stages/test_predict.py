@@ -20,7 +20,7 @@ def test_an_image_of_the_store_gets_the_scores_of_its_row(
 ) -> None:
     opened = store.open_store(cached)
     rows = np.arange(0, len(opened.labels), 7)
-    expected = heads.load(svm).head.scores(store.read_rows(opened, "avg", rows))
+    expected = heads.load(svm).head.predict_proba(store.read_rows(opened, "avg", rows))
     photos = [tmp_path / "photos" / os.fsdecode(path) for path in opened.paths(rows)]
     result = pipeline.predict(svm, photos, top=3)
     for prediction, scores in zip(result.predictions, expected, strict=True):

@@ -212,7 +212,7 @@ def test_scores_are_averaged_over_the_stored_views(
     opened, saved = store.open_store(of_views), heads.load(tmp_path / "h")
     rows = store.rows_of(opened, Split.test)
     codes = store.read_rows(opened, "avg", rows, views=True)
-    each = [saved.head.scores(codes[:, view]) for view in range(K)]
+    each = [saved.head.predict_proba(codes[:, view]) for view in range(K)]
     assert pipeline.evaluate(head, of_views, views=True, out=tmp_path / "r").views == K
     assert pipeline.evaluate(head, of_views, out=tmp_path / "r").views == 1
     np.testing.assert_allclose(seen[0], np.mean(each, axis=0), rtol=1e-6)
@@ -239,7 +239,7 @@ def test_a_photo_gets_the_scores_of_its_stored_views(
     rows = every_row(opened)[::5]
     codes = store.read_rows(opened, layer, rows, views=True).reshape(-1, *opened.layers[layer])
     how = pipeline.Pool.avg if layer == "top" else None
-    each = saved.head.scores(heads.pool(codes, how)).reshape(len(rows), K, 3)
+    each = saved.head.predict_proba(heads.pool(codes, how)).reshape(len(rows), K, 3)
     photos = [tmp_path / "photos" / os.fsdecode(path) for path in opened.paths(rows)]
     for views, expected in ((True, each.mean(axis=1)), (False, each[:, 0])):
         predictions = pipeline.predict(head, photos, views=views).predictions
