@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
@@ -156,9 +157,10 @@ class CentroidHead(CosineHead):
         from sklearn.neighbors import NearestCentroid
 
         own = train.take(np.flatnonzero(learns))
-        if own.codes.in_memory:
-            with warnings.catch_warnings():  # of columns that never change, which codes have
-                warnings.simplefilter("ignore")
+        # scikit-learn's refuses directions that are all the same.
+        with suppress(ValueError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of columns that never change, which codes have
+            if own.codes.in_memory:
                 return np.asarray(NearestCentroid().fit(self._unit(own.codes), own.y).centroids_)
         before, sums = self._before(), np.zeros((self.n_classes_, self.n_features_in_))
         for positions, codes in own.codes.blocks():

@@ -346,10 +346,9 @@ class Head(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
 
     def _array(self, X: ArrayLike, what: str, *, reset: bool) -> NDArray[np.float32]:
         """Return an array of codes as float32."""
-        if np.ndim(X) > 2:
+        if isinstance(X, np.ndarray) and X.ndim > 2:
             raise HeadError(
-                f"expected {what} codes of shape (n, d), found {np.shape(X)}; pool maps of codes "
-                "first"
+                f"expected {what} codes of shape (n, d), found {X.shape}; pool maps of codes first"
             )
         try:
             codes = validate_data(
