@@ -120,12 +120,7 @@ class Card:
         array of shape (..., *taken)
             Of one layer its codes, as they are. Those of several are pooled and joined.
         """
-        first = codes[self.layer]
-        if not self.also:
-            return first
-        leading = first.shape[: first.ndim - len(self.shape)]
-        flat = {part.layer: codes[part.layer].reshape(-1, *part.shape) for part in self.inputs}
-        return vectors(self.inputs, flat).reshape(*leading, *self.taken)
+        return vectors(self.inputs, codes) if self.also else codes[self.layer]
 
     @property
     def part(self) -> NDArray[np.uint64] | None:

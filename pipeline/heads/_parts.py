@@ -66,19 +66,30 @@ class Part:
 
 def vectors(parts: Sequence[Part], codes: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
     """
-    Pool the codes of some images, and put those of several layers side by side.
+    Pool the codes of some images or of their views, and put those of several layers side by side.
 
     Parameters
     ----------
     parts : sequence of Part
         In the order in which they are to stand.
-    codes : mapping of str to array of shape (n, *part.shape)
+    codes : mapping of str to array of shape (..., *part.shape)
         For each layer.
 
     Returns
     -------
-    float32 array of shape (n, d)
+    float32 array of shape (..., d)
         With d the sum of the parts' widths.
+
+    Raises
+    ------
+    HeadError
+        If codes are neither vectors nor maps.
     """
-    each = [np.asarray(pool(codes[part.layer], part.pooling), np.float32) for part in parts]
-    return each[0] if len(each) == 1 else np.concatenate(each, axis=1)
+    each = [_pooled(part, codes[part.layer]) for part in parts]
+    return each[0] if len(each) == 1 else np.concatenate(each, axis=-1)
+
+
+def _pooled(part: Part, codes: NDArray[Any]) -> NDArray[np.float32]:
+    leading = codes.shape[: codes.ndim - len(part.shape)]
+    pooled = pool(codes.reshape(-1, *part.shape), part.pooling)
+    return np.asarray(pooled.reshape(*leading, pooled.shape[1]), np.float32)

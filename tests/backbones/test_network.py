@@ -142,7 +142,7 @@ def test_importing_the_room_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("layer", ["conv", "conv:max", "top:avg", "avg"])
 def test_a_model_of_codes_gives_the_codes_of_the_network(layer: str, tiny: str, photos) -> None:
     row, pixels = find(tiny), photos(32)
-    model = codes_model(row, weights="random", layer=layer, size=32)
+    model = codes_model(row, weights="random", layers=[layer], size=32)
     assert model.inputs[0].dtype == "uint8"
     expected = load(row, weights="random", layers=[layer], size=32)(pixels)[layer]
     np.testing.assert_allclose(model(pixels).numpy(), expected, atol=1e-5)

@@ -50,11 +50,11 @@ def test_maps_are_pooled_as_a_head_pools_them(pixels, how):
     image = keras.Input((6, 6, 3), dtype="uint8")
     model = keras.Model(image, keras.ops.cast(image, "float32"))
     expected = heads.pool(pixels.astype(np.float32), how)
-    np.testing.assert_allclose(pooled(model, how)(pixels).numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(pooled(model, [how])(pixels).numpy(), expected, rtol=1e-5)
 
 
 def test_vectors_need_no_pooling(codes_model):
-    assert pooled(codes_model, None) is codes_model
+    assert pooled(codes_model, [None]) is codes_model
 
 
 def test_the_answer_has_a_name(codes_model, rng):

@@ -84,7 +84,7 @@ def test_evaluate_and_predict_agree_with_the_whole_network(tuned, trunk, photos)
     said = pipeline.predict(tuned, files, top=3).predictions
     saved = heads.load(tuned)
     whole = backbones.codes_model(
-        backbones.find("tiny"), layer="avg", size=32, weights="random", tuned=saved.tuned
+        backbones.find("tiny"), layers=["avg"], size=32, weights="random", tuned=saved.tuned
     )
     for file, prediction in zip(files, said, strict=True):
         pixels = images.decode(file.read_bytes(), size=32, resize=Resize.crop)
