@@ -61,3 +61,17 @@ def test_the_answer_has_a_name(codes_model, rng):
     model = joined(codes_model, layers(rng))
     assert model.output_names == ["probabilities"]
     assert model.input_shape == (None, 6, 6, 3)
+
+
+def test_several_layers_stand_side_by_side(pixels):
+    import keras
+
+    from pipeline import heads
+
+    image = keras.Input((6, 6, 3), dtype="uint8")
+    maps = keras.ops.cast(image, "float32")
+    model = keras.Model(image, [maps, keras.layers.Flatten()(maps), 2 * maps])
+    x = pixels.astype(np.float32)
+    expected = [heads.pool(x, Pool.max), x.reshape(len(x), -1), heads.pool(2 * x, Pool.avg)]
+    found = pooled(model, [Pool.max, None, Pool.avg])(pixels).numpy()
+    np.testing.assert_allclose(found, np.concatenate(expected, axis=1), rtol=1e-5)
