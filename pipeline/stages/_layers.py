@@ -47,8 +47,8 @@ def choose_parts(
     found = [_split(opened, name) for name in names]
     if asked is not None and not any(_open(opened, *each) for each in found):
         raise HeadError(
-            f"expected a layer of maps to pool, found {', '.join(_said(*each) for each in found)}; "
-            "drop --pool"
+            "expected a layer of maps that names no pooling, found "
+            f"{', '.join(_said(*each) for each in found)}; drop --pool"
         )
     for place, (name, _) in enumerate(found):
         if name in [other for other, _ in found[:place]]:
@@ -101,4 +101,4 @@ def _open(opened: store.Store, layer: str, own: Pool | None) -> bool:
 
 
 def _said(layer: str, own: Pool | None) -> str:
-    return f"{layer} with vectors" if own is None else f"{layer}, which names its own"
+    return f"{layer} with vectors" if own is None else f"{layer}:{own.value}"

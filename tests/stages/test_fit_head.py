@@ -248,7 +248,7 @@ def test_pool_is_for_maps_that_do_not_say(cached: Path, tmp_path: Path) -> None:
         (["avg", "tpo:max"], None, StoreError, "found 'tpo:max'; cache it .* --layer tpo:max"),
         (["avg", "tpo:flat"], None, StoreError, "found 'tpo'; cache it .* --layer tpo`"),
         (["top", "avg:max"], None, HeadError, "found avg with vectors; type --layer avg"),
-        (["avg", "top:max"], "avg", HeadError, "avg with vectors, top, which .*; drop --pool"),
+        (["avg", "top:max"], "avg", HeadError, "found avg with vectors, top:max; drop --pool"),
         (["avg", "top:mean"], None, ChoiceError, "of layer top .* avg, max, flat, found 'mean'"),
     ],
 )

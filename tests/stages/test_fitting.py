@@ -79,6 +79,16 @@ def test_the_seed_chooses_the_few(cached: Path) -> None:
     assert np.bincount(everything.opened.labels[first]).tolist() == [2, 2, 2]
 
 
+def test_each_layer_has_its_width(cached: Path) -> None:
+    parts = [
+        heads.Part(layer="top", pool="flat", shape=(8, 8, 8)),
+        heads.Part(layer="avg", shape=(8,)),
+    ]
+    used = examples(store.open_store(cached), parts)
+    assert used.widths == (512, 8)
+    assert used.width == used.size.width == 520
+
+
 def test_several_seeds_have_a_mean_and_a_deviation(cached: Path, tmp_path: Path) -> None:
     fit = pipeline.fit_head(cached, kind="svm", fewshot=1, seed=[3, 1, 2], out=tmp_path / "h")
     assert [each.seed for each in fit.seeds] == [3, 1, 2]
