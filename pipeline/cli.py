@@ -91,11 +91,17 @@ app = typer.Typer(
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 StoreArgument = Annotated[Path, typer.Argument(help="A store, or a packed file.")]
-LayerOption = Annotated[
-    str | None, typer.Option(help="Which codes.", show_default="the store's first layer")
+LayersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--layer",
+        help="Which codes; repeat to join several layers. LAYER:POOL pools maps.",
+        show_default="the store's first layer",
+    ),
 ]
 PoolOption = Annotated[
-    Pool | None, typer.Option(help="How a map becomes a vector.", show_default="avg")
+    Pool | None,
+    typer.Option(help="How a map becomes a vector where --layer does not say.", show_default="avg"),
 ]
 MemoryOption = Annotated[
     str | None,
@@ -507,7 +513,7 @@ def fit_head(
         Path | None,
         typer.Option(help="The head.", show_default="artifacts/heads/<store>-<kind>"),
     ] = None,
-    layer: LayerOption = None,
+    layer: LayersOption = None,
     pool: PoolOption = None,
     C: Annotated[
         str,
@@ -1430,7 +1436,7 @@ def _candidate_table(candidates: Sequence[Candidate]) -> Table:
 def learning_curve(
     store: StoreArgument,
     kind: Annotated[HeadKind, typer.Option(help="Which classifier.")] = HeadKind.svm,
-    layer: LayerOption = None,
+    layer: LayersOption = None,
     pool: PoolOption = None,
     seed: Annotated[
         list[int] | None,

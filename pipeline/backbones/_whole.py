@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ def codes_model(
     backbone: Backbone,
     *,
     weights: str = "imagenet",
-    layer: str,
+    layers: Sequence[str],
     size: int | None = None,
     tuned: Mapping[str, NDArray[np.floating]] | None = None,
 ) -> Any:
@@ -31,8 +31,8 @@ def codes_model(
     ----------
     backbone, weights, size
         As for `load`.
-    layer : str
-        Where to cut: ``NAME``, ``avg``, ``NAME:avg`` or ``NAME:max``.
+    layers : sequence of str
+        Where to cut: ``NAME``, ``avg``, ``NAME:avg`` or ``NAME:max``; at least one.
     tuned : mapping of str to array, optional
         Weights that were trained further, as `Tail.arrays` gave them; they are put back into the
         network.
@@ -40,7 +40,8 @@ def codes_model(
     Returns
     -------
     keras.Model
-        From uint8 pixels (None, size, size, 3), as the decoder gives them, to float32 codes.
+        From uint8 pixels (None, size, size, 3), as the decoder gives them, to float32 codes; of
+        several layers to a list of them.
 
     Raises
     ------
@@ -49,10 +50,12 @@ def codes_model(
     """
     import_keras()
     size = backbone.size if size is None else size
-    asked = checked(backbone, [layer], size=size, batch_size=None)
+    asked = checked(backbone, layers, size=size, batch_size=None)
     top = needs_top(backbone, [name for name, _ in asked.values()], size=size)
     whole, _ = weighted(backbone, weights, top=top, size=size)
     if tuned is not None:
         put(whole, tuned)
-    tensor = tensor_of(backbone, canonical_names(whole), layer)
-    return from_pixels(connect(whole.inputs[0], tensor), backbone.preprocessing, size=size)
+    names = canonical_names(whole)
+    tensors = [tensor_of(backbone, names, layer) for layer in layers]
+    codes = tensors if len(tensors) > 1 else tensors[0]
+    return from_pixels(connect(whole.inputs[0], codes), backbone.preprocessing, size=size)

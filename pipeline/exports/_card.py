@@ -19,7 +19,7 @@ class Facts:
     title : str
     fills : mapping of str to str
         For the places in a format's `usage`: ``path`` of the file; ``squared``, what makes a
-        photo the square; ``store``, ``layer`` and ``pool`` of the codes.
+        photo the square; ``store`` of the codes, and in Python's spelling ``layer`` and ``pool``.
     size : int
         Edge of the input in pixels, 0 for codes.
     made_of, space, scores, parity : mapping of str to object

@@ -14,32 +14,48 @@ from pipeline.exports._steps import Dense, Neighbours, Step, Unit
 _NO_VOTE = 1e-30
 
 
-def pooled(model: Any, how: Pool | None) -> Any:
+def pooled(model: Any, how: Sequence[Pool | None]) -> Any:
     """
-    Turn a model's maps of codes into the vectors that a head takes.
+    Turn a model's codes into the vectors that a head takes.
 
     Parameters
     ----------
     model : keras.Model
-        With one output.
-    how : Pool or None
-        None where the codes are vectors already.
+        With an output for each layer that the head takes.
+    how : sequence of Pool or None
+        For each output how its maps become vectors, None where they are vectors already.
 
     Returns
     -------
     keras.Model
+        With one output: the vectors of all layers, side by side.
     """
     import keras
     from keras import layers
 
-    if how is None:
+    if len(how) == 1 and how[0] is None:
         return model
+    if len(how) == 1:
+        return keras.Model(model.inputs[0], _vector(model.outputs[0], how[0], "codes"))
+    vectors = [
+        _vector(x, pool, f"codes_{number}")
+        for number, (x, pool) in enumerate(zip(model.outputs, how, strict=True), start=1)
+    ]
+    return keras.Model(model.inputs[0], layers.Concatenate(name="codes")(vectors))
+
+
+def _vector(x: Any, how: Pool | None, name: str) -> Any:
+    """Pool the maps of one layer."""
+    from keras import layers
+
+    if how is None:
+        return x
     pool = {
         Pool.avg: layers.GlobalAveragePooling2D,
         Pool.max: layers.GlobalMaxPooling2D,
         Pool.flat: layers.Flatten,
     }[how]
-    return keras.Model(model.inputs[0], pool(name="codes")(model.outputs[0]))
+    return pool(name=name)(x)
 
 
 def joined(model: Any, steps: Sequence[Step]) -> Any:

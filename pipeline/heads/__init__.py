@@ -7,6 +7,7 @@ from pipeline.heads._config import PRESET_POOLS, PRESETS, Initializer, MlpConfig
 from pipeline.heads._folded import Dense, Neighbours, Step, Unit
 from pipeline.heads._head import Head
 from pipeline.heads._kinds import build
+from pipeline.heads._parts import Part, vectors
 from pipeline.heads._plan import Plan, Size, plan, plan_tuning
 from pipeline.heads._pool import pool
 from pipeline.heads._saved import (
@@ -41,6 +42,7 @@ __all__ = [
     "Neighbours",
     "Output",
     "ParetoScaler",
+    "Part",
     "Plan",
     "SavedHead",
     "Size",
@@ -58,5 +60,6 @@ __all__ = [
     "through",
     "tune",
     "tuning_config",
+    "vectors",
     "writing",
 ]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.choices import Engine, Pool, Precision
 from pipeline.errors import HeadError
+from pipeline.heads._parts import Part, vectors
 from pipeline.space import LARGEST_EDGE, Space
 
 
@@ -32,6 +33,8 @@ class Card:
         own; what comes out there is pooled and given to the head.
     shape : tuple of int
         Of one image's codes in the store, before pooling.
+    also : tuple of Part
+        The layers after this one, where the head takes the codes of several side by side.
     space : Space or None
         What these codes mean; None for codes of unknown origin.
     weights : dict
@@ -48,8 +51,8 @@ class Card:
         Libraries and their versions.
     trained_on : dict
         Which rows it learned from.
-    probe : array of shape (8, ...) or None
-        Codes of the probe images at this layer.
+    probe : array of shape (8, *taken) or None
+        Codes of the probe images, see `take`.
     seen : sorted uint64 array or None
         The first 8 bytes of the content hash of every image that took part in fitting, so that
         nobody mistakes a score on them for a test.
@@ -67,6 +70,7 @@ class Card:
     pool: str | None = None
     tuned_to: str | None = None
     shape: tuple[int, ...] = ()
+    also: tuple[Part, ...] = ()
     space: Space | None = None
     weights: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int = 32
@@ -86,6 +90,37 @@ class Card:
     def pooling(self) -> Pool | None:
         """How maps of codes become vectors, as `pool` takes it."""
         return None if self.pool is None else Pool(self.pool)
+
+    @property
+    def inputs(self) -> tuple[Part, ...]:
+        """All layers whose codes the head takes, in order."""
+        return (Part(layer=self.layer, pool=self.pool, shape=self.shape), *self.also)
+
+    @property
+    def layers(self) -> list[str]:
+        """Their names, in order."""
+        return [part.layer for part in self.inputs]
+
+    @property
+    def taken(self) -> tuple[int, ...]:
+        """Shape of one image's codes as `take` gives them."""
+        return (sum(part.width for part in self.inputs),) if self.also else self.shape
+
+    def take(self, codes: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """
+        Pick what `SavedHead.decision` scores out of the codes of some images.
+
+        Parameters
+        ----------
+        codes : mapping of str to array of shape (..., *shape)
+            For each layer of the head, at least.
+
+        Returns
+        -------
+        array of shape (..., *taken)
+            Of one layer its codes, as they are. Those of several are pooled and joined.
+        """
+        return vectors(self.inputs, codes) if self.also else codes[self.layer]
 
     @property
     def part(self) -> NDArray[np.uint64] | None:
@@ -137,6 +172,7 @@ class Card:
             "versions": dict(self.versions),
             "trained_on": dict(self.trained_on),
             **({} if self.tuned_to is None else {"tuned_to": self.tuned_to}),
+            **({"also": [part.to_json() for part in self.also]} if self.also else {}),
         }
 
     @classmethod
@@ -168,6 +204,7 @@ class Card:
                 pool=plain["pool"],
                 tuned_to=plain.get("tuned_to"),
                 shape=tuple(int(n) for n in plain["shape"]),
+                also=tuple(map(Part.from_json, plain.get("also", ()))),
                 space=space,
                 weights=dict(plain["weights"]),
                 batch_size=int(plain["batch_size"]),
@@ -194,10 +231,12 @@ class Card:
             raise ValueError("two classes of one name")
         for name in self.classes:
             name.encode("utf-8", "surrogateescape")  # ValueError for what no file is named
-        if self.pooling is None and len(self.shape) not in (0, 1, 3):
-            raise ValueError(f"codes of shape {self.shape}")
-        if not self.shape or not all(0 < edge <= LARGEST_EDGE for edge in self.shape):
-            raise ValueError(f"codes of shape {self.shape}")
+        if self.also and self.tuned_to is not None:
+            raise ValueError("several layers below fine-tuned ones")
+        if len(set(self.layers)) < len(self.layers):
+            raise ValueError("two layers of one name")
+        for part in self.inputs:
+            _check_part(part)
         if self.held_scores is not None and self.held_scores.shape[1:] != (len(self.classes),):
             raise ValueError("scores of held-out images for other classes")
         if not 0 < self.batch_size <= LARGEST_EDGE:
@@ -214,13 +253,22 @@ class Card:
             return
         if not isinstance(self.weights.get("source"), str):
             raise ValueError("a backbone without weights")
-        known = self.space.layers.get(self.layer)
-        if known is not None and known != self.shape:
-            raise ValueError(f"codes of shape {self.shape} in a layer of {known}")
-        if known is None and self.tuned_to is None:
-            raise ValueError(f"no layer {self.layer} in its space")
-        if self.probe is not None and self.probe.shape[1:] != self.shape:
+        for part in self.inputs:
+            known = self.space.layers.get(part.layer)
+            if known is not None and known != part.shape:
+                raise ValueError(f"codes of shape {part.shape} in a layer of {known}")
+            if known is None and self.tuned_to is None:
+                raise ValueError(f"no layer {part.layer} in its space")
+        if self.probe is not None and self.probe.shape[1:] != self.taken:
             raise ValueError(f"a probe of shape {self.probe.shape}")
+
+
+def _check_part(part: Part) -> None:
+    """Raise ValueError for codes that no layer has."""
+    if part.pooling is None and len(part.shape) not in (0, 1, 3):
+        raise ValueError(f"codes of shape {part.shape}")
+    if not part.shape or not all(0 < edge <= LARGEST_EDGE for edge in part.shape):
+        raise ValueError(f"codes of shape {part.shape}")
 
 
 def _among(known: NDArray[np.uint64] | None, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:

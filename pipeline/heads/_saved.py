@@ -39,12 +39,12 @@ from pipeline.heads._card import Card
 from pipeline.heads._head import Head
 from pipeline.heads._kinds import KINDS
 from pipeline.heads._payload import Payload
-from pipeline.heads._pool import pool, width
+from pipeline.heads._pool import pool
 from pipeline.locks import NAME, Locked, locked
 
 # Heads whose codes go through fine-tuned layers first have a format of their own, or a version that
-# knows nothing of these would leave them out.
-FORMAT, TUNED_FORMAT = 1, 2
+# knows nothing of these would leave them out; and so have heads on the codes of several layers.
+FORMAT, TUNED_FORMAT, JOINED_FORMAT = _FORMATS = (1, 2, 3)
 _JSON = "head.json"
 _PAYLOAD = re.compile(r"weights-[0-9a-f]{12}\.h5")
 # Where a head that is being trained writes down how far it has come.
@@ -90,7 +90,8 @@ class SavedHead:
 
         Parameters
         ----------
-        codes : float32 array of shape (n, *card.shape)
+        codes : float32 array of shape (n, *card.taken)
+            What `Card.take` picks out of the codes of some images.
 
         Returns
         -------
@@ -298,12 +299,12 @@ def _description(directory: Path) -> dict[str, Any]:
         if not _finite(plain):
             raise _damaged(directory, f"a number in {_JSON} is none")
         if description.get("checksum") != _checksum(plain):
-            if isinstance(plain.get("format"), int) and plain["format"] > TUNED_FORMAT:
+            if isinstance(plain.get("format"), int) and plain["format"] > max(_FORMATS):
                 raise _unknown_format(directory, plain)
             raise _damaged(directory, f"the checksum of {_JSON} differs")
     except RecursionError as error:
         raise _damaged(directory, f"{_JSON} is nested too deep") from error
-    if plain.get("format") not in (FORMAT, TUNED_FORMAT):
+    if plain.get("format") not in _FORMATS:
         raise _unknown_format(directory, plain)
     return plain
 
@@ -319,7 +320,7 @@ def _not_found(directory: Path) -> HeadNotFound:
 def _describe(head: Head, card: Card, digest: str) -> dict[str, Any]:
     """Return the content of head.json."""
     return {
-        "format": FORMAT if card.tuned_to is None else TUNED_FORMAT,
+        "format": _format_of(card),
         "kind": head.kind.value,
         "parameters": head.parameters,
         **card.to_json(),
@@ -329,6 +330,12 @@ def _describe(head: Head, card: Card, digest: str) -> dict[str, Any]:
         "payload": f"weights-{digest[:12]}.h5",
         "payload_sha256": digest,
     }
+
+
+def _format_of(card: Card) -> int:
+    if card.also:
+        return JOINED_FORMAT
+    return FORMAT if card.tuned_to is None else TUNED_FORMAT
 
 
 def _checksum(description: Mapping[str, Any]) -> str:
@@ -408,8 +415,9 @@ def _check_widths(head: Head, card: Card) -> None:
         raise ValueError(f"{len(card.classes)} classes and {head.n_classes_} scores")
     if card.tuned_to is not None:
         return
-    if width(card.shape, card.pooling) != head.n_features_in_:
-        raise ValueError(f"codes of shape {card.shape} for {head.n_features_in_} weights")
+    if sum(part.width for part in card.inputs) != head.n_features_in_:
+        shapes = " and ".join(str(part.shape) for part in card.inputs)
+        raise ValueError(f"codes of shape {shapes} for {head.n_features_in_} weights")
 
 
 def _history(plain: Any) -> dict[str, list[float]] | None:
@@ -486,7 +494,7 @@ def _damaged(directory: Path, why: str) -> HeadDamaged:
 
 def _unknown_format(directory: Path, description: Mapping[str, Any]) -> HeadError:
     return HeadError(
-        f"expected a head of format {FORMAT} or {TUNED_FORMAT}, found "
+        f"expected a head of format {FORMAT}, {TUNED_FORMAT} or {JOINED_FORMAT}, found "
         f"{description.get('format')!r} in {directory}; "
         "use the version of the pipeline that wrote it"
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline import exports, heads
 from pipeline._version import __version__
+from pipeline.stages._layers import named, pooled
 
 
 def facts_of(
@@ -47,8 +48,8 @@ def facts_of(
             "path": path.name,
             "squared": squared,
             "store": str(store or "STORE"),
-            "layer": card.layer,
-            "pool": repr(card.pool),
+            "layer": repr([part.name for part in card.inputs] if card.also else card.layer),
+            "pool": repr(pooled(card.inputs)),
         },
         size=card.space.size if card.space is not None else 0,
         made_of={
@@ -70,7 +71,10 @@ def facts_of(
 
 def _space(card: heads.Card) -> dict[str, object]:
     """Say what goes into the head."""
-    about: dict[str, object] = {"layer": card.tuned_to or card.layer, "pool": card.pool}
+    about: dict[str, object] = {
+        "layer": card.tuned_to or named(card.inputs),
+        "pool": pooled(card.inputs),
+    }
     if card.tuned_to is not None:
         about["fine-tuned"] = f"the layers above {card.layer}"
     if card.space is None:
@@ -79,7 +83,9 @@ def _space(card: heads.Card) -> dict[str, object]:
     return {
         "backbone": space.backbone,
         "weights": card.weights.get("source"),
-        "weights, SHA-256": space.weights_sha256.get(card.layer, "all fine-tuned"),
+        "weights, SHA-256": ", ".join(
+            dict.fromkeys(space.weights_sha256.get(name, "all fine-tuned") for name in card.layers)
+        ),
         **about,
         "image size": space.size,
         "resize": f"{space.resize}; {space.kernel}",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import heads, store
-from pipeline.choices import HeadKind, Pool, Split, choose
+from pipeline.choices import HeadKind, Split
 from pipeline.errors import HeadError
 
 # Scores of held-out images that are kept with a head: 8 MB.
@@ -27,9 +27,8 @@ class Examples:
     Attributes
     ----------
     opened : Store
-    layer : str
-    pool : Pool or None
-        How maps become vectors; None where the codes are vectors already.
+    parts : tuple of Part
+        The layers whose codes are learned from; those of several stand side by side.
     train, val : int64 arrays
         Rows of the store.
     classes : tuple of str
@@ -39,19 +38,21 @@ class Examples:
     """
 
     opened: store.Store
-    layer: str
-    pool: Pool | None
+    parts: tuple[heads.Part, ...]
     train: NDArray[np.int64]
     val: NDArray[np.int64]
     classes: tuple[str, ...]
     views: int
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """Numbers per image that a head sees of each layer."""
+        return tuple(part.width for part in self.parts)
+
+    @property
     def width(self) -> int:
         """Numbers per image that a head sees."""
-        shape = self.opened.layers[self.layer]
-        whole = len(shape) == 1 or self.pool is Pool.flat
-        return int(np.prod(shape)) if whole else shape[-1]
+        return sum(self.widths)
 
     @property
     def size(self) -> heads.Size:
@@ -123,21 +124,30 @@ class Examples:
         wanted: NDArray[np.int64],
         rng: np.random.Generator | None,
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Yield places in `wanted`, which counts views of rows, and their pooled codes."""
+        """Yield places in `wanted`, which counts views of rows, and their vectors."""
         images, of_image = np.unique(wanted // views, return_inverse=True)
         order = np.argsort(of_image, kind="stable")
         bounds = np.searchsorted(of_image[order], np.arange(len(images) + 1))
-        several = self.opened.blocks(self.layer, rows[images], views=views > 1, rng=rng)
+        layers = [part.layer for part in self.parts]
+        several = self.opened.together(layers, rows[images], views=views > 1, rng=rng)
         for positions, codes in several:
             places = np.concatenate([order[bounds[p] : bounds[p + 1]] for p in positions])
-            which = np.repeat(np.arange(len(positions)), np.diff(bounds)[positions])
-            block = codes[which, wanted[places] % views] if views > 1 else codes
-            yield places, np.asarray(heads.pool(block, self.pool), np.float32)
+            if views > 1:
+                which = np.repeat(np.arange(len(positions)), np.diff(bounds)[positions])
+                own = which, wanted[places] % views
+                codes = {name: block[own] for name, block in codes.items()}
+            yield places, heads.vectors(self.parts, codes)
 
 
-def examples(opened: store.Store, layer: str, pool: Pool | None) -> Examples:
+def examples(opened: store.Store, parts: Sequence[heads.Part]) -> Examples:
     """
     Find what there is to learn from.
+
+    Parameters
+    ----------
+    opened : Store
+    parts : sequence of Part
+        Its layers whose codes are learned from.
 
     Raises
     ------
@@ -155,8 +165,7 @@ def examples(opened: store.Store, layer: str, pool: Pool | None) -> Examples:
     val = val[np.isin(opened.labels[val], labels)]
     return Examples(
         opened=opened,
-        layer=layer,
-        pool=pool,
+        parts=tuple(parts),
         train=train,
         val=val,
         classes=tuple(opened.classes[label] for label in labels),
@@ -181,17 +190,18 @@ def card_of(
     **others
         Fields of the card that differ.
     """
-    opened, layer = used.opened, used.layer
+    opened, (first, *also) = used.opened, used.parts
     both = head.parameters["fitted_on"] != "train"
     fitted = np.concatenate([used.train, used.val]) if both else used.train
     judging = used.val if judged and not both else used.val[:0]
     header = opened.header
     known: dict[str, Any] = {
         "classes": used.classes,
-        "layer": layer,
-        "pool": used.pool.value if used.pool is not None else None,
-        "shape": tuple(opened.layers[layer]),
-        "probe": opened.probe(layer),
+        "layer": first.layer,
+        "pool": first.pool,
+        "shape": first.shape,
+        "also": tuple(also),
+        "probe": _probe(opened, used.parts),
     }
     if header is not None:
         known |= {
@@ -218,6 +228,15 @@ def card_of(
         about = {"held_out": how, "held_out_for": list(judged)}
         known["trained_on"] = {**known["trained_on"], **about}
     return heads.Card(**known)
+
+
+def _probe(opened: store.Store, parts: Sequence[heads.Part]) -> NDArray[np.float32] | None:
+    """Return the codes of the probe images as a card keeps them, if they are known."""
+    if len(parts) == 1:
+        return opened.probe(parts[0].layer)
+    probes = {part.layer: opened.probe(part.layer) for part in parts}
+    known = {name: codes for name, codes in probes.items() if codes is not None}
+    return heads.vectors(parts, known) if len(known) == len(probes) else None
 
 
 def _held(used: Examples, held: heads.HeldOut) -> dict[str, Any]:
@@ -250,21 +269,3 @@ def deviation(scores: Sequence[float]) -> float | None:
 
 def _sorted(hashes: NDArray[np.uint64] | None) -> NDArray[np.uint64] | None:
     return None if hashes is None else np.unique(hashes)
-
-
-def pooling(opened: store.Store, layer: str, pool: Pool | str | None) -> Pool | None:
-    """
-    Decide how maps become vectors: None where the codes are vectors already.
-
-    Raises
-    ------
-    HeadError
-        If a way is given where there is nothing to pool.
-    """
-    if len(opened.layers[layer]) == 1:
-        if pool is not None:
-            raise HeadError(
-                f"expected a layer of maps to pool, found {layer} with vectors; drop --pool"
-            )
-        return None
-    return Pool.avg if pool is None else choose(Pool, pool, what="pool")

@@ -55,10 +55,11 @@ def blocks(
     ------
     positions : int64 array of shape (m,)
         Places in `rows`.
-    codes : float32 array of shape (m, ...), or (m, views, ...)
+    codes : float32 array of shape (m, *card.taken), or (m, views, *card.taken)
     """
     if card.layer != backbones.INPUT:
-        yield from opened.blocks(card.layer, rows, views=views)
+        for positions, codes in opened.together(card.layers, rows, views=views):
+            yield positions, card.take(codes)
         return
     originals = Originals(opened, rows)
     for positions, pixels in originals.blocks(views=views_of(originals.space) if views else None):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pipeline import backbones, heads, images
 from pipeline.choices import Engine, Precision, Resize
 from pipeline.errors import HeadError, SpaceMismatch
@@ -49,7 +51,7 @@ def recognise(
     network = backbones.load(
         backbones.find(space.backbone),
         weights=weights or card.weights["source"],
-        layers=[card.layer],
+        layers=card.layers,
         size=space.size,
         batch_size=batch_size or (card.batch_size if same else None),
         engine=engine if same else Engine.tensorflow,
@@ -57,15 +59,27 @@ def recognise(
         probe=pixels,
     )
     found = network.space({"resize": resize.value, **images.policy_of(space.to_json())})
-    if differences := space.of_layer(card.layer).differences(found):
-        raise SpaceMismatch(
-            f"expected the backbone that head {saved.directory} was fitted on, found another "
-            f"({'; '.join(differences)}); name the right weights with --weights"
-        )
-    if card.probe is not None:
-        exact = network.precision == Precision.float32.value
-        check_probe(card.probe, network.probed[card.layer], layer=card.layer, exact=exact)
+    for layer in card.layers:
+        if differences := space.of_layer(layer).differences(found.of_layer(layer)):
+            raise SpaceMismatch(
+                f"expected the backbone that head {saved.directory} was fitted on, found another "
+                f"({'; '.join(differences)}); name the right weights with --weights"
+            )
+    _check_probe(card, network)
     return network
+
+
+def _check_probe(card: heads.Card, network: backbones.Network) -> None:
+    """Compare the codes of the probe images, those of several layers one by one."""
+    if card.probe is None:
+        return
+    exact = network.precision == Precision.float32.value
+    kept, now = [card.probe], [card.take(network.probed)]
+    if card.also:
+        bounds = np.cumsum([part.width for part in card.inputs])[:-1]
+        kept, now = np.split(kept[0], bounds, axis=1), np.split(now[0], bounds, axis=1)
+    for layer, one, other in zip(card.layers, kept, now, strict=True):
+        check_probe(one, other, layer=layer, exact=exact)
 
 
 def space_of(saved: heads.SavedHead) -> Space:

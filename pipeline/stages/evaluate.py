@@ -151,23 +151,28 @@ def evaluate(
 
 def _check_space(saved: heads.SavedHead, opened: store.Store) -> None:
     """Refuse codes that the head was not made for, naming the field that differs."""
-    card = saved.card
+    for part in saved.card.inputs:
+        _check_part(saved, part, opened)
+
+
+def _check_part(saved: heads.SavedHead, part: heads.Part, opened: store.Store) -> None:
+    card, layer = saved.card, part.layer
     if card.space is None or opened.header is None:
-        shape = opened.layers.get(card.layer)
-        if shape != card.shape:
+        shape = opened.layers.get(layer)
+        if shape != part.shape:
             raise SpaceMismatch(
-                f"expected codes of shape {card.shape} in layer '{card.layer}' for head "
+                f"expected codes of shape {part.shape} in layer '{layer}' for head "
                 f"{saved.directory}, found {shape}; fit a head on {opened.location}"
             )
         return
-    if card.layer != backbones.INPUT and card.layer not in opened.layers:
+    if layer != backbones.INPUT and layer not in opened.layers:
+        options = " ".join(f"--layer {name}" for name in card.layers)
         raise SpaceMismatch(
-            f"expected a store with the layer {card.layer} for head {saved.directory}, found "
-            f"{', '.join(opened.layers)} in {opened.location}; extract with --layer {card.layer} "
+            f"expected a store with the layer {layer} for head {saved.directory}, found "
+            f"{', '.join(opened.layers)} in {opened.location}; extract with {options} "
             "into another store"
         )
-    expected = card.space.of_layer(card.layer)
-    differences = expected.differences(opened.header.space.of_layer(card.layer))
+    differences = card.space.of_layer(layer).differences(opened.header.space.of_layer(layer))
     if differences:
         raise SpaceMismatch(
             f"expected codes of the space that head {saved.directory} was fitted in, found another "
@@ -207,7 +212,7 @@ def _score(
     tally = report.Tally(classes, score_kind=head.score_kind)
     for positions, codes in _heads.blocks(card, opened, rows, views=views):
         for part in _parts(len(positions), views=opened.views if views else 1, head=head):
-            decision = saved.decision(codes[part].reshape(-1, *card.shape))
+            decision = saved.decision(codes[part].reshape(-1, *card.taken))
             scores = _mean_of_views(head.as_scores(decision), len(positions[part]))
             before = None
             if head.calibration_ is not None:

@@ -200,11 +200,11 @@ def _codes_model(saved: heads.SavedHead, weights: str | None) -> Any:
     model = backbones.codes_model(
         backbones.find(space.backbone),
         weights=weights or card.weights["source"],
-        layer=card.tuned_to or card.layer,
+        layers=[card.tuned_to] if card.tuned_to is not None else card.layers,
         size=space.size,
         tuned=saved.tuned,
     )
-    return exports.pooled(model, card.pooling)
+    return exports.pooled(model, [part.pooling for part in card.inputs])
 
 
 def _probabilities(
@@ -215,7 +215,7 @@ def _probabilities(
     if card.layer == backbones.INPUT:
         codes = pixels.astype(np.float32)
     else:
-        codes = recognise(saved, weights, exactly=True)(pixels)[card.layer]
+        codes = card.take(recognise(saved, weights, exactly=True)(pixels))
     return saved.head.as_scores(saved.decision(codes))
 
 
@@ -251,8 +251,10 @@ def _some_codes(saved: heads.SavedHead) -> tuple[NDArray[np.float32], str]:
     """Return codes of the head's store, of the probe images, or, where both are gone, any."""
     card = saved.card
     opened = photos.store_of(saved)
-    if opened is not None and opened.layers.get(card.layer) == card.shape:
-        codes = store.read_rows(opened, card.layer, photos.held_out(opened, _COMPARED))
+    layers = {} if opened is None else opened.layers
+    if opened is not None and all(layers.get(part.layer) == part.shape for part in card.inputs):
+        rows = photos.held_out(opened, _COMPARED)
+        codes = card.take({name: store.read_rows(opened, name, rows) for name in card.layers})
         return heads.pool(codes, card.pooling), "codes of the head's store"
     if card.probe is not None:
         return heads.pool(card.probe, card.pooling), "codes of the bundled probe images"

@@ -21,6 +21,7 @@ from pipeline.space import Space
 from pipeline.stages._command import extract_command
 from pipeline.stages._fitting import Examples, card_of, examples
 from pipeline.stages._influence import CALIBRATED
+from pipeline.stages._layers import named, part
 from pipeline.stages._photos import Originals
 from pipeline.stages._recognise import space_of
 from pipeline.stages._voice import quiet, silent
@@ -171,6 +172,7 @@ def fine_tune(
     began = time.monotonic()
     tell = tell or quiet
     saved = heads.load(Path(head))
+    _check_layers(saved)
     find_rate = learning_rate == "auto"
     if isinstance(learning_rate, str) and not find_rate:
         raise HeadError(f"expected --learning-rate auto or a number, found {learning_rate!r}")
@@ -296,8 +298,9 @@ class _Task:
     def examples(self) -> Examples:
         """Which rows of the store are learned from."""
         if not self.photos:
-            return examples(self.opened, self.tail.start, Pool.flat)
-        found = examples(self.opened, next(iter(self.opened.layers)), Pool.flat)
+            return examples(self.opened, [part(self.opened, self.tail.start, Pool.flat)])
+        first = part(self.opened, next(iter(self.opened.layers)), Pool.flat)
+        found = examples(self.opened, [first])
         return replace(found, views=1)
 
     def check_classes(self) -> None:
@@ -394,6 +397,16 @@ class _Task:
         about = {"store": str(self.opened.location.absolute()), "head": str(head), "from": start}
         judged = ["chose its epoch"] + [CALIBRATED] * (tuned.calibration_ is not None)
         return card_of(used, tuned, judged=judged, **others, trained_on=about)
+
+
+def _check_layers(saved: heads.SavedHead) -> None:
+    """Refuse a head on several layers: the layers to train would have to end in all of them."""
+    card = saved.card
+    if card.also:
+        raise HeadError(
+            f"expected a head on one layer, found {saved.directory} on {named(card.inputs)}; fit "
+            f"one with `pipeline fit-head STORE --layer {card.inputs[0].name}` and fine-tune that"
+        )
 
 
 def _augmentation(start: str, augment: str | None) -> images.Views | None:

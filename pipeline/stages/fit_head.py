@@ -15,8 +15,9 @@ from pipeline import heads, report, store
 from pipeline.choices import ClassWeight, HeadKind, Pool, Preset, Split, choose
 from pipeline.errors import HeadError, OutputError, counted
 from pipeline.memory import memory_limit, resident_bytes
-from pipeline.stages._fitting import REGULARISED, Examples, card_of, deviation, examples, pooling
+from pipeline.stages._fitting import REGULARISED, Examples, card_of, deviation, examples
 from pipeline.stages._influence import judged_for
+from pipeline.stages._layers import choose_parts, named, pooled
 from pipeline.stages._voice import quiet
 
 # Validation images below which a choice by them is mostly chance.
@@ -43,9 +44,11 @@ class Fit:
         Where the head is; of several seeds, that of the first.
     kind : str
     layer : str
-        Which codes it was trained on.
+        Which codes it was trained on; several layers are joined by ``+``, such as
+        ``"avg+block6d_add:avg"``.
     pool : str or None
-        How maps became vectors; None where the codes are vectors.
+        How the maps of one layer became vectors; None where the codes are vectors, and of
+        several layers, whose names say it.
     dimensions : int
         Numbers per image that the head sees.
     classes : tuple of str
@@ -98,7 +101,7 @@ def fit_head(
     *,
     kind: HeadKind | str,
     out: str | Path | None = None,
-    layer: str | None = None,
+    layer: str | Sequence[str] | None = None,
     pool: Pool | str | None = None,
     C: float | str = "auto",
     k: int | str = "auto",
@@ -124,12 +127,14 @@ def fit_head(
     kind : HeadKind or str
         ``"svm"``, ``"softmax"``, ``"ridge"``, ``"knn"``, ``"centroid"`` or ``"mlp"``.
     out : str or Path, optional
-        The head; by default ``artifacts/heads/<store>-<kind>``, with the layer between the two
+        The head; by default ``artifacts/heads/<store>-<kind>``, with the layers between the two
         where the store has several.
-    layer : str, optional
-        Which codes; by default the first layer of the store.
+    layer : str or sequence of str, optional
+        Which codes; by default the first layer of the store. The vectors of several layers stand
+        side by side, in the order given. ``LAYER:POOL`` says how a layer of maps becomes vectors.
     pool : Pool or str, optional
-        How a map becomes a vector; by default its average, or what the preset's article does.
+        How a map becomes a vector where its layer does not say; by default its average, or what
+        the preset's article does.
     C : float or "auto", default "auto"
         Inverse regularisation of svm, softmax and ridge; ``"auto"`` takes the value of a grid
         with the smallest loss on the validation split.
@@ -163,9 +168,9 @@ def fit_head(
     Raises
     ------
     StoreError
-        If the store is unfinished, damaged or lacks the layer.
+        If the store is unfinished, damaged or lacks a layer.
     HeadError
-        If there is nothing to train on, or a parameter is impossible.
+        If there is nothing to train on, a layer is named twice, or a parameter is impossible.
     ResourceError
         If the head cannot be fitted within `memory`.
     OutputError
@@ -178,15 +183,14 @@ def fit_head(
     parameters = _parameters(kind, C, k, class_weight, preset, mlp)
     limit = memory_limit(memory)
     opened = store.open_store(Path(store_path))
-    layer = store.choose_layer(opened, layer)
-    if pool is None and preset is not None and len(opened.layers[layer]) > 1:
-        pool = heads.PRESET_POOLS.get(choose(Preset, preset, what="preset"))
-    folder = Path(out) if out is not None else _default_out(opened, layer, kind)
+    parts = choose_parts(opened, layer, pool, default=_pool_of(preset))
+    folder = Path(out) if out is not None else _default_out(opened, parts, kind)
     heads.check_target(folder)
-    everything = examples(opened, layer, pooling(opened, layer, pool))
+    everything = examples(opened, parts)
     _check_replaced(folder, everything, by_default=out is None, tell=tell)
     if len(opened.layers) > 1:
-        tell(f"layer {layer}, of {', '.join(opened.layers)}")
+        which = "layer" if len(parts) == 1 else "layers"
+        tell(f"{which} {named(parts)}, of {', '.join(opened.layers)}")
     if opened.views > everything.views:
         tell("note: without validation images the head is fitted on the first views alone")
     left_out = len(store.rows_of(opened, Split.val)) - len(everything.val)
@@ -229,8 +233,8 @@ def fit_head(
     return Fit(
         head=str(folder),
         kind=kind.value,
-        layer=layer,
-        pool=card.pool,
+        layer=named(parts),
+        pool=pooled(parts),
         dimensions=used.width,
         classes=used.classes,
         train_images=len(used.train),
@@ -359,8 +363,15 @@ def _check_replaced(
     tell(f"note: {found} is replaced in {folder}")
 
 
-def _default_out(opened: store.Store, layer: str, kind: HeadKind) -> Path:
-    parts = [store.name_of(opened), kind.value]
+def _pool_of(preset: Preset | str | None) -> Pool:
+    """Return how maps become vectors unless said: as the preset's article does it, or avg."""
+    if preset is None:
+        return Pool.avg
+    return heads.PRESET_POOLS.get(choose(Preset, preset, what="preset"), Pool.avg)
+
+
+def _default_out(opened: store.Store, parts: Sequence[heads.Part], kind: HeadKind) -> Path:
+    words = [store.name_of(opened), kind.value]
     if len(opened.layers) > 1:
-        parts.insert(1, layer.replace(":", "-"))
-    return Path("artifacts") / "heads" / "-".join(parts)
+        words.insert(1, named(parts).replace(":", "-"))
+    return Path("artifacts") / "heads" / "-".join(words)

@@ -16,7 +16,8 @@ from pipeline.errors import HeadError
 from pipeline.files import make_folder, write_durably, write_json
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.report import CurvePoint, CurveReading
-from pipeline.stages._fitting import REGULARISED, Examples, deviation, examples, pooling
+from pipeline.stages._fitting import REGULARISED, Examples, deviation, examples
+from pipeline.stages._layers import choose_parts, named, pooled
 
 _STEPS = (1, 2, 5)
 
@@ -53,7 +54,7 @@ def learning_curve(
     store_path: str | Path,
     *,
     kind: HeadKind | str = HeadKind.svm,
-    layer: str | None = None,
+    layer: str | Sequence[str] | None = None,
     pool: Pool | str | None = None,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     out: str | Path | None = None,
@@ -72,10 +73,10 @@ def learning_curve(
         A store or a packed file with train and val images.
     kind : HeadKind or str, default HeadKind.svm
         Which head.
-    layer : str, optional
-        Which codes; by default the first layer of the store.
+    layer : str or sequence of str, optional
+        Which codes; by default the first layer of the store. Several as for `fit_head`.
     pool : Pool or str, optional
-        How a map becomes a vector; by default its average.
+        How a map becomes a vector where its layer does not say; by default its average.
     seeds : sequence of int, default (0, 1, 2, 3, 4)
         Each chooses other images.
     out : str or Path, optional
@@ -101,8 +102,8 @@ def learning_curve(
     started = time.monotonic()
     kind = choose(HeadKind, kind, what="kind")
     opened = store.open_store(Path(store_path))
-    layer = store.choose_layer(opened, layer)
-    everything = examples(opened, layer, pooling(opened, layer, pool))
+    parts = choose_parts(opened, layer, pool)
+    everything = examples(opened, parts)
     if not len(everything.val):
         raise HeadError(
             f"expected images in split 'val' of {opened.location}, found none; extract with "
@@ -118,10 +119,10 @@ def learning_curve(
     about = {
         "store": str(store_path),
         "kind": kind.value,
-        "layer": layer,
-        "pool": everything.pool.value if everything.pool is not None else None,
+        "layer": named(parts),
+        "pool": pooled(parts),
     }
-    title = f"{kind.value} on {layer} of {opened.location.name}"
+    title = f"{kind.value} on {named(parts)} of {opened.location.name}"
     make_folder(folder)
     plain = about | {"points": [asdict(point) for point in points], "reading": asdict(reading)}
     write_json(folder / "learning_curve.json", plain)
@@ -129,8 +130,8 @@ def learning_curve(
     return LearningCurve(
         store=str(store_path),
         kind=kind.value,
-        layer=layer,
-        pool=about["pool"],
+        layer=named(parts),
+        pool=pooled(parts),
         points=points,
         reading=reading,
         out=str(folder),

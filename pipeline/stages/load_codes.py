@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline import heads, store
 from pipeline.choices import Pool, Split, choose
 from pipeline.errors import ChoiceError, StoreError
+from pipeline.stages._layers import choose_parts
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,7 +52,7 @@ def load_codes(
     store_path: str | Path,
     *,
     split: Split | str = Split.train,
-    layer: str | None = None,
+    layer: str | Sequence[str] | None = None,
     pool: Pool | str | None = None,
     views: bool = False,
 ) -> Codes:
@@ -63,10 +65,11 @@ def load_codes(
         A store or a packed file.
     split : Split or str, default Split.train
         Which labelled rows; ``"all"`` for all that have codes, with labels or without.
-    layer : str, optional
-        Which codes; by default the first layer of the store.
+    layer : str or sequence of str, optional
+        Which codes; by default the first layer of the store. Of several layers, and of one given
+        as ``LAYER:POOL``, the vectors that `fit_head` gives a head.
     pool : Pool or str, optional
-        How maps become vectors; by default they stay maps.
+        How maps become vectors; by default those of one layer stay maps.
     views : bool, default False
         Whether each view of an image is a row; those of one image follow each other.
 
@@ -77,7 +80,9 @@ def load_codes(
     Raises
     ------
     StoreError
-        If the store cannot be read, lacks the layer, or has no such rows.
+        If the store cannot be read, lacks a layer, or has no such rows.
+    HeadError
+        If a layer is named twice, or vectors should be pooled as maps are.
 
     Examples
     --------
@@ -86,14 +91,16 @@ def load_codes(
     >>> LinearSVC().fit(train.X, train.y)  # doctest: +SKIP
     """
     opened = store.open_store(Path(store_path))
-    layer = store.choose_layer(opened, layer)
     rows = _rows(opened, split)
-    X = store.read_rows(opened, layer, rows, views=views).reshape(-1, *opened.layers[layer])
+    if layer is None or (isinstance(layer, str) and layer in opened.layers):
+        X = _plain(opened, store.choose_layer(opened, layer), pool, rows, views=views)
+    else:
+        X = _vectors(opened, choose_parts(opened, layer, pool), rows, views=views)
     rows = np.repeat(rows, opened.views if views else 1)
     sha256, groups = opened.sha256(rows), opened.groups(rows)
     names = {number: name.value for name, number in store.SPLITS.items()}
     return Codes(
-        X=heads.pool(X, choose(Pool, pool, what="pool")) if pool is not None else X,
+        X=X,
         y=opened.labels[rows],
         classes=opened.classes,
         paths=tuple(os.fsdecode(path) for path in opened.paths(rows)),
@@ -101,6 +108,31 @@ def load_codes(
         sha256=None if sha256 is None else tuple(row.tobytes().hex() for row in sha256),
         groups=None if groups is None else tuple(os.fsdecode(group) for group in groups),
     )
+
+
+def _plain(
+    opened: store.Store,
+    layer: str,
+    pool: Pool | str | None,
+    rows: NDArray[np.int64],
+    *,
+    views: bool,
+) -> NDArray[np.float32]:
+    """Read the codes of one layer, as they are unless a pooling is given."""
+    codes = store.read_rows(opened, layer, rows, views=views).reshape(-1, *opened.layers[layer])
+    return codes if pool is None else heads.pool(codes, choose(Pool, pool, what="pool"))
+
+
+def _vectors(
+    opened: store.Store, parts: Sequence[heads.Part], rows: NDArray[np.int64], *, views: bool
+) -> NDArray[np.float32]:
+    """Read what a head on these layers takes, piece by piece: maps are larger than vectors."""
+    width = sum(part.width for part in parts)
+    X = np.empty((len(rows), opened.views if views else 1, width), np.float32)
+    layers = [part.layer for part in parts]
+    for positions, codes in opened.together(layers, rows, views=views):
+        X[positions] = heads.vectors(parts, codes).reshape(len(positions), -1, width)
+    return X.reshape(-1, width)
 
 
 def _rows(opened: store.Store, split: Split | str) -> NDArray[np.int64]:

@@ -138,9 +138,9 @@ class ImageClassifier:
         if card.layer == backbones.INPUT:
             codes = pixels.astype(np.float32)
         else:
-            codes = self._network(few=len(photos) <= _FEW)(pixels)[card.layer]
+            codes = card.take(self._network(few=len(photos) <= _FEW)(pixels))
         with self._lock:
-            return np.asarray(self._saved.decision(codes.reshape(-1, *card.shape)), np.float64)
+            return np.asarray(self._saved.decision(codes.reshape(-1, *card.taken)), np.float64)
 
     def _network(self, *, few: bool) -> backbones.Network:
         """Return the network for photos one by one, or for full batches; load it at first."""

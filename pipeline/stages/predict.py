@@ -239,10 +239,11 @@ def _answer(
 ) -> Iterator[Prediction]:
     """Classify some images by their codes."""
     card = saved.card
-    rows = [codes[card.layer] for _, codes in chunk if codes is not None]
+    rows = [codes for _, codes in chunk if codes is not None]
     scores: Iterator[NDArray[np.floating]] = iter(())
     if rows:
-        each = saved.head.as_scores(saved.decision(np.stack(rows).reshape(-1, *card.shape)))
+        taken = card.take({name: np.stack([row[name] for row in rows]) for name in card.layers})
+        each = saved.head.as_scores(saved.decision(taken.reshape(-1, *card.taken)))
         scores = iter(each.reshape(len(rows), -1, each.shape[1]).mean(axis=1))  # of all views
     part = card.part if card.part is not None else np.empty(0, np.uint64)
     digests = first_bytes(loaded.sha256 or b"" for loaded, _ in chunk)

@@ -77,7 +77,7 @@ class ByContent:
             index = self._lookup.indexes[shard]
             path = self.location / SHARDS / index.name
             rows = index.code_row[places[positions, 1]]
-            codes = read_codes(path, layer, rows, header=self.header)
+            codes = read_codes(path, [layer], rows, header=self.header)[layer]
             if codes.shape[1:] != self.header.space.layers[layer]:
                 raise damaged(path, f"codes of shape {codes.shape[1:]}")
             yield positions, codes

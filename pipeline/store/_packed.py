@@ -335,7 +335,7 @@ class PackedStore:
     def _divide(self) -> NDArray[np.uint8]:
         splits = np.empty(len(self.labels), np.uint8)
         layer = next(iter(self.layers))
-        for start, stop in self._pieces(layer, views=False):
+        for start, stop in self._pieces([layer], views=False):
             for i, codes in enumerate(self._codes(layer, start, stop, views=False)):
                 digest = hashlib.sha256(codes.tobytes()).digest()
                 share = int.from_bytes(digest[:8], "big") / 2**64
@@ -357,21 +357,37 @@ class PackedStore:
         rng: np.random.Generator | None = None,
     ) -> Iterator[tuple[Rows, Codes]]:
         """Read codes some megabytes at a time; see `Store.blocks`."""
+        for positions, codes in self.together([layer], rows, views=views, rng=rng):
+            yield positions, codes[layer]
+
+    def together(
+        self,
+        layers: Sequence[str],
+        rows: Rows,
+        *,
+        views: bool = False,
+        rng: np.random.Generator | None = None,
+    ) -> Iterator[tuple[Rows, dict[str, Codes]]]:
+        """Read codes of several layers some megabytes at a time; see `Store.together`."""
         several = views and self.views > 1
         order = np.argsort(rows, kind="stable")
-        pieces = self._pieces(layer, views=several)
+        pieces = self._pieces(layers, views=several)
         for start, stop in pieces if rng is None else rng.permutation(np.array(pieces)).tolist():
             lo, hi = np.searchsorted(rows[order], (start, stop))
             if lo < hi:
                 positions = order[lo:hi]
-                with self._explained():
-                    block = self._codes(layer, start, stop, views=several)
-                codes = block[rows[positions] - start]
-                yield positions, codes[:, None] if views and not several else codes
+                own, alone = rows[positions] - start, views and not several
+                codes = {}
+                for layer in layers:
+                    with self._explained():
+                        block = self._codes(layer, start, stop, views=several)
+                    codes[layer] = block[own][:, None] if alone else block[own]
+                yield positions, codes
 
-    def _pieces(self, layer: str, *, views: bool) -> list[tuple[int, int]]:
+    def _pieces(self, layers: Sequence[str], *, views: bool) -> list[tuple[int, int]]:
         """Cut rows into pieces of some megabytes: (first, behind the last)."""
-        row = 4 * (self.views if views else 1) * math.prod(self.layers[layer])
+        numbers = sum(math.prod(self.layers[layer]) for layer in layers)
+        row = 4 * (self.views if views else 1) * numbers
         step, n = max(1, _BLOCK_BYTES // max(1, row)), len(self.labels)
         return [(start, min(start + step, n)) for start in range(0, n, step)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -80,6 +80,31 @@ class Store(Protocol):
             Places in `rows`.
         codes : float32 array of shape (m, ...)
             Of the images themselves; with `views` of all their views, of shape (m, views, ...).
+        """
+
+    def together(
+        self,
+        layers: Sequence[str],
+        rows: Rows,
+        *,
+        views: bool = False,
+        rng: np.random.Generator | None = None,
+    ) -> Iterator[tuple[Rows, dict[str, Codes]]]:
+        """
+        Read the codes of several layers at once: each piece has the same rows of all of them.
+
+        Parameters
+        ----------
+        layers : sequence of str
+        rows, views, rng
+            As for `blocks`.
+
+        Yields
+        ------
+        positions : int64 array of shape (m,)
+            Places in `rows`.
+        codes : dict of str to float32 array of shape (m, ...)
+            For each layer, as `blocks` gives them.
         """
 
     def hashes(self, rows: Rows) -> NDArray[np.uint64] | None:
@@ -178,8 +203,19 @@ class FolderStore:
         rng: np.random.Generator | None = None,
     ) -> Iterator[tuple[Rows, Codes]]:
         """Read codes shard by shard; see `Store.blocks`."""
+        for positions, codes in self.together([layer], rows, views=views, rng=rng):
+            yield positions, codes[layer]
+
+    def together(
+        self,
+        layers: Sequence[str],
+        rows: Rows,
+        *,
+        views: bool = False,
+        rng: np.random.Generator | None = None,
+    ) -> Iterator[tuple[Rows, dict[str, Codes]]]:
+        """Read codes of several layers shard by shard; see `Store.together`."""
         several = views and self.views > 1
-        shape = (self.views, *self.layers[layer]) if several else self.layers[layer]
         shard = self.table.shard[rows]
         order = np.argsort(shard, kind="stable")
         bounds = np.flatnonzero(np.diff(shard[order])) + 1
@@ -189,10 +225,13 @@ class FolderStore:
         for positions in pieces:
             path = self.location / SHARDS / self.table.shards[shard[positions[0]]]
             own = self.table.row[rows[positions]]
-            codes = read_codes(path, layer, own, header=self._header, views=several)
-            if codes.shape[1:] != shape:
-                raise damaged(path, f"codes of shape {codes.shape[1:]}")
-            yield positions, codes[:, None] if views and not several else codes
+            codes = read_codes(path, layers, own, header=self._header, views=several)
+            for layer, block in codes.items():
+                shape = (self.views, *self.layers[layer]) if several else self.layers[layer]
+                if block.shape[1:] != shape:
+                    raise damaged(path, f"codes of shape {block.shape[1:]}")
+            alone = views and not several
+            yield positions, {name: c[:, None] if alone else c for name, c in codes.items()}
 
     def hashes(self, rows: Rows) -> NDArray[np.uint64] | None:
         """Return the first 8 bytes of the content hashes of some rows."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -441,16 +441,21 @@ def _check_meaning(path: Path, found: Meaning, header: Header | None) -> None:
 
 
 def read_codes(
-    path: Path, layer: str, rows: NDArray[np.int32], *, header: Header, views: bool = False
-) -> NDArray[np.float32]:
+    path: Path,
+    layers: Sequence[str],
+    rows: NDArray[np.int32],
+    *,
+    header: Header,
+    views: bool = False,
+) -> dict[str, NDArray[np.float32]]:
     """
-    Read some rows of one layer of a shard.
+    Read some rows of some layers of a shard, which is read once for all of them.
 
     Parameters
     ----------
     path : Path
         The shard.
-    layer : str
+    layers : sequence of str
         Which codes.
     rows : int32 array of shape (n,)
         Values of ``code_row``; in any order.
@@ -461,8 +466,8 @@ def read_codes(
 
     Returns
     -------
-    float32 array of shape (n, ...)
-        With `views` of shape (n, views, ...).
+    dict of str to float32 array of shape (n, ...)
+        For each layer; with `views` of shape (n, views, ...).
 
     Raises
     ------
@@ -473,11 +478,17 @@ def read_codes(
     """
     with _opened(path) as file:
         _check_meaning(path, _meaning(file), header)
-        # A shard is at most some 16 MB: one sequential read beats many selected ones.
-        codes: NDArray[np.floating] = file["codes"][layer][...]
-        if views:
-            codes = joined(codes, file[VIEWS][layer][...])
-        return widened(codes[rows])
+        return {layer: _codes(file, layer, rows, views=views) for layer in layers}
+
+
+def _codes(
+    file: h5py.File, layer: str, rows: NDArray[np.int32], *, views: bool
+) -> NDArray[np.float32]:
+    # A shard is at most some 16 MB: one sequential read beats many selected ones.
+    codes: NDArray[np.floating] = file["codes"][layer][...]
+    if views:
+        codes = joined(codes, file[VIEWS][layer][...])
+    return widened(codes[rows])
 
 
 def joined(first: NDArray[F], others: NDArray[F]) -> NDArray[F]:

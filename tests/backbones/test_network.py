@@ -142,7 +142,15 @@ def test_importing_the_room_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("layer", ["conv", "conv:max", "top:avg", "avg"])
 def test_a_model_of_codes_gives_the_codes_of_the_network(layer: str, tiny: str, photos) -> None:
     row, pixels = find(tiny), photos(32)
-    model = codes_model(row, weights="random", layer=layer, size=32)
+    model = codes_model(row, weights="random", layers=[layer], size=32)
     assert model.inputs[0].dtype == "uint8"
     expected = load(row, weights="random", layers=[layer], size=32)(pixels)[layer]
     np.testing.assert_allclose(model(pixels).numpy(), expected, atol=1e-5)
+
+
+def test_a_model_of_several_codes_has_an_output_for_each(tiny: str, photos) -> None:
+    row, pixels, layers = find(tiny), photos(32), ["avg", "conv"]
+    model = codes_model(row, weights="random", layers=layers, size=32)
+    expected = load(row, weights="random", layers=layers, size=32)(pixels)
+    for layer, codes in zip(layers, model(pixels), strict=True):
+        np.testing.assert_allclose(codes.numpy(), expected[layer], atol=1e-5)

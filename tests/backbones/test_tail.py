@@ -136,7 +136,7 @@ def test_put_back_into_the_network_they_give_the_same_codes():
     below = backbones.load(
         row, weights="random", layers=["conv_pw_11_relu"], size=64, precision=Precision.float32
     )(pixels)["conv_pw_11_relu"]
-    whole = backbones.codes_model(row, layer="avg", tuned=changed, **asked)
+    whole = backbones.codes_model(row, layers=["avg"], tuned=changed, **asked)
     codes = keras.ops.convert_to_numpy(whole(pixels, training=False))
     np.testing.assert_allclose(tail(below), codes, atol=1e-4)
 

@@ -50,14 +50,28 @@ def test_maps_are_pooled_as_a_head_pools_them(pixels, how):
     image = keras.Input((6, 6, 3), dtype="uint8")
     model = keras.Model(image, keras.ops.cast(image, "float32"))
     expected = heads.pool(pixels.astype(np.float32), how)
-    np.testing.assert_allclose(pooled(model, how)(pixels).numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(pooled(model, [how])(pixels).numpy(), expected, rtol=1e-5)
 
 
 def test_vectors_need_no_pooling(codes_model):
-    assert pooled(codes_model, None) is codes_model
+    assert pooled(codes_model, [None]) is codes_model
 
 
 def test_the_answer_has_a_name(codes_model, rng):
     model = joined(codes_model, layers(rng))
     assert model.output_names == ["probabilities"]
     assert model.input_shape == (None, 6, 6, 3)
+
+
+def test_several_layers_stand_side_by_side(pixels):
+    import keras
+
+    from pipeline import heads
+
+    image = keras.Input((6, 6, 3), dtype="uint8")
+    maps = keras.ops.cast(image, "float32")
+    model = keras.Model(image, [maps, keras.layers.Flatten()(maps), 2 * maps])
+    x = pixels.astype(np.float32)
+    expected = [heads.pool(x, Pool.max), x.reshape(len(x), -1), heads.pool(2 * x, Pool.avg)]
+    found = pooled(model, [Pool.max, None, Pool.avg])(pixels).numpy()
+    np.testing.assert_allclose(found, np.concatenate(expected, axis=1), rtol=1e-5)

@@ -19,7 +19,7 @@ import pytest
 from pipeline import files, hdf5
 from pipeline.choices import HeadKind
 from pipeline.errors import HeadDamaged, HeadError, HeadLocked, HeadNotFound, OutputError
-from pipeline.heads import Card, build, check_target, load, save
+from pipeline.heads import Card, Part, build, check_target, load, save
 from pipeline.heads import _saved as saved_module
 from pipeline.locks import locked
 
@@ -78,6 +78,73 @@ def test_codes_of_unknown_origin(heads, card, tmp_path):
     save(tmp_path, heads[HeadKind.svm], replace(card, space=None, probe=None, pool=None))
     again = load(tmp_path).card
     assert (again.space, again.probe, again.pool) == (None, None, None)
+
+
+class TestSeveralLayers:
+    """A head on the codes of several layers says so, and other heads say nothing of it."""
+
+    @pytest.fixture
+    def joined(self, card):
+        """Describe the heads of `heads` as taking 8 numbers of one layer and 4 * 4 of another."""
+        shapes = {"avg": (8,), "map": (2, 2, 4)}
+        space = replace(
+            card.space,
+            weights_sha256=dict.fromkeys(shapes, "0" * 64),
+            layers=shapes,
+            pooling=dict.fromkeys(shapes, "none"),
+        )
+        also = (Part(layer="map", pool="flat", shape=(2, 2, 4)),)
+        return replace(card, pool=None, shape=(8,), also=also, space=space)
+
+    def test_round_trip(self, heads, joined, tmp_path):
+        save(tmp_path, heads[HeadKind.svm], joined)
+        again = load(tmp_path).card
+        assert same_card(again, joined)
+        assert [part.name for part in again.inputs] == ["avg", "map:flat"]
+        assert again.taken == (24,)
+
+    def test_its_codes_are_joined_in_order(self, heads, joined, tmp_path, three_classes):
+        save(tmp_path, heads[HeadKind.svm], joined)
+        again, X = load(tmp_path), three_classes.X_test
+        codes = {"map": X[:, 8:].reshape(-1, 2, 2, 4), "avg": X[:, :8]}
+        found = again.decision(again.card.take(codes))
+        assert np.array_equal(found, heads[HeadKind.svm].decision(X))
+        views = {name: block.reshape(10, -1, *block.shape[1:]) for name, block in codes.items()}
+        assert np.array_equal(again.card.take(views), X.reshape(10, -1, 24))
+
+    def test_earlier_versions_know_that_they_cannot_read_it(self, heads, joined, tmp_path, saved):
+        save(tmp_path / "joined", heads[HeadKind.svm], joined)
+        description = json.loads((tmp_path / "joined" / "head.json").read_text())
+        assert description["format"] == 3
+        assert description["also"] == [{"layer": "map", "pool": "flat", "shape": [2, 2, 4]}]
+        alone = json.loads((saved / "head.json").read_text())
+        assert alone["format"] == 1
+        assert "also" not in alone
+
+    @pytest.mark.parametrize(
+        "also",
+        [
+            [],
+            3,
+            [{"layer": "map", "pool": "flat"}],
+            [{"layer": "map", "pool": "most", "shape": [2, 2, 4]}],
+            [{"layer": "map", "pool": "avg", "shape": [2, 2, 4]}],
+            [{"layer": "map", "pool": None, "shape": [4, 4]}],
+            [{"layer": "avg", "pool": None, "shape": [16]}],
+            [{"layer": "other", "pool": None, "shape": [16]}],
+            [{"layer": "map", "pool": "flat", "shape": [0, 2, 4]}],
+        ],
+    )
+    def test_nonsense_with_a_right_checksum(self, heads, joined, tmp_path, also):
+        save(tmp_path, heads[HeadKind.svm], joined)
+        rewrite(tmp_path, also=also)
+        with pytest.raises(HeadDamaged):
+            load(tmp_path)
+
+    def test_fine_tuned_layers_have_one_layer_below_them(self, heads, joined, tmp_path):
+        tuned = replace(joined, tuned_to="avg")
+        with pytest.raises(HeadError, match="several layers below fine-tuned ones"):
+            save(tmp_path, heads[HeadKind.svm], tuned, tuned={"a/b": np.ones(3, np.float32)})
 
 
 def test_attachments_are_written_beside(heads, card, tmp_path):
@@ -228,8 +295,8 @@ class TestDamaged:
             load(saved)
 
     def test_a_later_format(self, saved):
-        rewrite(saved, format=3)
-        with pytest.raises(HeadError, match=r"format 1 or 2, found 3 .* version of the pipeline"):
+        rewrite(saved, format=4)
+        with pytest.raises(HeadError, match=r"1, 2 or 3, found 4 .* version of the pipeline"):
             load(saved)
 
     @pytest.mark.parametrize(

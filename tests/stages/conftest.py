@@ -22,3 +22,11 @@ def cached(tiny: str, make_photos: Callable[..., Path], tmp_path: Path) -> Path:
 def svm(cached: Path, tmp_path: Path) -> Path:
     """A head fitted on the averaged codes."""
     return Path(pipeline.fit_head(cached, kind=HeadKind.svm, out=tmp_path / "svm", C=0.1).head)
+
+
+@pytest.fixture
+def joined(cached: Path, tmp_path: Path) -> Path:
+    """A head fitted on the averaged codes and, beside them, the largest of each map."""
+    layers = ["avg", "top:max"]
+    fit = pipeline.fit_head(cached, kind=HeadKind.svm, layer=layers, out=tmp_path / "joined", C=0.1)
+    return Path(fit.head)

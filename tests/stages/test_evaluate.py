@@ -274,3 +274,53 @@ def test_relabelled_images_count_by_their_new_labels(cached: Path, tmp_path: Pat
     after = pipeline.evaluate(fit.head, cached, split="val", out=tmp_path / "b").report
     swapped = np.array(before.confusion)[[1, 0, 2]]
     np.testing.assert_array_equal(after.confusion, swapped)
+
+
+def test_a_head_on_several_layers_is_scored_on_all_of_them(
+    cached: Path, joined: Path, tmp_path: Path
+) -> None:
+    pipeline.pack(cached, tmp_path / "s.h5")
+    codes = pipeline.load_codes(cached, split="test", layer=["avg", "top:max"])
+    decided = heads.load(joined).head.decision(codes.X).argmax(axis=1)
+    for path in (cached, tmp_path / "s.h5"):
+        result = pipeline.evaluate(joined, path, out=tmp_path / "r")
+        assert result.report.accuracy == accuracy_score(codes.y, decided) > 0.8
+
+
+def test_every_layer_of_a_head_must_be_there_and_of_its_space(
+    tiny: str, cached: Path, joined: Path, tmp_path: Path
+) -> None:
+    from keras import utils
+
+    from tests.tiny import build
+
+    utils.set_random_seed(1)
+    build(input_shape=(32, 32, 3)).save_weights(tmp_path / "w.weights.h5")
+    options = {"source": tmp_path / "photos", "backbone": tiny}
+    pipeline.extract(out=tmp_path / "one", weights="random", layers=["avg"], **options)
+    with pytest.raises(
+        SpaceMismatch, match=r"the layer top .*extract with --layer avg --layer top"
+    ):
+        pipeline.evaluate(joined, tmp_path / "one", out=tmp_path / "r")
+    pipeline.extract(
+        out=tmp_path / "s", weights=str(tmp_path / "w.weights.h5"), layers=["avg", "top"], **options
+    )
+    with pytest.raises(SpaceMismatch, match="weights_sha256"):
+        pipeline.evaluate(joined, tmp_path / "s", out=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_joined_codes_of_another_program(tmp_path: Path) -> None:
+    import h5py
+
+    labels = np.arange(200) % 3
+    random = np.random.default_rng(0)
+    for name, width in (("x", 4), ("y", 5)):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["codes/a"] = random.normal(size=(200, 6)) + 4 * np.eye(3, 6)[labels]
+            file["codes/b"] = random.random((200, 3, 3, width))
+            file["labels"] = labels
+    fit = pipeline.fit_head(tmp_path / "x.h5", kind="svm", layer=["a", "b:max"], out=tmp_path / "h")
+    assert pipeline.evaluate(fit.head, tmp_path / "x.h5", out=tmp_path / "r").report.accuracy > 0.9
+    with pytest.raises(SpaceMismatch, match=r"shape \(3, 3, 4\) in layer 'b' .*\(3, 3, 5\)"):
+        pipeline.evaluate(fit.head, tmp_path / "y.h5", out=tmp_path / "r")

@@ -233,3 +233,28 @@ def test_the_default_backbone(test_data: Path) -> None:
         result = pipeline.export(head, format=format)
         assert result.max_difference < 1e-5
         assert result.bytes < 15e6
+
+
+@pytest.mark.parametrize("format", list(ExportFormat))
+def test_a_head_on_several_layers_leaves_in_any_format(joined: Path, format: ExportFormat) -> None:
+    result = pipeline.export(joined, format=format)
+    assert result.images == 32
+    assert result.max_difference <= 1e-4
+
+
+def test_the_card_of_joined_layers_runs_as_it_stands(joined: Path, cached: Path) -> None:
+    result = pipeline.export(joined, format="joblib", out="m.joblib")
+    text = Path(result.model_card).read_text()
+    assert "| layer | avg+top:max |" in text
+    [code] = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "class_1" in done.stdout
+
+
+def test_joined_layers_without_their_store(joined: Path, cached: Path) -> None:
+    shutil.rmtree(cached)
+    result = pipeline.export(joined, format="joblib")
+    assert result.compared_on == "codes of the bundled probe images"
+    shutil.rmtree("photos")
+    assert pipeline.export(joined, format="keras").images == 8

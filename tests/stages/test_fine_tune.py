@@ -84,7 +84,7 @@ def test_evaluate_and_predict_agree_with_the_whole_network(tuned, trunk, photos)
     said = pipeline.predict(tuned, files, top=3).predictions
     saved = heads.load(tuned)
     whole = backbones.codes_model(
-        backbones.find("tiny"), layer="avg", size=32, weights="random", tuned=saved.tuned
+        backbones.find("tiny"), layers=["avg"], size=32, weights="random", tuned=saved.tuned
     )
     for file, prediction in zip(files, said, strict=True):
         pixels = images.decode(file.read_bytes(), size=32, resize=Resize.crop)
@@ -288,3 +288,13 @@ def test_a_rate_that_makes_validation_worse_is_followed_by_lower_ones(svm, tmp_p
     assert rates[1].startswith("before, at a learning rate of 100:")
     assert done.learning_rate < 1000
     assert done.val_accuracy >= done.val_accuracy_before
+
+
+def test_a_head_on_several_layers_is_refused_at_once(trunk, tmp_path):
+    layers = ["avg", "conv:max"]
+    head = pipeline.fit_head(trunk, kind="svm", C=1.0, layer=layers, out=tmp_path / "j").head
+    with pytest.raises(
+        HeadError, match=r"one layer, found .* on avg\+conv:max; fit one with `pipe"
+    ):
+        pipeline.fine_tune(head, start="conv", out=tmp_path / "t")
+    assert not (tmp_path / "t").exists()

@@ -173,3 +173,126 @@ def test_a_choice_by_few_images_is_told(
     told.clear()
     pipeline.fit_head(tmp_path / "s", kind="svm", C=1.0, out=tmp_path / "fixed", tell=told.append)
     assert not any("say little" in line for line in told)
+
+
+@pytest.mark.parametrize("kind", list(HeadKind))
+def test_several_layers_stand_side_by_side(cached: Path, tmp_path: Path, kind: HeadKind) -> None:
+    fit = pipeline.fit_head(cached, kind=kind, layer=["top:max", "avg"], out=tmp_path / "h")
+    assert (fit.layer, fit.pool, fit.dimensions) == ("top:max+avg", None, 16)
+    assert fit.val_accuracy is not None
+    assert fit.val_accuracy > 0.8
+    card = heads.load(Path(fit.head)).card
+    assert (card.layer, card.pool, card.shape) == ("top", "max", (8, 8, 8))
+    assert card.also == (heads.Part(layer="avg", shape=(8,)),)
+
+
+def test_joined_codes_are_those_of_a_store_with_both_in_one_layer(
+    cached: Path, tmp_path: Path
+) -> None:
+    layers = ["avg", "top:max"]
+    a, b = (pipeline.load_codes(cached, split="all", layer=layer) for layer in layers)
+    both = pipeline.load_codes(cached, split="all", layer=layers)
+    np.testing.assert_array_equal(both.X, np.concatenate([a.X, b.X], axis=1))
+    fit = pipeline.fit_head(cached, kind="ridge", C=1.0, layer=layers, out=tmp_path / "a")
+    with h5py.File(tmp_path / "both.h5", "w") as file:
+        file["codes/both"] = both.X
+        file["labels"] = [both.classes[label] for label in both.y]
+        file["splits"] = list(both.splits)
+    alone = pipeline.fit_head(tmp_path / "both.h5", kind="ridge", C=1.0, out=tmp_path / "b")
+    one, other = (heads.load(Path(each.head)).head for each in (fit, alone))
+    np.testing.assert_allclose(one.decision(both.X), other.decision(both.X), rtol=1e-4, atol=1e-4)
+
+
+def test_joined_codes_that_do_not_fit_are_read_in_every_pass(
+    cached: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    options = {"kind": "ridge", "C": 1.0, "layer": ["top:flat", "avg"]}
+    loaded = pipeline.fit_head(cached, out=tmp_path / "a", **options)
+    pipeline.pack(cached, tmp_path / "s.h5")
+    real = heads.plan
+
+    def without_room(*args, **kwargs):  # type: ignore[no-untyped-def]
+        return replace(real(*args, **kwargs), in_memory=False, val_in_memory=False)
+
+    monkeypatch.setattr(heads, "plan", without_room)
+    X = pipeline.load_codes(cached, split="test", layer=["top:flat", "avg"]).X
+    assert X.shape[1] == 8 * 8 * 8 + 8
+    for path in (cached, tmp_path / "s.h5"):
+        read = pipeline.fit_head(path, out=tmp_path / "b", **options)
+        assert (loaded.in_memory, read.in_memory) == (True, False)
+        a, b = (heads.load(Path(fit.head)).head for fit in (loaded, read))
+        np.testing.assert_allclose(a.decision(X), b.decision(X), rtol=0.01, atol=0.01)
+
+
+def test_pool_is_for_maps_that_do_not_say(cached: Path, tmp_path: Path) -> None:
+    def dimensions(layer: str | list[str], pool: str | None) -> int:
+        where = {"out": tmp_path / "h", "layer": layer, "pool": pool}
+        return pipeline.fit_head(cached, kind="centroid", **where).dimensions
+
+    assert dimensions(["avg", "top"], None) == 16
+    assert dimensions(["avg", "top"], "flat") == 8 + 512
+    assert dimensions("top:flat", None) == 512
+    assert dimensions(["top:flat"], None) == 512
+    card = heads.load(tmp_path / "h").card
+    assert (card.layer, card.pool, card.also) == ("top", "flat", ())
+
+
+@pytest.mark.parametrize(
+    ("layer", "pool", "error", "words"),
+    [
+        (["avg", "avg"], None, HeadError, "layers that differ, found avg twice; name each"),
+        (["top:avg", "avg", "top:max"], None, HeadError, "found top twice"),
+        (["avg", "tpo"], None, StoreError, r"\(top.*\), found 'tpo'; cache it with"),
+        (["avg", "tpo:max"], None, StoreError, "found 'tpo:max'; cache it .* --layer tpo:max"),
+        (["avg", "tpo:flat"], None, StoreError, "found 'tpo'; cache it .* --layer tpo`"),
+        (["top", "avg:max"], None, HeadError, "found avg with vectors; type --layer avg"),
+        (["avg", "top:max"], "avg", HeadError, "found avg with vectors, top:max; drop --pool"),
+        (["avg", "top:mean"], None, ChoiceError, "of layer top .* avg, max, flat, found 'mean'"),
+    ],
+)
+def test_layers_that_cannot_be_joined(
+    cached: Path,
+    tmp_path: Path,
+    layer: list[str],
+    pool: str | None,
+    error: type[Exception],
+    words: str,
+) -> None:
+    with pytest.raises(error, match=words) as caught:
+        pipeline.fit_head(cached, kind="svm", layer=layer, pool=pool, out=tmp_path / "h")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "h").exists()
+
+
+def test_a_layer_that_was_pooled_when_it_was_cached_keeps_its_name(
+    tiny: str, make_photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = make_photos(each=24)
+    layers = ["avg", "conv:max"]
+    pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random", layers=layers)
+    monkeypatch.chdir(tmp_path)
+    told: list[str] = []
+    fit = pipeline.fit_head("s", kind="svm", C=1.0, layer=layers, tell=told.append)
+    assert (fit.layer, fit.dimensions) == ("avg+conv:max", 12)
+    assert fit.head == "artifacts/heads/s-avg+conv-max-svm"
+    assert "layers avg+conv:max, of avg, conv:max" in told
+    assert pipeline.predict(fit.head, photos / "class_1").predictions[0].label == "class_1"
+
+
+def test_all_views_of_joined_layers_are_learned_from(
+    tiny: str, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    options = {"backbone": tiny, "weights": "random", "layers": ["avg", "top"], "views": 3}
+    pipeline.extract(make_photos(each=24), out=tmp_path / "s", **options)
+    fit = pipeline.fit_head(
+        tmp_path / "s", kind="knn", k=1, layer=["avg", "top"], out=tmp_path / "h"
+    )
+    head = heads.load(Path(fit.head)).head
+    train = pipeline.load_codes(tmp_path / "s", layer=["avg", "top"], views=True)
+    assert train.X.shape == (3 * fit.train_images, 16)
+    np.testing.assert_array_equal(head.predict(train.X), train.y)
+    result = pipeline.evaluate(fit.head, tmp_path / "s", views=True, out=tmp_path / "r")
+    assert result.report.accuracy > 0.8
+    pipeline.predict(fit.head, tmp_path / "photos", views=True)

@@ -72,11 +72,21 @@ def test_few_images_of_each_class(cached: Path, tmp_path: Path) -> None:
 
 
 def test_the_seed_chooses_the_few(cached: Path) -> None:
-    everything = examples(store.open_store(cached), "avg", None)
+    everything = examples(store.open_store(cached), [heads.Part(layer="avg", shape=(8,))])
     first, again, other = (everything.fewer(2, seed=seed).train for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert np.bincount(everything.opened.labels[first]).tolist() == [2, 2, 2]
+
+
+def test_each_layer_has_its_width(cached: Path) -> None:
+    parts = [
+        heads.Part(layer="top", pool="flat", shape=(8, 8, 8)),
+        heads.Part(layer="avg", shape=(8,)),
+    ]
+    used = examples(store.open_store(cached), parts)
+    assert used.widths == (512, 8)
+    assert used.width == used.size.width == 520
 
 
 def test_several_seeds_have_a_mean_and_a_deviation(cached: Path, tmp_path: Path) -> None:

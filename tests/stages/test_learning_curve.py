@@ -54,3 +54,12 @@ def test_two_seeds_that_tie_have_no_deviation(cached: Path, tmp_path: Path) -> N
     fit = pipeline.fit_head(cached, kind="svm", seed=[0, 1], out=tmp_path / "h")
     assert fit.val_accuracy_mean is not None
     assert fit.val_accuracy_deviation is None
+
+
+def test_several_layers_learn_side_by_side(cached: Path, tmp_path: Path) -> None:
+    layers = ["avg", "top:max"]
+    fit = pipeline.fit_head(cached, kind="centroid", layer=layers, out=tmp_path / "h")
+    options = {"kind": "centroid", "seeds": [0], "layer": layers}
+    result = pipeline.learning_curve(cached, out=tmp_path / "c", **options)
+    assert (result.layer, result.pool) == ("avg+top:max", None)
+    assert result.points[-1].val_accuracy == fit.val_accuracy

@@ -136,3 +136,12 @@ def test_a_head_of_unknown_codes_is_refused(tmp_path: Path) -> None:
     head = pipeline.fit_head(tmp_path / "foreign.h5", kind="svm", out=tmp_path / "h").head
     with pytest.raises(HeadError, match="expected a head that knows its backbone"):
         pipeline.load_head(head)
+
+
+def test_a_head_on_several_layers(joined: Path, photos: list[Path]) -> None:
+    head = pipeline.load_head(joined)
+    expected = pipeline.predict(joined, photos).predictions
+    for several in (photos, photos[:1]):
+        for row, prediction in zip(head.predict_proba(several), expected, strict=False):
+            found = dict(zip(head.classes_.tolist(), row.tolist(), strict=True))
+            assert found == pytest.approx(dict(prediction.top), abs=1e-4)

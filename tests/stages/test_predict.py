@@ -202,3 +202,27 @@ def test_a_list_that_names_nothing_there(svm: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(SourceError, match="expected a path on each line"):
         pipeline.predict(svm, tmp_path / "empty.txt")
+
+
+def test_a_head_on_several_layers_predicts_what_its_store_says(
+    cached: Path, joined: Path, tmp_path: Path
+) -> None:
+    codes = pipeline.load_codes(cached, split="all", layer=["avg", "top:max"])
+    expected = heads.load(joined).head.predict_proba(codes.X)
+    photos = [tmp_path / "photos" / path for path in codes.paths]
+    result = pipeline.predict(joined, photos, top=3)
+    for prediction, scores in zip(result.predictions, expected, strict=True):
+        found = dict(prediction.top)
+        assert [found[name] for name in codes.classes] == pytest.approx(scores, rel=1e-9)
+
+
+def test_the_probe_of_each_joined_layer_is_compared(joined: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    saved = heads.load(joined)
+    assert saved.card.probe is not None
+    assert saved.card.probe.shape == (8, 16)
+    turned = np.concatenate([saved.card.probe[:, :8], saved.card.probe[:, :7:-1]], axis=1)
+    heads.save(tmp_path / "h", saved.head, replace(saved.card, probe=turned))
+    with pytest.raises(SpaceMismatch, match="for layer top"):
+        pipeline.predict(tmp_path / "h", tmp_path / "photos")

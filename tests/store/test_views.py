@@ -59,6 +59,25 @@ def test_blocks_are_of_the_images_or_of_all_views(opened: store.Store, layer: st
     np.testing.assert_array_equal(store.read_rows(opened, layer, ROWS, views=True), expected)
 
 
+def test_several_layers_come_together_with_the_same_rows(
+    opened: store.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.store._packed._BLOCK_BYTES", 4 * K * (5 + 12) * 6)  # six rows
+    for views in (False, True):
+        found = np.zeros(len(ROWS), bool)
+        pieces = list(
+            opened.together(["map", "fc"], ROWS, views=views, rng=np.random.default_rng(0))
+        )
+        assert len(pieces) > 1
+        for positions, block in pieces:
+            assert list(block) == ["map", "fc"]
+            found[positions] = True
+            for layer in block:
+                expected = np.array([codes(i)[layer] for i in ROWS[positions]])
+                np.testing.assert_array_equal(block[layer], expected if views else expected[:, 0])
+        assert found.all()
+
+
 @pytest.mark.parametrize("form", ["folder", "packed"])
 def test_one_view_has_an_axis_of_length_one(tmp_path: Path, form: str) -> None:
     make(tmp_path / "s", [1, 2])

@@ -1,0 +1,95 @@
+"""What a head takes: the codes of one layer, or of several layers side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.choices import Pool
+from pipeline.heads._pool import pool, width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """
+    A layer whose codes go into a head.
+
+    Attributes
+    ----------
+    layer : str
+    pool : str or None
+        How its maps become vectors; None where the codes are vectors already.
+    shape : tuple of int
+        Of one image's codes in the store, before pooling.
+    """
+
+    layer: str
+    pool: str | None = None
+    shape: tuple[int, ...] = ()
+
+    @property
+    def pooling(self) -> Pool | None:
+        """How maps of codes become vectors, as `pool` takes it."""
+        return None if self.pool is None else Pool(self.pool)
+
+    @property
+    def width(self) -> int:
+        """Numbers per image, once pooled."""
+        return width(self.shape, self.pooling)
+
+    @property
+    def name(self) -> str:
+        """The layer and its pooling as ``--layer`` takes them: ``LAYER`` or ``LAYER:POOL``."""
+        return self.layer if self.pool is None else f"{self.layer}:{self.pool}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        return {"layer": self.layer, "pool": self.pool, "shape": list(self.shape)}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Part:
+        """
+        Rebuild it from `to_json`.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If something is missing or of the wrong kind.
+        """
+        shape = tuple(int(edge) for edge in plain["shape"])
+        return cls(layer=str(plain["layer"]), pool=plain["pool"], shape=shape)
+
+
+def vectors(parts: Sequence[Part], codes: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+    """
+    Pool the codes of some images or of their views, and put those of several layers side by side.
+
+    Parameters
+    ----------
+    parts : sequence of Part
+        In the order in which they are to stand.
+    codes : mapping of str to array of shape (..., *part.shape)
+        For each layer.
+
+    Returns
+    -------
+    float32 array of shape (..., d)
+        With d the sum of the parts' widths.
+
+    Raises
+    ------
+    HeadError
+        If codes are neither vectors nor maps.
+    """
+    each = [_pooled(part, codes[part.layer]) for part in parts]
+    return each[0] if len(each) == 1 else np.concatenate(each, axis=-1)
+
+
+def _pooled(part: Part, codes: NDArray[Any]) -> NDArray[np.float32]:
+    leading = codes.shape[: codes.ndim - len(part.shape)]
+    pooled = pool(codes.reshape(-1, *part.shape), part.pooling)
+    return np.asarray(pooled.reshape(*leading, pooled.shape[1]), np.float32)
