@@ -48,11 +48,13 @@ def test_the_slope_by_hand():
     Of 8 images 6 are right, all by 1: the targets are 9/10 and 1/10.
 
     The mean target of the class with the higher score is (6 * 9/10 + 2 * 1/10) / 8 = 7/10, and
-    the slope for which the sigmoid of 1 is that is log(7 / 3).
+    the slope for which the sigmoid of 1 is that is log(7 / 3). The loss is by the labels.
     """
     scores = np.tile([0.0, 1.0], (8, 1))
     found = calibrate(scores, np.array([1] * 6 + [0] * 2), how="")
     assert found["slope"] == pytest.approx(np.log(7 / 3), rel=1e-4)
+    expected = -(6 * np.log(0.7) + 2 * np.log(0.3)) / 8
+    assert found["loss"] == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("nearly", [0.0, 1e-9, 1e-3])
