@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from pipeline.report import ClassScore, Report
     from pipeline.stages.compare import Candidate, Comparison
     from pipeline.stages.demo import Demo
+    from pipeline.stages.evaluate import Evaluation
     from pipeline.stages.export import Export
     from pipeline.stages.extract import Estimate, Extraction
     from pipeline.stages.fine_tune import FineTuning
@@ -1327,27 +1328,36 @@ def _say_step(screen: _Screen, step: Extraction | Candidate) -> None:
 
 def _say_demo(result: Demo) -> None:
     """Say what was done, what to look at and what to type next."""
-    from pipeline.report import most_confused
-
     compared, evaluation = result.comparison, result.comparison.evaluation
-    scores = evaluation.report
     _print_table(_candidate_table(compared.candidates))
     best = compared.candidates[0]
+    start = f"3. {best.kind} on {best.layer} is best on validation images"
+    if evaluation is None:
+        typer.echo(f"{start}: it is right on {best.val_accuracy:.1%}; no test images have labels")
+    else:
+        _say_tested(evaluation, start)
+    typer.echo("type      pipeline demo PHOTOS: the same with yours, in a folder for each class")
+    typer.echo(f"          pipeline predict {compared.head} PHOTO: what is on a photo")
+    typer.echo(f"          pipeline info {result.extraction.store}: what was kept")
+    typer.echo(f"took {result.seconds:.0f} s")
+    if evaluation is not None:
+        typer.echo(_accuracy(evaluation.report, evaluation.split))
+
+
+def _say_tested(evaluation: Evaluation, start: str) -> None:
+    """Say what the best head of the demo does on test images, and where to look."""
+    from pipeline.report import most_confused
+
+    scores = evaluation.report
     typer.echo(
-        f"3. {best.kind} on {best.layer} is best on validation images; on "
-        f"{counted(scores.images, 'test image')}, which nobody had seen, it is right on "
-        f"{scores.accuracy:.1%}"
+        f"{start}; on {counted(scores.images, 'test image')}, which nobody had seen, it is right "
+        f"on {scores.accuracy:.1%}"
     )
     for true, predicted, count in most_confused(scores, 1):
         pair = _printable(f"{true} for {predicted}")
         typer.echo(f"   it most often takes {pair} ({counted(count, 'image')})")
     typer.echo(f"look at   {Path(evaluation.out) / 'confusion.png'}: what is taken for what")
     typer.echo(f"          {Path(evaluation.out) / 'report.json'}: every figure")
-    typer.echo("type      pipeline demo PHOTOS: the same with yours, in a folder for each class")
-    typer.echo(f"          pipeline predict {compared.head} PHOTO: what is on a photo")
-    typer.echo(f"          pipeline info {result.extraction.store}: what was kept")
-    typer.echo(f"took {result.seconds:.0f} s")
-    typer.echo(_accuracy(scores, evaluation.split))
 
 
 @command
@@ -1397,7 +1407,8 @@ def compare(
 
 def _comparison(result: Comparison) -> dict[str, Any]:
     """Return a comparison as JSON."""
-    evaluation = {"out": result.evaluation.out} | result.evaluation.report.to_json()
+    tested = result.evaluation
+    evaluation = None if tested is None else {"out": tested.out} | tested.report.to_json()
     return asdict(result) | {"evaluation": evaluation}
 
 
@@ -1411,23 +1422,28 @@ def _say_candidate(screen: _Screen, candidate: Candidate) -> None:
 
 def _say_comparison(result: Comparison, took: str) -> None:
     _print_table(_candidate_table(result.candidates))
-    best = result.candidates[0]
-    _say_report(result.evaluation.report)
+    best, tested = result.candidates[0], result.evaluation
+    if tested is not None:
+        _say_report(tested.report)
     typer.echo(f"winner on validation: {best.kind} on {best.layer}; head in {result.head}")
-    typer.echo(f"report in {result.evaluation.out}; {took}")
-    typer.echo(_accuracy(result.evaluation.report, result.evaluation.split))
+    if tested is None:
+        typer.echo(f"validation accuracy {best.val_accuracy:.4f}, not tested; {took}")
+        return
+    typer.echo(f"report in {tested.out}; {took}")
+    typer.echo(_accuracy(tested.report, tested.split))
 
 
 def _candidate_table(candidates: Sequence[Candidate]) -> Table:
     from rich.table import Table
 
     table = Table("layer", "pool", "head", box=None, header_style="bold")
-    for name in ("codes", "validation accuracy", "seconds", "size"):
+    for name in ("codes", "validation accuracy", "log loss", "seconds", "size"):
         table.add_column(name, justify="right")
     for each in candidates:
         if each.val_accuracy is not None:
             score, size = f"{each.val_accuracy:.4f}", in_words(each.bytes or 0)
-            cells = (f"{each.dimensions}-D", score, f"{each.seconds:.1f}", size)
+            loss = "" if each.val_loss is None else f"{each.val_loss:.4f}"
+            cells = (f"{each.dimensions}-D", score, loss, f"{each.seconds:.1f}", size)
             table.add_row(each.layer, each.pool or "", each.kind, *cells)
     return table
 

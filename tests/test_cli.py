@@ -486,3 +486,34 @@ def test_the_demo_says_what_was_done_what_to_look_at_and_what_to_type(
     [command] = [line for line in said if "pipeline predict" in line]
     words = command.split(":")[0].replace("PHOTO", "photos/class_0/000.png").split()
     assert CliRunner().invoke(app, words[words.index("predict") :]).exit_code == 0
+
+
+def test_a_comparison_and_a_demo_without_labelled_test_images(
+    make_photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test folder has photos and no classes, as those of competitions do."""
+    photos = make_photos("all", each=12)
+    (tmp_path / "photos" / "test").mkdir(parents=True)
+    photos.rename(tmp_path / "photos" / "train")
+    image = next((tmp_path / "photos" / "train").rglob("*.png")).read_bytes()
+    (tmp_path / "photos" / "test" / "1.png").write_bytes(image + b" ")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pipeline.stages.demo._LAYERS", ("block2b_add:avg",))
+    monkeypatch.setattr("pipeline.stages.demo._KINDS", (HeadKind.svm, HeadKind.centroid))
+    note = "note: no labelled test images: the winner is not tested; its score on validation is a"
+    done = CliRunner().invoke(app, ["demo", "photos"])
+    assert done.exit_code == 0, done.output
+    assert note in done.stdout
+    assert "best on validation images: it is right on" in done.stdout
+    assert "artifacts/reports" not in done.stdout
+
+    kinds = ["--kind", "svm", "--kind", "centroid", "--out", "h"]
+    ask = ["compare", "artifacts/features/demo-photos", *kinds]
+    done = CliRunner().invoke(app, ask)
+    assert done.exit_code == 0, done.output
+    assert note in done.stdout
+    assert re.match(r"validation accuracy \d\.\d{4}, not tested", done.stdout.splitlines()[-1])
+    found = json.loads(CliRunner().invoke(app, [*ask, "--json"]).stdout)
+    assert found["evaluation"] is None
+    assert found["warnings"][0].startswith(note)
+    assert all(each["val_loss"] > 0 for each in found["candidates"])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Scores are first divided by how far the best two lie apart, so that one range of slopes does.
+# Exponents of slopes: of the least, which makes of the distance between the best and the worst
+# score nearly nothing, and of the greatest, for which that of the best two is all that counts.
 _SLOPES = (-3.0, 3.0)
 # Scores that the one slope is learned from: of 1,000 classes those of 4,000 images.
 SCORES = 1 << 22
+# Scores come out of sums in float32; nearer to each other than this, they are equal.
+_ROUNDING = 4 * float(np.finfo(np.float32).eps)
 
 
 class HeldOut(NamedTuple):
@@ -77,6 +81,10 @@ def calibrate(scores: NDArray[np.float64], y: NDArray[np.int64], *, how: str) ->
     for Support Vector Machines, 1999) without offset, whose smoothed targets are taken over: they
     keep the slope finite where no image is wrong.
 
+    Where there is nothing to learn, the slope is so small that every class gets about 1 / k: where
+    the scores of all classes are equal up to rounding, or no more images are right than guessing
+    gets right.
+
     Parameters
     ----------
     scores : float64 array of shape (n, k)
@@ -89,21 +97,39 @@ def calibrate(scores: NDArray[np.float64], y: NDArray[np.int64], *, how: str) ->
     Returns
     -------
     dict
-        ``slope``, ``images`` and ``how``.
+        ``slope``, ``loss``, ``images`` and ``how``; loss is the mean log loss of the
+        probabilities on these images, which is comparable between kinds of heads.
     """
+    slope = _slope(scores, y)
+    return {"slope": slope, "loss": _log_loss(slope, scores, y), "images": len(y), "how": how}
+
+
+def _slope(scores: NDArray[np.float64], y: NDArray[np.int64]) -> float:
     from scipy.optimize import minimize_scalar
 
-    ordered = np.sort(scores, axis=1)
-    apart = float(np.mean(ordered[:, -1] - ordered[:, -2])) or 1.0
     n, k = scores.shape
+    ordered = np.sort(scores, axis=1)
+    best, second, worst = ordered[:, -1], ordered[:, -2], ordered[:, 0]
+    flat = best - worst <= _ROUNDING * np.maximum(np.abs(best), np.abs(worst))
+    if flat.all() or (scores.argmax(axis=1) == y).sum() <= n / k:
+        return float(10.0 ** _SLOPES[0] / max(1.0, (best - second).max()))
+    spread = float((best - worst).mean())
+    apart = max(float((best - second).mean()), _ROUNDING * spread)
     truth = (n + 1) / (n + 2)
     targets = np.full((n, k), (1 - truth) / (k - 1))
     targets[np.arange(n), y] = truth
-    centred = (scores - ordered[:, -1:]) / apart
+    centred = (scores - ordered[:, -1:]) / spread
 
     def loss(exponent: float) -> float:
         logits = 10.0**exponent * centred
         return float((np.logaddexp.reduce(logits, axis=1) - (targets * logits).sum(axis=1)).sum())
 
-    exponent = minimize_scalar(loss, bounds=_SLOPES, method="bounded").x
-    return {"slope": float(10.0**exponent / apart), "images": n, "how": how}
+    bounds = _SLOPES[0], _SLOPES[1] + math.log10(spread / apart)
+    exponent = minimize_scalar(loss, bounds=bounds, method="bounded").x
+    return float(10.0**exponent / spread)
+
+
+def _log_loss(slope: float, scores: NDArray[np.float64], y: NDArray[np.int64]) -> float:
+    logits = slope * (scores - scores.max(axis=1, keepdims=True))
+    own = logits[np.arange(len(y)), y]
+    return float((np.logaddexp.reduce(logits, axis=1) - own).mean())

@@ -144,12 +144,7 @@ class CentroidHead(CosineHead):
             for positions, codes in own.codes.blocks():
                 scores[places[positions]] = self._decision(codes)
         right = int((scores.argmax(axis=1) == train.y).sum())
-        self.validation_ = {
-            "accuracy": right / len(train),
-            "images": len(train),
-            "how": trials.how,
-        }
-        self.calibration_ = calibrate(scores, train.y, how=trials.how)
+        self._note(right, len(train), calibrate(scores, train.y, how=trials.how))
         self.held_out_ = HeldOut(np.arange(len(train)), scores)
 
     def _means(self, train: Rows, learns: NDArray[np.bool_]) -> NDArray[np.float64]:

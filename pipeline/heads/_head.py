@@ -50,9 +50,9 @@ class Head(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         For each epoch ``accuracy``, ``loss``, ``val_accuracy``, ``val_loss``, where a head has
         epochs.
     validation_ : dict or None
-        ``accuracy``, ``images`` and ``how``: what the head reached on images that it had not
-        been trained on when this was measured; ``loss`` where a kind chooses by one. Asking the
-        fitted head about the validation rows says less, for it may have learned them since.
+        ``accuracy``, ``log_loss`` (once calibrated), ``images`` and ``how``: what the head reached
+        on images that it had not been trained on when this was measured. Asking the fitted head
+        about the validation rows says less, for it may have learned them since.
     held_out_ : HeldOut or None
         The scores that this was measured by, of kinds that learn these rows in the end. They are
         not in `arrays`.
@@ -384,9 +384,19 @@ class Head(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
             scores = self._decision(codes)
             right += int((scores.argmax(axis=1) == val.y[positions]).sum())
             kept.put(positions, scores)
-        self.validation_ = {"accuracy": right / len(val), "images": len(val), "how": how}
+        found = calibrate(self._logits(kept.scores), val.y[kept.rows], how=how)
+        self._note(right, len(val), found)
+
+    def _note(self, right: int, images: int, found: dict[str, Any]) -> None:
+        """Keep how many held-out rows come out right, and what `calibrate` found by them."""
+        self.validation_ = {
+            "accuracy": right / images,
+            "images": images,
+            "how": found["how"],
+            "log_loss": found["loss"],
+        }
         if self._calibrates:
-            self.calibration_ = calibrate(self._logits(kept.scores), val.y[kept.rows], how=how)
+            self.calibration_ = found
 
     def _logits(self, decision: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return what the softmax is taken of; only independent sigmoids differ."""

@@ -205,15 +205,9 @@ class LinearHead(Head):
     def _judge(self, tried: Tried, trials: Trials, rows: Rows) -> None:
         """Note what the rows that were held out say about the head."""
         count = len(trials.rows)
-        self.validation_ = {
-            "accuracy": tried.right / count,
-            "images": count,
-            "how": trials.how,
-            "loss": tried.loss / count,
-        }
         assert tried.scores is not None  # noqa: S101 - the best keeps them
         kept = trials.rows[np.arange(len(tried.scores)) * count // len(tried.scores)]
-        self.calibration_ = calibrate(tried.scores, rows.y[kept], how=trials.how)
+        self._note(tried.right, count, calibrate(tried.scores, rows.y[kept], how=trials.how))
         if len(kept) == count:
             self.held_out_ = HeldOut(kept, tried.scores)
 

@@ -34,7 +34,7 @@ class Payload(NamedTuple):
     arrays : dict of str to array
         What the head learned.
     probe : array or None
-    seen, judged, held : uint64 array or None
+    seen, judged, held : sorted uint64 array or None
     held_scores : array of shape (len(held), classes) or None
     tuned : dict of str to array
         Weights of fine-tuned layers.
@@ -107,7 +107,7 @@ def read(path: Path, *, sha256: str, places: Any) -> Payload:
     OSError
         If the file cannot be read, or is not the one named.
     ValueError
-        If the arrays are not where they should be, or are no numbers.
+        If the arrays are not where they should be, are no numbers, or are hashes out of order.
     """
     data = read_bytes(path)
     if hashlib.sha256(data).hexdigest() != sha256:
@@ -115,8 +115,7 @@ def read(path: Path, *, sha256: str, places: Any) -> Payload:
     named = _of_earlier(path, len(data)) if places is None else _placed(data, places)
     seen, judged, held = (named.pop(name, None) for name in ("seen", "judged", "held"))
     for hashes in (seen, judged, held):
-        if hashes is not None and (hashes.dtype != np.uint64 or hashes.ndim != 1):
-            raise ValueError(f"expected hashes of images, found {hashes.dtype} {hashes.shape}")
+        _check_hashes(hashes)
     for name, array in named.items():
         if array.dtype.kind != "f" or not np.isfinite(array).all():
             raise ValueError(f"expected finite floating-point numbers in {name}")
@@ -132,6 +131,16 @@ def read(path: Path, *, sha256: str, places: Any) -> Payload:
             raise ValueError(f"an unknown array {name!r}")
         groups[group][rest] = array
     return Payload(groups["arrays"], probe, seen, groups["tuned"], judged, held, scores)
+
+
+def _check_hashes(hashes: NDArray[Any] | None) -> None:
+    """Refuse hashes of images that a card could not be searched by: they are sorted."""
+    if hashes is None:
+        return
+    if hashes.dtype != np.uint64 or hashes.ndim != 1:
+        raise ValueError(f"expected hashes of images, found {hashes.dtype} {hashes.shape}")
+    if (hashes[1:] < hashes[:-1]).any():
+        raise ValueError("expected hashes of images in ascending order, found others")
 
 
 def _placed(data: bytes, places: Any) -> dict[str, NDArray[Any]]:

@@ -76,10 +76,11 @@ def _unread_file(image: Image.Image) -> bytes | None:
     """
     Return the file of an image that was opened and is as it was: 16-bit colours are still there.
 
-    Of one that Pillow has read already, what Pillow made of it is all there is.
+    Of one that Pillow has read already, what Pillow made of it is all there is; and of one that was
+    moved to another frame, that frame is meant, while `decode` would take the first.
     """
     file = getattr(image, "fp", None)
-    if file is None or not getattr(image, "tile", None):
+    if file is None or not getattr(image, "tile", None) or image.tell() != 0:
         return None
     try:
         position = file.tell()

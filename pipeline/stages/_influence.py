@@ -84,14 +84,40 @@ def held_out_note(card: heads.Card, count: int) -> str:
 
 
 def group_warning(
-    card: heads.Card, opened: store.Store, rows: NDArray[np.int64], *, of: str
+    card: heads.Card,
+    opened: store.Store,
+    rows: NDArray[np.int64],
+    *,
+    of: str,
+    held_out: bool = False,
 ) -> str | None:
-    """Say so if images of the same groups as these took part in fitting."""
+    """
+    Say so if images of the same groups as these took part in fitting.
+
+    Parameters
+    ----------
+    card : Card
+        Of the head.
+    opened : Store
+    rows : int64 array of shape (n,)
+        Of the images.
+    of : str
+        What they are called.
+    held_out : bool, default False
+        Whether what the head said of them is from before it was fitted on them too.
+
+    Returns
+    -------
+    str or None
+        None where there are no such groups, or nobody knows.
+    """
     every = np.arange(len(opened.labels))
     groups, hashes = opened.groups(every), opened.hashes(every)
     if groups is None or hashes is None or card.seen is None:
         return None
-    fitted = np.isin(hashes, card.seen)
+    fitted = card.fitted_on(hashes)
+    if held_out:
+        fitted[rows] = False  # when they were scored
     names = {groups[row] for row in np.flatnonzero(fitted)} - {b""}
     count = sum(groups[row] in names and not fitted[row] for row in rows)
     if not count:

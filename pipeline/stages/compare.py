@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import NamedTuple
 
-from pipeline import heads, report, store
+from pipeline import heads, store
 from pipeline.choices import HeadKind, Pool, Split, choose
 from pipeline.errors import HeadError, ResourceError
 from pipeline.files import make_folder
+from pipeline.memory import memory_limit, resident_bytes
+from pipeline.stages._fitted import Loaded, fitted, save
+from pipeline.stages._fitting import Examples, examples
+from pipeline.stages._layers import named, part, pooled
+from pipeline.stages._voice import quiet
 from pipeline.stages.evaluate import Evaluation, evaluate
-from pipeline.stages.fit_head import fit_head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +36,15 @@ class Candidate:
         Numbers per image that the head sees.
     val_accuracy : float or None
         Share of right answers on validation images, before the head was fitted on them.
+    val_loss : float or None
+        Mean log loss of its calibrated probabilities on them; None of a head without these.
     seconds : float
-        What fitting took, the choice of C or k included.
+        What fitting took, the choice of C or k included, and reading the codes where they are
+        read in every pass.
     bytes : int or None
-        What the head takes on disk.
+        What the numbers of the head take.
     reason : str or None
-        Why it could not be fitted; the four others are None then.
+        Why it could not be fitted; the others are None then, and the seconds 0.
     """
 
     layer: str
@@ -45,6 +52,7 @@ class Candidate:
     kind: str
     dimensions: int | None = None
     val_accuracy: float | None = None
+    val_loss: float | None = None
     seconds: float = 0.0
     bytes: int | None = None
     reason: str | None = None
@@ -59,19 +67,23 @@ class Comparison:
     ----------
     store : str
     candidates : tuple of Candidate
-        Best on validation first; of equals, the one with fewer numbers per image.
+        Smallest log loss on validation first; of equals the more accurate one, then the one with fewer
+        numbers per image.
     head : str
         Where the best head is.
-    evaluation : Evaluation
-        Its scores on the test split.
+    evaluation : Evaluation or None
+        Its scores on the test split; None where the store has no labelled test images.
     seconds : float
+    warnings : tuple of str
+        What to know about these scores, or that there are none.
     """
 
     store: str
     candidates: tuple[Candidate, ...]
     head: str
-    evaluation: Evaluation
+    evaluation: Evaluation | None
     seconds: float
+    warnings: tuple[str, ...] = ()
 
 
 def compare(
@@ -91,12 +103,13 @@ def compare(
     """
     Fit every kind of head on every cached layer; keep the best on validation and test it once.
 
-    Only the winner meets the test split: to choose by test scores would make them too good.
+    Only the winner meets the test split: to choose by test scores would make them too good. Where
+    there are no labelled test images, it is chosen and not tested.
 
     Parameters
     ----------
     store_path : str or Path
-        A store or a packed file with train, val and test images.
+        A store or a packed file with train and val images, and test images if there are any.
     kinds, layers, pools : sequence, optional
         Which ones; all by default.
     out : str or Path, optional
@@ -123,43 +136,36 @@ def compare(
     StoreError
         If the store is unfinished, damaged or lacks a layer.
     HeadError
-        If there are no validation or test images, or nothing could be fitted.
+        If there are no validation images, too few classes, or nothing could be fitted.
     OutputError
         If the head cannot be written.
     """
     started = time.monotonic()
+    tell = tell or quiet
     opened = store.open_store(Path(store_path))
     folder = Path(out) if out is not None else _default_out(opened)
     heads.check_target(folder)
-    _check_splits(opened)
     asked = list(_asked(opened, kinds, layers, pools))
-    candidates: list[Candidate] = []
+    _check_validation(asked[0][0])
     make_folder(folder.absolute().parent)
-    best: tuple[Candidate, heads.SavedHead] | None = None
-    with TemporaryDirectory(dir=folder.absolute().parent, prefix=".compare-") as aside:
-        for number, (layer, pool, kind) in enumerate(asked):
-            if progress is not None:
-                progress(number, len(asked))
-            target = Path(aside) / "head"
-            candidate = _fit(store_path, (layer, pool, kind), target, seed=seed, memory=memory)
-            candidates.append(candidate)
-            if show is not None:
-                show(candidate)
-            if candidate.reason is None and (best is None or _rank(candidate) < _rank(best[0])):
-                best = candidate, heads.load(target)
-        if progress is not None:
-            progress(len(asked), len(asked))
+    candidates, best = _best_of(
+        asked, seed=seed, limit=memory_limit(memory), progress=progress, show=show
+    )
     if best is None:
         raise HeadError(f"no head could be fitted: {candidates[0].reason}")
-    head = best[1].head
-    curves = {"curves.png": report.curves_png(head.history_)} if head.history_ else {}
-    heads.save(folder, head, best[1].card, attachments=curves)
+    save(folder, best.head, best.used)
+    evaluation = None
+    if len(store.rows_of(opened, Split.test)):
+        evaluation = evaluate(folder, store_path, out=report_out, tell=tell)
+    else:
+        tell(note := _untested(candidates))
     return Comparison(
         store=str(store_path),
         candidates=tuple(sorted(candidates, key=_rank)),
         head=str(folder),
-        evaluation=evaluate(folder, store_path, out=report_out, tell=tell),
+        evaluation=evaluation,
         seconds=round(time.monotonic() - started, 1),
+        warnings=(note,) if evaluation is None else evaluation.warnings,
     )
 
 
@@ -168,53 +174,148 @@ def _asked(
     kinds: Sequence[HeadKind | str],
     layers: Sequence[str],
     pools: Sequence[Pool | str],
-) -> Iterator[tuple[str, Pool | None, HeadKind]]:
-    """Yield what is to be compared: pooling is a question for maps only."""
-    wanted = [choose(Pool, pool, what="pool") for pool in pools] or list(Pool)
+) -> Iterator[tuple[Examples, HeadKind]]:
+    """Yield what is to be compared: layers one by one, with each pooling of maps, then together."""
+    wanted = [choose(Pool, pool, what="pool") for pool in pools]
     which = [choose(HeadKind, kind, what="kind") for kind in kinds] or list(HeadKind)
-    for layer in [store.choose_layer(opened, name) for name in layers] or opened.layers:
-        maps = len(opened.layers[layer]) > 1
-        for pool in wanted if maps else (None,):
-            for kind in which:
-                yield layer, pool, kind
+    names = [store.choose_layer(opened, name) for name in layers] or list(opened.layers)
+    several: list[tuple[heads.Part, ...]] = [
+        (part(opened, name, pool),)
+        for name in names
+        for pool in (wanted or list(Pool) if len(opened.layers[name]) > 1 else [Pool.avg])
+    ]
+    if len(names) > 1:
+        first = wanted[0] if wanted else Pool.avg
+        several.append(tuple(part(opened, name, first) for name in names))
+    for parts in several:
+        used = examples(opened, parts)
+        for kind in which:
+            yield used, kind
+
+
+class _Best(NamedTuple):
+    """The best head so far, how it did, and what it was fitted on."""
+
+    candidate: Candidate
+    head: heads.Head
+    used: Examples
+
+
+def _best_of(
+    asked: Sequence[tuple[Examples, HeadKind]],
+    *,
+    seed: int,
+    limit: int,
+    progress: Callable[[int, int], None] | None,
+    show: Callable[[Candidate], None] | None,
+) -> tuple[list[Candidate], _Best | None]:
+    """Fit one head after the other; of these only the best so far is kept."""
+    codes = _CodesOfALayer(limit)
+    candidates: list[Candidate] = []
+    best: _Best | None = None
+    for used, kind in asked:
+        if progress is not None:
+            progress(len(candidates), len(asked))
+        candidate, head = _fit(used, kind, codes, seed=seed)
+        candidates.append(candidate)
+        if show is not None:
+            show(candidate)
+        if head is not None and (best is None or _rank(candidate) < _rank(best.candidate)):
+            best = _Best(candidate, head, used)
+        del head  # a knn takes as much memory as the codes
+    if progress is not None:
+        progress(len(asked), len(asked))
+    return candidates, best
+
+
+class _CodesOfALayer:
+    """
+    The codes of one layer and pooling, which stay in memory for the next kind of head.
+
+    Parameters
+    ----------
+    limit : int
+        What the process may take.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._loaded: Loaded | None = None
+        self._which: tuple[object, ...] = ()
+        self._bytes = 0
+
+    def for_kind(self, used: Examples, kind: HeadKind) -> tuple[Loaded, heads.Plan]:
+        """
+        Return the codes of some examples, and how a kind is fitted on them.
+
+        They are loaded anew only for another layer or pooling, or where this kind takes so much
+        that other codes can be in memory.
+
+        Raises
+        ------
+        ResourceError
+            If there is no room for the kind.
+        """
+        resident = max(0, resident_bytes() - self._bytes)
+        plan = heads.plan(kind, used.size, limit=self._limit, resident=resident)
+        which = used.parts, plan.in_memory, plan.val_in_memory
+        if self._loaded is None or which != self._which:
+            self._loaded, self._bytes = None, 0  # before others take its place
+            self._loaded, self._which = used.codes(plan), which
+            val = 4 * len(used.val) * used.width * plan.val_in_memory
+            self._bytes = plan.codes if plan.in_memory else val
+        return self._loaded, plan
 
 
 def _fit(
-    store_path: str | Path,
-    asked_for: tuple[str, Pool | None, HeadKind],
-    target: Path,
-    **settings: Any,
-) -> Candidate:
+    used: Examples, kind: HeadKind, codes: _CodesOfALayer, *, seed: int
+) -> tuple[Candidate, heads.Head | None]:
     """Fit one head; that a kind cannot take these codes is a result too."""
-    layer, pool, kind = asked_for
-    asked = Candidate(layer=layer, pool=pool.value if pool is not None else None, kind=kind.value)
+    asked = Candidate(layer=named(used.parts), pool=pooled(used.parts), kind=kind.value)
     try:
-        fit = fit_head(store_path, kind=kind, layer=layer, pool=pool, out=target, **settings)
+        loaded, plan = codes.for_kind(used, kind)
+        started = time.monotonic()
+        head = fitted(kind, used, loaded, seed=seed, room=plan.room, jobs=plan.jobs)
     except (HeadError, ResourceError) as error:
-        return replace(asked, reason=str(error))
-    return replace(
+        return replace(asked, reason=str(error)), None
+    candidate = replace(
         asked,
-        dimensions=fit.dimensions,
-        val_accuracy=fit.val_accuracy,
-        seconds=fit.seconds,
-        bytes=sum(path.stat().st_size for path in target.iterdir()),
+        dimensions=used.width,
+        val_accuracy=(head.validation_ or {}).get("accuracy"),
+        val_loss=(head.validation_ or {}).get("log_loss"),
+        seconds=round(time.monotonic() - started, 3),
+        bytes=sum(array.nbytes for array in head.arrays().values()),
+    )
+    return candidate, head
+
+
+def _rank(candidate: Candidate) -> tuple[float, float, int, float]:
+    """Sort by log loss on validation images, then by accuracy; what failed comes last."""
+    if candidate.val_accuracy is None or candidate.val_loss is None:
+        return (math.inf, 0.0, 0, 0.0)
+    return (
+        candidate.val_loss,
+        -candidate.val_accuracy,
+        candidate.dimensions or 0,
+        candidate.seconds,
     )
 
 
-def _rank(candidate: Candidate) -> tuple[float, int, float]:
-    """Sort by accuracy, best first, then by numbers per image; what failed comes last."""
-    if candidate.val_accuracy is None:
-        return (1.0, 0, 0.0)
-    return (-candidate.val_accuracy, candidate.dimensions or 0, candidate.seconds)
+def _check_validation(used: Examples) -> None:
+    if not len(used.val):
+        raise HeadError(
+            f"expected labelled images in split 'val' of {used.opened.location} to compare heads "
+            "on, found none; extract with --val 0.2, or add a folder of them"
+        )
 
 
-def _check_splits(opened: store.Store) -> None:
-    for split, share in ((Split.val, "--val 0.2"), (Split.test, "--test 0.2")):
-        if not len(store.rows_of(opened, split)):
-            raise HeadError(
-                f"expected labelled images in split '{split.value}' of {opened.location} to "
-                f"compare heads on, found none; extract with {share}, or add a folder of them"
-            )
+def _untested(candidates: Sequence[Candidate]) -> str:
+    """Say what the score of a winner is worth that no test images are left for."""
+    note = "note: no labelled test images: the winner is not tested"
+    count = sum(each.reason is None for each in candidates)
+    if count < 2:
+        return note
+    return f"{note}; its score on validation is a little too good, for it was the best of {count}"
 
 
 def _default_out(opened: store.Store) -> Path:

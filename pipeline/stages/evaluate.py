@@ -114,10 +114,10 @@ def evaluate(
         said = warnings_of(saved.card, hashes, of=these(len(rows)))
     else:
         said = [held_out_note(saved.card, len(rows))]
-    if (
-        kept is None
-        and (grouped := group_warning(saved.card, opened, rows, of=these(len(rows)))) is not None
-    ):
+    grouped = group_warning(
+        saved.card, opened, rows, of=these(len(rows)), held_out=kept is not None
+    )
+    if grouped is not None:
         said.append(grouped)
     classes, truth, unknown = _align(saved.card.classes, opened, rows)
     said += unknown

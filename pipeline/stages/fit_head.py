@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import heads, report, store
+from pipeline import heads, store
 from pipeline.choices import ClassWeight, HeadKind, Pool, Preset, Split, choose
 from pipeline.errors import HeadError, OutputError, counted
 from pipeline.memory import memory_limit, resident_bytes
-from pipeline.stages._fitting import REGULARISED, Examples, card_of, deviation, examples
-from pipeline.stages._influence import judged_for
+from pipeline.stages._fitted import chose, fitted, save
+from pipeline.stages._fitting import REGULARISED, Examples, deviation, examples
 from pipeline.stages._layers import choose_parts, named, pooled
 from pipeline.stages._voice import quiet
 
@@ -208,21 +208,17 @@ def fit_head(
         config=parameters.get("config"),
     )
     tell(str(plan))
-    fitted = list(_fits(everything, kind, seeds, fewshot, plan, parameters, progress))
-    head, used = fitted[0]
-    chosen = (C == "auto" and kind in REGULARISED) or (k == "auto" and kind is HeadKind.knn)
-    stops = kind is HeadKind.mlp and parameters["config"].early_stopping > 0
-    judged = judged_for(kind, chosen=chosen or stops, calibrated=head.calibration_ is not None)
-    card = card_of(used, head, judged=judged)
-    heads.save(folder, head, card, attachments=_attachments(head))
-    if chosen and 0 < len(used.val) < (enough := max(_ENOUGH, 2 * len(used.classes))):
+    each_seed = list(_fits(everything, kind, seeds, fewshot, plan, parameters, progress))
+    head, used = each_seed[0]
+    save(folder, head, used)
+    if chose(head) and 0 < len(used.val) < (enough := max(_ENOUGH, 2 * len(used.classes))):
         tell(
             f"note: {counted(len(used.val), 'validation image')} chose "
             f"{'k' if kind is HeadKind.knn else 'C'}: fewer than {enough} say little; add photos, "
             f"or give --{'k' if kind is HeadKind.knn else 'C'}"
         )
     validation = head.validation_ or {}
-    scores = [(each.validation_ or {}).get("accuracy") for each, _ in fitted]
+    scores = [(each.validation_ or {}).get("accuracy") for each, _ in each_seed]
     known = [score for score in scores if score is not None]
     several = len(known) > 1
     if known and len(used.val) and known[0] <= (chance := _largest_share(used.y_val)):
@@ -267,15 +263,9 @@ def _fits(
     for seed in seeds:
         if fewshot is not None:  # other images for each seed
             used, loaded = everything.fewer(fewshot, seed=seed), None
-        train, val = loaded = loaded or used.codes(plan)
-        head = heads.build(kind, seed=seed, room=plan.room, jobs=plan.jobs, **parameters).fit(
-            train,
-            used.y,
-            X_val=val,
-            y_val=used.y_val if val is not None else None,
-            progress=progress,
-        )
-        yield head, used
+        loaded = loaded or used.codes(plan)
+        settings = {"room": plan.room, "jobs": plan.jobs, **parameters}
+        yield fitted(kind, used, loaded, seed=seed, progress=progress, **settings), used
 
 
 def _largest_share(y: NDArray[np.int64]) -> float:
@@ -333,12 +323,6 @@ def _parameters(
     if kind in REGULARISED:
         return {"C": C, "class_weight": counted_as}
     return {"k": k} if kind is HeadKind.knn else {}
-
-
-def _attachments(head: heads.Head) -> dict[str, bytes]:
-    if head.history_ is None:
-        return {}
-    return {"curves.png": report.curves_png(head.history_)}
 
 
 def _check_replaced(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,11 +158,12 @@ def _points(
         for seed in seeds if size < most else seeds[:1]:
             chosen = everything.choose(size, seed=seed)
             rows = (chosen[:, None] * views + np.arange(views)).ravel()
-            own = {"refit": False} if kind in REGULARISED else {}
+            own: dict[str, Any] = {"refit": False} if kind in REGULARISED else {}
+            own |= {"widths": everything.widths, "room": plan.room}
             codes = train.take(rows)
-            head = heads.build(kind, seed=seed, room=plan.room, **own).fit(
-                codes, y[rows], X_val=val, y_val=y_val
-            )
+            head = heads.build(
+                kind, seed=seed, widths=everything.widths, room=plan.room, **own
+            ).fit(codes, y[rows], X_val=val, y_val=y_val)
             assert val is not None  # noqa: S101 - without validation images nothing comes here
             scores.append((_accuracy(head, codes, y[rows]), _accuracy(head, val, y_val)))
             done += 1

@@ -382,6 +382,19 @@ class TestHostile:
             load(saved)
 
 
+def give_hashes(directory, which, hashes):
+    """Append hashes of four images, and scores of them for three classes, to a payload."""
+    description = json.loads((directory / "head.json").read_text())
+    data, places = (directory / description["payload"]).read_bytes(), description["arrays"]
+    places |= {which: ["<u8", [4], len(data)]}
+    places |= {"held_scores": ["<f8", [4, 3], len(data) + 32]} if which == "held" else {}
+    data += np.array(hashes, "<u8").tobytes() + np.zeros((4, 3)).tobytes()
+    digest = hashlib.sha256(data).hexdigest()
+    name = f"weights-{digest[:12]}.h5"
+    (directory / name).write_bytes(data)
+    rewrite(directory, payload=name, payload_sha256=digest, arrays=places)
+
+
 def rewrite(directory, **changes):
     """Change head.json and let its checksum be right."""
     description = {**json.loads((directory / "head.json").read_text()), **changes}
@@ -504,6 +517,17 @@ class TestCrafted:
         rewrite(saved, space=plain, space_id=digest)
         with pytest.raises(HeadDamaged, match="not a space"):
             load(saved)
+
+    @pytest.mark.parametrize("which", ["seen", "judged", "held"])
+    def test_hashes_that_are_out_of_order(self, saved, which):
+        """A card is searched by halving: of these it would deny some that are there."""
+        for hashes, fits in (([2, 5, 5, 9], True), ([2, 9, 5, 5], False)):
+            give_hashes(saved, which, hashes)
+            if fits:
+                assert getattr(load(saved).card, which).tolist() == hashes
+                continue
+            with pytest.raises(HeadDamaged, match="expected hashes of images in ascending order"):
+                load(saved)
 
     def test_no_byte_of_the_payload_is_shown_to_hdf5(self, saved, monkeypatch):
         monkeypatch.setattr("h5py.File", None)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.metrics import log_loss
 
 import pipeline
 from pipeline import HeadKind, heads
 from pipeline.errors import HeadError, OutputError
+from pipeline.store import Store, open_store
 
 QUICK = (HeadKind.ridge, HeadKind.centroid)
 
@@ -41,34 +45,137 @@ def test_the_best_on_validation_is_kept_and_tested(store: Path, tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["h", "photos", "r", "r2", "s"]
 
 
-def test_of_equals_the_one_with_fewer_numbers_is_first(store: Path, tmp_path: Path) -> None:
-    result = pipeline.compare(store, kinds=QUICK, out=tmp_path / "h", report_out=tmp_path / "r")
-    ranks = [(-each.val_accuracy, each.dimensions) for each in result.candidates]
+def test_of_equals_the_one_with_the_smaller_loss_is_first(store: Path, tmp_path: Path) -> None:
+    """A knn has no calibrated probabilities, and comes behind equals that have."""
+    result = pipeline.compare(
+        store, kinds=[*QUICK, "knn"], out=tmp_path / "h", report_out=tmp_path / "r"
+    )
+    ranks = [
+        (-each.val_accuracy, math.inf if each.val_loss is None else each.val_loss, each.dimensions)
+        for each in result.candidates
+    ]
     assert ranks == sorted(ranks)
+    assert len({rank[0] for rank in ranks}) < len(ranks)  # there are equals
+    assert {each.kind for each in result.candidates if each.val_loss is None} == {"knn"}
 
 
-def test_a_kind_that_cannot_take_the_codes_is_named_and_the_others_go_on(
+def test_the_loss_is_the_log_loss_on_validation_images(store: Path, tmp_path: Path) -> None:
+    places = {"out": tmp_path / "h", "report_out": tmp_path / "r"}
+    result = pipeline.compare(store, kinds=["centroid"], layers=["avg"], **places)
+    codes = pipeline.load_codes(store, split="val", layer="avg")
+    probabilities = heads.load(tmp_path / "h").head.predict_proba(codes.X)
+    [candidate] = result.candidates
+    assert candidate.val_loss == pytest.approx(log_loss(codes.y, probabilities, labels=range(3)))
+
+
+@pytest.mark.parametrize("memory", [None, "300MB"])
+def test_the_codes_of_a_layer_and_pooling_are_read_once(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: str | None
+) -> None:
+    """Those of training and of validation images, for three kinds; and those of the test."""
+    read: list[str] = []
+    folder_store = type(open_store(store))
+    blocks = folder_store.blocks
+
+    def counted(self: Store, layer: str, *args: object, **more: object) -> object:
+        read.append(layer)
+        return blocks(self, layer, *args, **more)
+
+    monkeypatch.setattr(folder_store, "blocks", counted)
+    monkeypatch.setattr("pipeline.stages.compare.resident_bytes", lambda: 0)
+    kinds = ["svm", "ridge", "centroid"]
+    result = pipeline.compare(
+        store, kinds=kinds, memory=memory, out=tmp_path / "h", report_out=tmp_path / "r"
+    )
+    assert len(result.candidates) == 12
+    tested = [result.candidates[0].layer]
+    assert sorted(read) == sorted(["avg"] * 2 + ["top"] * 3 * 2 + tested)
+
+
+def test_heads_that_lose_are_not_written(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.stages.fit_head.resident_bytes", lambda: 0)
+    saved: list[Path] = []
+    save = heads.save
+
+    def noted(folder: Path, *args: object, **more: object) -> None:
+        saved.append(folder)
+        save(folder, *args, **more)
+
+    monkeypatch.setattr("pipeline.heads.save", noted)
+    result = pipeline.compare(store, kinds=QUICK, out=tmp_path / "h", report_out=tmp_path / "r")
+    assert saved == [tmp_path / "h"]
+    best = result.candidates[0]
+    arrays = heads.load(tmp_path / "h").head.arrays()
+    assert best.bytes == sum(array.nbytes for array in arrays.values())
+
+
+@pytest.mark.parametrize("kind", ["svm", "knn", "centroid"])
+def test_the_winner_is_the_head_that_fit_head_makes(kind: str, store: Path, tmp_path: Path) -> None:
     places = {"out": tmp_path / "h", "report_out": tmp_path / "r"}
-    result = pipeline.compare(store, kinds=["centroid", "mlp"], memory="400MB", **places)
-    assert result.candidates[0].kind == "centroid"
-    failed = [each for each in result.candidates if each.reason is not None]
-    assert {each.kind for each in failed} == {"mlp"}
-    assert result.candidates[-1] in failed
-    with pytest.raises(HeadError, match="no head could be fitted: expected to fit the mlp head"):
-        pipeline.compare(store, kinds=["mlp"], memory="400MB", out=tmp_path / "h2")
+    result = pipeline.compare(store, kinds=["softmax", kind], layers=["avg"], **places)
+    best = result.candidates[0]
+    fit = pipeline.fit_head(store, kind=best.kind, layer="avg", out=tmp_path / "own")
+    assert fit.val_accuracy == best.val_accuracy
+    one, other = heads.load(tmp_path / "h"), heads.load(tmp_path / "own")
+    assert one.card.to_json() == other.card.to_json()
+    assert one.head.parameters == other.head.parameters
+    for name in ("seen", "judged", "held", "held_scores"):
+        np.testing.assert_array_equal(getattr(one.card, name), getattr(other.card, name))
+    assert {name: array.tolist() for name, array in one.head.arrays().items()} == {
+        name: array.tolist() for name, array in other.head.arrays().items()
+    }
 
 
-@pytest.mark.parametrize(("split", "shares"), [("val", {"val": 0.0}), ("test", {"test": 0.0})])
-def test_splits_that_are_missing_are_named_before_any_fit(
-    tiny: str, make_photos, tmp_path: Path, split: str, shares: dict[str, float]
+def test_a_network_has_its_curves_beside_it(store: Path, tmp_path: Path) -> None:
+    places = {"out": tmp_path / "h", "report_out": tmp_path / "r"}
+    pipeline.compare(store, kinds=["mlp"], layers=["avg"], **places)
+    assert (tmp_path / "h" / "curves.png").is_file()
+    assert heads.load(tmp_path / "h").card.trained_on["judged"][0] == "chose its epoch"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_without_labelled_test_images_the_winner_is_chosen_and_not_tested(
+    tiny: str, make_photos, tmp_path: Path, count: int
 ) -> None:
-    photos = make_photos()
-    pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random", **shares)
-    with pytest.raises(HeadError, match=f"split '{split}'.*extract with --{split} 0.2"):
+    pipeline.extract(make_photos(), out=tmp_path / "s", backbone=tiny, weights="random", test=0)
+    told: list[str] = []
+    ask = {"layers": ["avg"], "out": tmp_path / "h", "report_out": tmp_path / "r"}
+    result = pipeline.compare(tmp_path / "s", kinds=QUICK[:count], tell=told.append, **ask)
+    assert result.evaluation is None
+    assert not (tmp_path / "r").exists()
+    assert heads.load(tmp_path / "h").head.kind.value == result.candidates[0].kind
+    [note] = told
+    assert result.warnings == (note,)
+    more = "; its score on validation is a little too good, for it was the best of 2"
+    start = "note: no labelled test images: the winner is not tested"
+    assert note == start + more * (count == 2)
+
+
+def test_what_to_know_about_the_test_is_part_of_the_result(
+    tiny: str, make_photos, tmp_path: Path
+) -> None:
+    photos = make_photos(each=9)
+    lines = ["path,label,split,group"]
+    for path in sorted(photos.rglob("*.png")):
+        number, name = int(path.stem), path.relative_to(photos)
+        group = "herd" if number in (0, 8) else name
+        lines.append(f"{name},{path.parent.name},{('train', 'val', 'test')[number // 3]},{group}")
+    (photos / "photos.csv").write_text("\n".join(lines))
+    pipeline.extract(photos / "photos.csv", out=tmp_path / "s", backbone=tiny, weights="random")
+    places = {"out": tmp_path / "h", "report_out": tmp_path / "r"}
+    result = pipeline.compare(tmp_path / "s", kinds=QUICK, layers=["avg"], **places)
+    [warning] = result.warnings
+    assert warning.startswith("warning: 3 of these 9 images are of groups of which other images")
+
+
+def test_no_validation_images_is_said_before_any_fit(
+    tiny: str, make_photos, tmp_path: Path
+) -> None:
+    pipeline.extract(make_photos(), out=tmp_path / "s", backbone=tiny, weights="random", val=0)
+    with pytest.raises(HeadError, match=r"split 'val'.*extract with --val 0.2"):
         pipeline.compare(tmp_path / "s", out=tmp_path / "h")
+    assert not (tmp_path / "h").exists()
 
 
 def test_something_else_in_the_place_of_the_head(store: Path) -> None:

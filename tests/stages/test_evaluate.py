@@ -196,17 +196,10 @@ def test_a_group_on_both_sides_of_a_given_split_is_told(
     tiny: str, make_photos: Callable[..., Path], tmp_path: Path
 ) -> None:
     """By extract, and by evaluate of a head that was fitted on the other images of the group."""
-    photos = make_photos(each=8)
-    lines = ["path,label,split,group"]
-    for path in sorted(photos.rglob("*.png")):
-        number = int(path.stem)
-        split = "test" if number > 5 else "val" if number > 3 else "train"
-        group = "herd" if number in (0, 6) else path.relative_to(photos)
-        lines.append(f"{path.relative_to(photos)},{path.parent.name},{split},{group}")
-    (photos / "photos.csv").write_text("\n".join(lines))
+    table = _with_herd(make_photos(each=8), (0, 6))
     told: list[str] = []
     ask = {"backbone": tiny, "weights": "random", "tell": told.append}
-    pipeline.extract(photos / "photos.csv", out=tmp_path / "s", **ask)
+    pipeline.extract(table, out=tmp_path / "s", **ask)
     assert any(
         line.startswith("warning: the source has 3 images of val or test of groups")
         for line in told
@@ -220,6 +213,33 @@ def test_a_group_on_both_sides_of_a_given_split_is_told(
         everything = pipeline.load_codes(codes, split="all")
         assert everything.groups is not None
         assert everything.groups.count("herd") == 6
+
+
+@pytest.mark.parametrize(("herd", "images"), [((0, 5), 3), ((0, 4, 5), 6), ((4, 5), 0), ((), 0)])
+def test_a_group_that_held_out_images_share_with_fitted_ones_is_told(
+    herd: tuple[int, ...], images: int, tiny: str, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Of each of 3 classes, photos 0 to 3 are for training, and 4 and 5 for validation."""
+    table = _with_herd(make_photos(each=8), herd)
+    pipeline.extract(table, out=tmp_path / "s", backbone=tiny, weights="random")
+    fit = pipeline.fit_head(tmp_path / "s", kind="svm", out=tmp_path / "h")
+    assert fit.fitted_on == "train and val"
+    result = pipeline.evaluate(fit.head, tmp_path / "s", split="val", out=tmp_path / "r")
+    note, *warnings = result.warnings
+    assert note.startswith("note: these 6 images took part in fitting in the end")
+    start = f"warning: {images} of these 6 images are of groups of which other images took part"
+    assert [line[: len(start)] for line in warnings] == [start] * bool(images)
+
+
+def _with_herd(photos: Path, herd: tuple[int, ...]) -> Path:
+    """Write a table of photos, 0 to 7 of each class, those of some numbers in one group."""
+    lines = ["path,label,split,group"]
+    for path in sorted(photos.rglob("*.png")):
+        number, name = int(path.stem), path.relative_to(photos)
+        split = "test" if number > 5 else "val" if number > 3 else "train"
+        lines.append(f"{name},{path.parent.name},{split},{'herd' if number in herd else name}")
+    (photos / "photos.csv").write_text("\n".join(lines))
+    return photos / "photos.csv"
 
 
 @pytest.mark.parametrize("kind", ["svm", "softmax", "ridge"])
@@ -243,7 +263,6 @@ def test_validation_images_are_scored_as_they_were_held_out(
         opened.labels[train],
         X_val=store.read_rows(opened, "avg", val),
         y_val=opened.labels[val],
-        n_classes=3,
     )
     guesses = alone.predict(store.read_rows(opened, "avg", val))
     expected = confusion_matrix(opened.labels[val], guesses)

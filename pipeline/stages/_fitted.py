@@ -1,0 +1,93 @@
+"""A head fitted on examples, and saved with its card: once by fit-head, many times by compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline import heads, report
+from pipeline.choices import HeadKind
+from pipeline.stages._fitting import Examples, card_of
+from pipeline.stages._influence import judged_for
+
+Loaded = tuple[heads.Codes, heads.Codes | None]
+
+
+def fitted(
+    kind: HeadKind,
+    used: Examples,
+    codes: Loaded,
+    *,
+    seed: int,
+    room: int,
+    progress: Callable[[int, int], None] | None = None,
+    **parameters: Any,
+) -> heads.Head:
+    """
+    Fit a head.
+
+    Parameters
+    ----------
+    kind : HeadKind
+    used : Examples
+        What is learned from.
+    codes : tuple of Codes
+        Those of its training rows and of its validation images, as `Examples.codes` gives them.
+    seed, room, **parameters
+        As `pipeline.heads.build` takes them.
+    progress : callable, optional
+        Called with the steps done and the steps there are.
+
+    Returns
+    -------
+    Head
+
+    Raises
+    ------
+    HeadError
+        If a parameter is impossible, or there is nothing to learn.
+    """
+    train, val = codes
+    return heads.build(kind, seed=seed, widths=used.widths, room=room, **parameters).fit(
+        train,
+        used.y,
+        X_val=val,
+        y_val=used.y_val if val is not None else None,
+        progress=progress,
+    )
+
+
+def save(folder: Path, head: heads.Head, used: Examples) -> heads.Card:
+    """
+    Save a fitted head with its card, and with its curves where it has epochs.
+
+    Parameters
+    ----------
+    folder : Path
+    head : Head
+    used : Examples
+        What it was fitted on.
+
+    Returns
+    -------
+    Card
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    stops = head.kind is HeadKind.mlp and head.parameters["config"]["early_stopping"] > 0
+    judged = judged_for(
+        head.kind, chosen=chose(head) or stops, calibrated=head.calibration_ is not None
+    )
+    card = card_of(used, head, judged=judged)
+    curves = {} if head.history_ is None else {"curves.png": report.curves_png(head.history_)}
+    heads.save(folder, head, card, attachments=curves)
+    return card
+
+
+def chose(head: heads.Head) -> bool:
+    """Whether held-out images chose the C or k of a head."""
+    return "auto" in (head.parameters.get("C"), head.parameters.get("k"))
