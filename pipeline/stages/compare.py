@@ -67,8 +67,8 @@ class Comparison:
     ----------
     store : str
     candidates : tuple of Candidate
-        Smallest log loss on validation first; of equals the more accurate one, then the one with fewer
-        numbers per image.
+        Smallest log loss on validation first; of equals the more accurate one, then the one with
+        fewer numbers per image.
     head : str
         Where the best head is.
     evaluation : Evaluation or None

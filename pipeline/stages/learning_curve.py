@@ -161,9 +161,7 @@ def _points(
             own: dict[str, Any] = {"refit": False} if kind in REGULARISED else {}
             own |= {"widths": everything.widths, "room": plan.room}
             codes = train.take(rows)
-            head = heads.build(
-                kind, seed=seed, widths=everything.widths, room=plan.room, **own
-            ).fit(codes, y[rows], X_val=val, y_val=y_val)
+            head = heads.build(kind, seed=seed, **own).fit(codes, y[rows], X_val=val, y_val=y_val)
             assert val is not None  # noqa: S101 - without validation images nothing comes here
             scores.append((_accuracy(head, codes, y[rows]), _accuracy(head, val, y_val)))
             done += 1

