@@ -208,7 +208,7 @@ def test_joined_codes_that_do_not_fit_are_read_in_every_pass(
 ) -> None:
     from dataclasses import replace
 
-    options = {"kind": "ridge", "C": 1.0, "layer": ["top:flat", "avg"]}
+    options = {"kind": "centroid", "layer": ["top:flat", "avg"]}
     loaded = pipeline.fit_head(cached, out=tmp_path / "a", **options)
     pipeline.pack(cached, tmp_path / "s.h5")
     real = heads.plan

@@ -208,7 +208,7 @@ def test_a_head_on_several_layers_predicts_what_its_store_says(
     cached: Path, joined: Path, tmp_path: Path
 ) -> None:
     codes = pipeline.load_codes(cached, split="all", layer=["avg", "top:max"])
-    expected = heads.load(joined).head.scores(codes.X)
+    expected = heads.load(joined).head.predict_proba(codes.X)
     photos = [tmp_path / "photos" / path for path in codes.paths]
     result = pipeline.predict(joined, photos, top=3)
     for prediction, scores in zip(result.predictions, expected, strict=True):
