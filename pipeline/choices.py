@@ -88,6 +88,12 @@ class HeadKind(str, Enum):
     mlp = "mlp"
 
 
+class OtherKind(str, Enum):
+    """Heads that are no kind of this package's own."""
+
+    sklearn = "sklearn"
+
+
 class ClassWeight(str, Enum):
     """What an image counts while a head learns."""
 

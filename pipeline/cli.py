@@ -92,6 +92,14 @@ app = typer.Typer(
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 StoreArgument = Annotated[Path, typer.Argument(help="A store, or a packed file.")]
+KindOption = Annotated[
+    str,
+    typer.Option(
+        metavar="KIND",
+        help=f"Which classifier: {', '.join(kind.value for kind in HeadKind)}; or any of "
+        "scikit-learn's, such as sklearn.svm.SVC.",
+    ),
+]
 LayersOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -509,7 +517,7 @@ def _duration(seconds: float) -> str:
 @command
 def fit_head(
     store: StoreArgument,
-    kind: Annotated[HeadKind, typer.Option(help="Which classifier.")],
+    kind: KindOption,
     out: Annotated[
         Path | None,
         typer.Option(help="The head.", show_default="artifacts/heads/<store>-<kind>"),
@@ -608,6 +616,24 @@ def fit_head(
             help="svm, softmax, ridge, mlp: what an image counts, by its class.",
         ),
     ] = ClassWeight.none,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            rich_help_panel=_CHOICE,
+            metavar="NAME=VALUE",
+            help="A parameter of a classifier of scikit-learn's; repeat.",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            rich_help_panel=_CHOICE,
+            help="svm, ridge: fits at the same time.",
+            show_default="one for each processor, fewer where memory is short",
+        ),
+    ] = None,
     fewshot: Annotated[
         int | None,
         typer.Option(min=1, help="Learn from N images of each class.", show_default="all"),
@@ -628,6 +654,7 @@ def fit_head(
     json_: JsonOption = False,
 ) -> None:
     """Train a head on the cached codes."""
+    from pipeline.stages._kinds import parse_settings
     from pipeline.stages.fit_head import fit_head as stage
 
     options = {
@@ -641,11 +668,13 @@ def fit_head(
         "batch_size": batch_size,
         "early_stopping": early_stopping,
     }
-    unit = "epochs" if kind is HeadKind.mlp else "fits"
+    unit = "epochs" if kind == HeadKind.mlp.value else "fits"
     with _Screen(unit, json_=json_) as screen:
         result = stage(
             store,
             kind=kind,
+            settings=parse_settings(set_ or ()),
+            jobs=jobs,
             out=out,
             layer=layer,
             pool=pool,
@@ -1364,7 +1393,7 @@ def _say_tested(evaluation: Evaluation, start: str) -> None:
 def compare(
     store: StoreArgument,
     kind: Annotated[
-        list[HeadKind] | None,
+        list[str] | None,
         typer.Option(help="Which heads; repeat for several.", show_default="all"),
     ] = None,
     layer: Annotated[
@@ -1451,7 +1480,7 @@ def _candidate_table(candidates: Sequence[Candidate]) -> Table:
 @command
 def learning_curve(
     store: StoreArgument,
-    kind: Annotated[HeadKind, typer.Option(help="Which classifier.")] = HeadKind.svm,
+    kind: KindOption = HeadKind.svm.value,
     layer: LayersOption = None,
     pool: PoolOption = None,
     seed: Annotated[

@@ -25,7 +25,8 @@ class Content:
     steps : sequence of Step
         The head alone, on codes.
     model : keras.Model or None
-        From uint8 pixels to probabilities; None for formats that take codes.
+        From uint8 pixels to probabilities, or where the last step is a classifier of
+        scikit-learn's, to its codes; None for formats that take codes.
     resize : Resize
         How a photo becomes the square, for an entry that decodes files itself.
     quantize : Quantize

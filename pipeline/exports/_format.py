@@ -55,6 +55,8 @@ class Format:
         The extra of this package that brings them.
     takes_codes : bool
         Whether it takes codes, and not pixels.
+    classifiers : bool
+        Whether it can hold a classifier of scikit-learn's.
     write : callable
         Given the content and a path, writes the file or fills the folder.
     load : callable
@@ -74,6 +76,7 @@ class Format:
     packages: tuple[str, ...] = ()
     extra: str = ""
     takes_codes: bool = False
+    classifiers: bool = False
     write: Callable[[Content, Path], None]
     load: Callable[[Path], Run]
     load_bytes: Callable[[Path], Callable[[list[bytes]], NDArray[np.floating]]] | None = None

@@ -13,7 +13,8 @@ from pipeline.errors import ExportError
 from pipeline.exports._content import Content
 from pipeline.exports._format import Run
 from pipeline.exports._labels import plain
-from pipeline.exports._steps import Dense, Neighbours, Step, Unit
+from pipeline.exports._sklearn import calibrated
+from pipeline.exports._steps import Classifier, Dense, Neighbours, Step, Unit
 
 USAGE = """\
 import joblib
@@ -54,7 +55,7 @@ def build(steps: Sequence[Step], classes: Sequence[str]) -> Any:
 
     Returns
     -------
-    sklearn.pipeline.Pipeline
+    sklearn classifier
         Fitted; nothing in it belongs to this package.
 
     Raises
@@ -65,6 +66,8 @@ def build(steps: Sequence[Step], classes: Sequence[str]) -> Any:
     from sklearn.pipeline import Pipeline
 
     *before, last = steps
+    if isinstance(last, Classifier):
+        return calibrated(last, [plain(name) for name in classes])
     stages = [stage for step in before for stage in _transform(step)]
     names = np.array(list(map(plain, classes)))
     stages.append(

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.choices import Pool
-from pipeline.exports._steps import Dense, Neighbours, Step, Unit
+from pipeline.errors import ExportError
+from pipeline.exports._steps import Classifier, Dense, Neighbours, Step, Unit
 
 # Below the vote of an opposite code, exp(-2 / 0.07) = 4e-13, and still an ordinary float32.
 _NO_VOTE = 1e-30
@@ -85,6 +86,11 @@ def joined(model: Any, steps: Sequence[Step]) -> Any:
 
 
 def _apply(step: Step, x: Any, name: str) -> Any:
+    if isinstance(step, Classifier):
+        raise ExportError(
+            f"expected a head that Keras has layers for, found {type(step.estimator).__name__} of "
+            "scikit-learn's; choose --format joblib or onnx"
+        )
     if isinstance(step, Dense):
         return _dense(step, x, name)
     if isinstance(step, Unit):

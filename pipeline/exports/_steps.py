@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,4 +63,21 @@ class Neighbours(Protocol):
         """Return what differences are divided by."""
 
 
-Step: TypeAlias = Unit | Dense | Neighbours
+@runtime_checkable
+class Classifier(Protocol):
+    """A fitted classifier of scikit-learn's, whose classes are the numbers from 0."""
+
+    @property
+    def estimator(self) -> Any:
+        """Return the classifier."""
+
+    @property
+    def slope(self) -> float | None:
+        """Return what its margins are multiplied by; None where it has probabilities."""
+
+    @property
+    def n_features(self) -> int:
+        """Return how many numbers it takes."""
+
+
+Step: TypeAlias = Unit | Dense | Neighbours | Classifier

@@ -4,7 +4,8 @@ from pipeline.heads._calibration import HeldOut
 from pipeline.heads._card import Card
 from pipeline.heads._codes import Codes, InMemory, Streamed
 from pipeline.heads._config import PRESET_POOLS, PRESETS, Initializer, MlpConfig, Monitor, Output
-from pipeline.heads._folded import Dense, Neighbours, Step, Unit
+from pipeline.heads._estimator import EstimatorHead
+from pipeline.heads._folded import Classifier, Dense, Neighbours, Step, Unit
 from pipeline.heads._head import Head
 from pipeline.heads._kinds import build
 from pipeline.heads._parts import Part, vectors
@@ -29,9 +30,11 @@ __all__ = [
     "TRAINING",
     "UNFINISHED",
     "Card",
+    "Classifier",
     "Codes",
     "Dense",
     "Epoch",
+    "EstimatorHead",
     "Head",
     "HeldOut",
     "InMemory",

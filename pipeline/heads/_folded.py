@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,26 @@ class Neighbours:
     temperature: float
 
 
-Step = Unit | Dense | Neighbours
+@dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """
+    A fitted classifier of scikit-learn's, whose classes are the numbers from 0.
+
+    Attributes
+    ----------
+    estimator : classifier
+    slope : float or None
+        What its ``decision_function`` is multiplied by before the softmax (for two classes of minus
+        it and it); None where ``predict_proba`` is the answer.
+    n_features : int
+    """
+
+    estimator: Any
+    slope: float | None
+    n_features: int
+
+
+Step = Unit | Dense | Neighbours | Classifier
 
 
 def dense(

@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from pipeline.choices import HeadKind
+from pipeline.choices import HeadKind, OtherKind
 from pipeline.errors import HeadError, counted
 from pipeline.heads._calibration import HeldOut, Kept, calibrate
 from pipeline.heads._codes import Codes, InMemory, Rows, check_finite
@@ -58,7 +58,7 @@ class Head(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         not in `arrays`.
     """
 
-    kind: ClassVar[HeadKind]
+    kind: ClassVar[HeadKind | OtherKind]
     gives_logits: bool
     _calibrates: bool = True
     _learned: ClassVar[str]  # an attribute that only a fitted head has

@@ -5,9 +5,10 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from pipeline.choices import HeadKind
+from pipeline.choices import HeadKind, OtherKind
 from pipeline.errors import HeadError, nearest
 from pipeline.heads._cosine import CentroidHead, KnnHead
+from pipeline.heads._estimator import EstimatorHead
 from pipeline.heads._head import Head
 from pipeline.heads._linear import RidgeHead, SoftmaxHead, SvmHead
 from pipeline.heads._mlp import MlpHead
@@ -19,31 +20,33 @@ _Classes = (
     | type[KnnHead]
     | type[CentroidHead]
     | type[MlpHead]
+    | type[EstimatorHead]
 )
 
-KINDS: dict[HeadKind, _Classes] = {
+KINDS: dict[HeadKind | OtherKind, _Classes] = {
     HeadKind.svm: SvmHead,
     HeadKind.softmax: SoftmaxHead,
     HeadKind.ridge: RidgeHead,
     HeadKind.knn: KnnHead,
     HeadKind.centroid: CentroidHead,
     HeadKind.mlp: MlpHead,
+    OtherKind.sklearn: EstimatorHead,
 }
 
 
-def build(kind: HeadKind, *, seed: int = 0, **parameters: Any) -> Head:
+def build(kind: HeadKind | OtherKind, *, seed: int = 0, **parameters: Any) -> Head:
     """
     Make a head that has learned nothing yet.
 
     Parameters
     ----------
-    kind : HeadKind
+    kind : HeadKind or OtherKind
         Which kind.
     seed : int, default 0
         Decides everything random in `fit`.
     **parameters
         ``C`` (a number or "auto") for svm, softmax and ridge, ``k`` (likewise) for knn,
-        ``config`` (an `MlpConfig`) for mlp.
+        ``config`` (an `MlpConfig`) for mlp, ``estimator`` for a classifier of scikit-learn's.
 
     Returns
     -------
@@ -61,7 +64,7 @@ def build(kind: HeadKind, *, seed: int = 0, **parameters: Any) -> Head:
         parameters["C"] = _number(parameters["C"])
     head_class = KINDS[kind]
     known = [name for name in inspect.signature(head_class).parameters if name != "seed"]
-    for name in ("room", "jobs"):  # of kinds that need no more than the codes
+    for name in ("room", "jobs", "widths"):  # of kinds that need no more than the codes
         if name not in known:
             parameters.pop(name, None)
     for name in parameters:
@@ -81,3 +84,16 @@ def _number(C: Any) -> float:
         return float(C)
     except (TypeError, ValueError):
         raise HeadError(f"expected C as a number or 'auto', found {C!r}") from None
+
+
+def kind_of(name: str) -> HeadKind | OtherKind:
+    """
+    Return the kind of a name that a head was saved with.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    others = [kind.value for kind in OtherKind]
+    return OtherKind(name) if name in others else HeadKind(name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from pipeline.choices import HeadKind
+from pipeline.choices import HeadKind, OtherKind
 from pipeline.errors import ResourceError
 from pipeline.files import in_words
 from pipeline.heads._calibration import SCORES
@@ -99,7 +99,7 @@ class Plan:
 
 
 def plan(
-    kind: HeadKind,
+    kind: HeadKind | OtherKind,
     size: Size,
     *,
     limit: int,
@@ -244,7 +244,7 @@ class _Needs(NamedTuple):
 class _Asked(NamedTuple):
     """What is to be fitted."""
 
-    kind: HeadKind
+    kind: HeadKind | OtherKind
     size: Size
     config: MlpConfig
     jobs: int
@@ -256,6 +256,9 @@ def _needs(asked: _Asked, free: int, *, in_memory: bool) -> _Needs | None:
     everything = 4 * (size.train + size.val) * size.width
     if kind is HeadKind.mlp:
         return _mlp(size, asked.config, free, in_memory=in_memory)
+    if kind is OtherKind.sklearn:
+        # Codes as one array, and what a scaler and a classifier make of them.
+        return _Needs(5 * everything) if in_memory else None
     if kind is HeadKind.knn:
         # Its own copy of the codes, and three of that while it is saved and compared.
         return _Needs(4 * (4 * size.train * size.width))

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import HeadKind
 from pipeline.errors import HeadDamaged, HeadError, HeadLocked, HeadNotFound, OutputError
 from pipeline.files import (
     canonical_json,
@@ -36,15 +35,17 @@ from pipeline.files import (
 from pipeline.hdf5 import HostileFile
 from pipeline.heads import _payload
 from pipeline.heads._card import Card
+from pipeline.heads._estimator import EstimatorHead, HeadOfAnotherVersion
 from pipeline.heads._head import Head
-from pipeline.heads._kinds import KINDS
+from pipeline.heads._kinds import KINDS, kind_of
 from pipeline.heads._payload import Payload
 from pipeline.heads._pool import pool
 from pipeline.locks import NAME, Locked, locked
 
 # Heads whose codes go through fine-tuned layers first have a format of their own, or a version that
-# knows nothing of these would leave them out; and so have heads on the codes of several layers.
-FORMAT, TUNED_FORMAT, JOINED_FORMAT = _FORMATS = (1, 2, 3)
+# knows nothing of these would leave them out; and so have heads on the codes of several layers, and
+# any classifiers of scikit-learn's.
+FORMAT, TUNED_FORMAT, JOINED_FORMAT, SKLEARN_FORMAT = _FORMATS = (1, 2, 3, 4)
 _JSON = "head.json"
 _PAYLOAD = re.compile(r"weights-[0-9a-f]{12}\.h5")
 # Where a head that is being trained writes down how far it has come.
@@ -320,7 +321,7 @@ def _not_found(directory: Path) -> HeadNotFound:
 def _describe(head: Head, card: Card, digest: str) -> dict[str, Any]:
     """Return the content of head.json."""
     return {
-        "format": _format_of(card),
+        "format": _format_of(head, card),
         "kind": head.kind.value,
         "parameters": head.parameters,
         **card.to_json(),
@@ -332,7 +333,9 @@ def _describe(head: Head, card: Card, digest: str) -> dict[str, Any]:
     }
 
 
-def _format_of(card: Card) -> int:
+def _format_of(head: Head, card: Card) -> int:
+    if isinstance(head, EstimatorHead):
+        return SKLEARN_FORMAT
     if card.also:
         return JOINED_FORMAT
     return FORMAT if card.tuned_to is None else TUNED_FORMAT
@@ -362,7 +365,7 @@ def _read(directory: Path, description: Mapping[str, Any]) -> SavedHead:
             sha256=description["payload_sha256"],
             places=description.get("arrays"),
         )
-        head_class = KINDS[HeadKind(description["kind"])]
+        head_class = KINDS[kind_of(description["kind"])]
         head = head_class.from_arrays(description["parameters"], payload.arrays)
         head.history_ = _history(description["history"])
         head.validation_ = _validation(description["validation"])
@@ -377,7 +380,7 @@ def _read(directory: Path, description: Mapping[str, Any]) -> SavedHead:
         )
         _check_same(description, _describe(head, card, description["payload_sha256"]))
         _check_widths(head, card)
-    except HeadDamaged:
+    except (HeadDamaged, HeadOfAnotherVersion):
         raise
     except FileNotFoundError as error:
         raise _damaged(directory, f"{name} is missing") from error
@@ -494,7 +497,7 @@ def _damaged(directory: Path, why: str) -> HeadDamaged:
 
 def _unknown_format(directory: Path, description: Mapping[str, Any]) -> HeadError:
     return HeadError(
-        f"expected a head of format {FORMAT}, {TUNED_FORMAT} or {JOINED_FORMAT}, found "
+        f"expected a head of format {FORMAT} to {max(_FORMATS)}, found "
         f"{description.get('format')!r} in {directory}; "
         "use the version of the pipeline that wrote it"
     )

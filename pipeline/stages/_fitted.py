@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import heads, report
-from pipeline.choices import HeadKind
+from pipeline.choices import HeadKind, OtherKind
 from pipeline.stages._fitting import Examples, card_of
 from pipeline.stages._influence import judged_for
 
@@ -15,7 +15,7 @@ Loaded = tuple[heads.Codes, heads.Codes | None]
 
 
 def fitted(
-    kind: HeadKind,
+    kind: HeadKind | OtherKind,
     used: Examples,
     codes: Loaded,
     *,
@@ -29,7 +29,7 @@ def fitted(
 
     Parameters
     ----------
-    kind : HeadKind
+    kind : HeadKind or OtherKind
     used : Examples
         What is learned from.
     codes : tuple of Codes

@@ -8,20 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import heads, store
-from pipeline.choices import HeadKind
+from pipeline.choices import HeadKind, OtherKind
 from pipeline.errors import counted
 
 CALIBRATED = "calibrated its scores"
-_CHOSEN = {HeadKind.knn: "chose its k", HeadKind.mlp: "chose its epoch"}
+_CHOSEN: dict[HeadKind | OtherKind, str] = {
+    HeadKind.knn: "chose its k",
+    HeadKind.mlp: "chose its epoch",
+}
 
 
-def judged_for(kind: HeadKind, *, chosen: bool, calibrated: bool) -> list[str]:
+def judged_for(kind: HeadKind | OtherKind, *, chosen: bool, calibrated: bool) -> list[str]:
     """
     Say what validation images that a head was not fitted on were used for.
 
     Parameters
     ----------
-    kind : HeadKind
+    kind : HeadKind or OtherKind
     chosen : bool
         Whether C, k or the epoch were chosen by them.
     calibrated : bool

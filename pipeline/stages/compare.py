@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline import heads, store
-from pipeline.choices import HeadKind, Pool, Split, choose
+from pipeline.choices import HeadKind, OtherKind, Pool, Split, choose
 from pipeline.errors import HeadError, ResourceError
 from pipeline.files import make_folder
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.stages._fitted import Loaded, fitted, save
 from pipeline.stages._fitting import Examples, examples
+from pipeline.stages._kinds import Asked, choose_kind
 from pipeline.stages._layers import named, part, pooled
 from pipeline.stages._voice import quiet
 from pipeline.stages.evaluate import Evaluation, evaluate
@@ -174,10 +175,10 @@ def _asked(
     kinds: Sequence[HeadKind | str],
     layers: Sequence[str],
     pools: Sequence[Pool | str],
-) -> Iterator[tuple[Examples, HeadKind]]:
+) -> Iterator[tuple[Examples, Asked]]:
     """Yield what is to be compared: layers one by one, with each pooling of maps, then together."""
     wanted = [choose(Pool, pool, what="pool") for pool in pools]
-    which = [choose(HeadKind, kind, what="kind") for kind in kinds] or list(HeadKind)
+    which = [choose_kind(kind) for kind in kinds or HeadKind]
     names = [store.choose_layer(opened, name) for name in layers] or list(opened.layers)
     several: list[tuple[heads.Part, ...]] = [
         (part(opened, name, pool),)
@@ -202,7 +203,7 @@ class _Best(NamedTuple):
 
 
 def _best_of(
-    asked: Sequence[tuple[Examples, HeadKind]],
+    asked: Sequence[tuple[Examples, Asked]],
     *,
     seed: int,
     limit: int,
@@ -244,7 +245,7 @@ class _CodesOfALayer:
         self._which: tuple[object, ...] = ()
         self._bytes = 0
 
-    def for_kind(self, used: Examples, kind: HeadKind) -> tuple[Loaded, heads.Plan]:
+    def for_kind(self, used: Examples, kind: HeadKind | OtherKind) -> tuple[Loaded, heads.Plan]:
         """
         Return the codes of some examples, and how a kind is fitted on them.
 
@@ -268,14 +269,15 @@ class _CodesOfALayer:
 
 
 def _fit(
-    used: Examples, kind: HeadKind, codes: _CodesOfALayer, *, seed: int
+    used: Examples, asked_for: Asked, codes: _CodesOfALayer, *, seed: int
 ) -> tuple[Candidate, heads.Head | None]:
     """Fit one head; that a kind cannot take these codes is a result too."""
-    asked = Candidate(layer=named(used.parts), pool=pooled(used.parts), kind=kind.value)
+    asked = Candidate(layer=named(used.parts), pool=pooled(used.parts), kind=asked_for.name)
     try:
-        loaded, plan = codes.for_kind(used, kind)
+        loaded, plan = codes.for_kind(used, asked_for.kind)
         started = time.monotonic()
-        head = fitted(kind, used, loaded, seed=seed, room=plan.room, jobs=plan.jobs)
+        settings = {"jobs": plan.jobs, **asked_for.parameters}
+        head = fitted(asked_for.kind, used, loaded, seed=seed, room=plan.room, **settings)
     except (HeadError, ResourceError) as error:
         return replace(asked, reason=str(error)), None
     candidate = replace(

@@ -125,6 +125,11 @@ def export(
     target = _target(Path(head), form, quantize, out)
     saved = _heads.load(head)
     steps = saved.head.folded()
+    if isinstance(steps[-1], heads.Classifier) and not form.classifiers:
+        raise ExportError(
+            f"expected --format joblib or onnx for a classifier of scikit-learn's, found "
+            f"{form.name.value}; choose one of these"
+        )
     if form.takes_codes:
         made = _of_codes(saved, steps)
     else:
@@ -180,7 +185,7 @@ def _of_pixels(
         content=exports.Content(
             classes=saved.card.classes,
             steps=steps,
-            model=exports.joined(_codes_model(saved, weights), steps),
+            model=_whole_model(saved, steps, weights),
             resize=resize,
             quantize=quantize,
             samples=samples,
@@ -192,6 +197,12 @@ def _of_pixels(
         size=space.size,
         files=found.files,
     )
+
+
+def _whole_model(saved: heads.SavedHead, steps: Sequence[heads.Step], weights: str | None) -> Any:
+    """Build the Keras model up to the probabilities, or up to what scikit-learn goes on from."""
+    model = _codes_model(saved, weights)
+    return model if isinstance(steps[-1], heads.Classifier) else exports.joined(model, steps)
 
 
 def _codes_model(saved: heads.SavedHead, weights: str | None) -> Any:

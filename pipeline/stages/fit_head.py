@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import heads, store
-from pipeline.choices import ClassWeight, HeadKind, Pool, Preset, Split, choose
+from pipeline.choices import ClassWeight, HeadKind, OtherKind, Pool, Preset, Split, choose
 from pipeline.errors import HeadError, OutputError, counted
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.stages._fitted import chose, fitted, save
 from pipeline.stages._fitting import REGULARISED, Examples, deviation, examples
+from pipeline.stages._kinds import choose_kind
 from pipeline.stages._layers import choose_parts, named, pooled
 from pipeline.stages._voice import quiet
 
@@ -99,7 +100,9 @@ class Fit:
 def fit_head(
     store_path: str | Path,
     *,
-    kind: HeadKind | str,
+    kind: HeadKind | str | None = None,
+    estimator: Any = None,
+    settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     layer: str | Sequence[str] | None = None,
     pool: Pool | str | None = None,
@@ -110,6 +113,7 @@ def fit_head(
     fewshot: int | None = None,
     seed: int | Sequence[int] = 0,
     memory: str | int | None = None,
+    jobs: int | None = None,
     tell: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
     **mlp: Any,
@@ -125,7 +129,14 @@ def fit_head(
     store_path : str or Path
         A store or a packed file.
     kind : HeadKind or str
-        ``"svm"``, ``"softmax"``, ``"ridge"``, ``"knn"``, ``"centroid"`` or ``"mlp"``.
+        ``"svm"``, ``"softmax"``, ``"ridge"``, ``"knn"``, ``"centroid"`` or ``"mlp"``; or a
+        classifier of scikit-learn's by its name, such as
+        ``"sklearn.ensemble.RandomForestClassifier"``, which then stands behind a `StandardScaler`.
+    estimator : classifier, optional
+        Instead of a kind: any classifier of scikit-learn's, or a pipeline that ends in one; it is
+        cloned.
+    settings : mapping, optional
+        Parameters of a `kind` of scikit-learn's.
     out : str or Path, optional
         The head; by default ``artifacts/heads/<store>-<kind>``, with the layers between the two
         where the store has several.
@@ -153,6 +164,9 @@ def fit_head(
     memory : str or int, optional
         What the process may take, such as ``"2GB"``; by default most of what is free. Codes that
         do not fit are read from the store in every pass.
+    jobs : int, optional
+        Fits of an svm or ridge at the same time; by default one for each processor, fewer where
+        memory is short.
     tell : callable, optional
         Called with sentences for the user.
     progress : callable, optional
@@ -178,13 +192,14 @@ def fit_head(
     """
     started = time.monotonic()
     tell = tell or quiet
-    kind = choose(HeadKind, kind, what="kind")
+    asked = choose_kind(kind, estimator=estimator, settings=settings)
+    kind = asked.kind
     seeds = _seeds(seed)
-    parameters = _parameters(kind, C, k, class_weight, preset, mlp)
+    parameters = _parameters(kind, C, k, class_weight, preset, mlp) | asked.parameters
     limit = memory_limit(memory)
     opened = store.open_store(Path(store_path))
     parts = choose_parts(opened, layer, pool, default=_pool_of(preset))
-    folder = Path(out) if out is not None else _default_out(opened, parts, kind)
+    folder = Path(out) if out is not None else _default_out(opened, parts, asked.short)
     heads.check_target(folder)
     everything = examples(opened, parts)
     _check_replaced(folder, everything, by_default=out is None, tell=tell)
@@ -206,6 +221,7 @@ def fit_head(
         limit=limit,
         resident=resident_bytes(),
         config=parameters.get("config"),
+        jobs=jobs,
     )
     tell(str(plan))
     each_seed = list(_fits(everything, kind, seeds, fewshot, plan, parameters, progress))
@@ -228,7 +244,7 @@ def fit_head(
         )
     return Fit(
         head=str(folder),
-        kind=kind.value,
+        kind=asked.name,
         layer=named(parts),
         pool=pooled(parts),
         dimensions=used.width,
@@ -251,7 +267,7 @@ def fit_head(
 
 def _fits(
     everything: Examples,
-    kind: HeadKind,
+    kind: HeadKind | OtherKind,
     seeds: Sequence[int],
     fewshot: int | None,
     plan: heads.Plan,
@@ -280,7 +296,7 @@ def _seeds(seed: int | Sequence[int]) -> list[int]:
 
 
 def _few(
-    kind: HeadKind, fewshot: int, everything: Examples, tell: Callable[[str], None]
+    kind: HeadKind | OtherKind, fewshot: int, everything: Examples, tell: Callable[[str], None]
 ) -> dict[str, Any]:
     """See that there is something to learn, and keep the validation images out of it."""
     if isinstance(fewshot, bool) or fewshot < 1:
@@ -291,7 +307,7 @@ def _few(
 
 
 def _parameters(
-    kind: HeadKind,
+    kind: HeadKind | OtherKind,
     C: float | str,
     k: int | str,
     class_weight: ClassWeight | str,
@@ -354,8 +370,8 @@ def _pool_of(preset: Preset | str | None) -> Pool:
     return heads.PRESET_POOLS.get(choose(Preset, preset, what="preset"), Pool.avg)
 
 
-def _default_out(opened: store.Store, parts: Sequence[heads.Part], kind: HeadKind) -> Path:
-    words = [store.name_of(opened), kind.value]
+def _default_out(opened: store.Store, parts: Sequence[heads.Part], kind: str) -> Path:
+    words = [store.name_of(opened), kind]
     if len(opened.layers) > 1:
         words.insert(1, named(parts).replace(":", "-"))
     return Path("artifacts") / "heads" / "-".join(words)

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import heads, report, store
-from pipeline.choices import HeadKind, Pool, choose
+from pipeline.choices import HeadKind, Pool
 from pipeline.errors import HeadError
 from pipeline.files import make_folder, write_durably, write_json
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.report import CurvePoint, CurveReading
 from pipeline.stages._fitting import REGULARISED, Examples, deviation, examples
+from pipeline.stages._kinds import Asked, choose_kind
 from pipeline.stages._layers import choose_parts, named, pooled
 
 _STEPS = (1, 2, 5)
@@ -101,7 +102,7 @@ def learning_curve(
         If there are no validation images, or too few to learn from.
     """
     started = time.monotonic()
-    kind = choose(HeadKind, kind, what="kind")
+    asked = choose_kind(kind)
     opened = store.open_store(Path(store_path))
     parts = choose_parts(opened, layer, pool)
     everything = examples(opened, parts)
@@ -111,26 +112,28 @@ def learning_curve(
             "--val 0.2"
         )
     seeds = list(dict.fromkeys(seeds)) or [0]
-    plan = heads.plan(kind, everything.size, limit=memory_limit(memory), resident=resident_bytes())
+    plan = heads.plan(
+        asked.kind, everything.size, limit=memory_limit(memory), resident=resident_bytes()
+    )
     if tell is not None:
         tell(str(plan))
-    points = tuple(_points(everything, kind, seeds, plan, progress or (lambda *_: None)))
+    points = tuple(_points(everything, asked, seeds, plan, progress or (lambda *_: None)))
     reading = report.read_curve(points, val_images=len(everything.val))
-    folder = Path(out) if out is not None else _default_out(opened, kind)
+    folder = Path(out) if out is not None else _default_out(opened, asked)
     about = {
         "store": str(store_path),
-        "kind": kind.value,
+        "kind": asked.name,
         "layer": named(parts),
         "pool": pooled(parts),
     }
-    title = f"{kind.value} on {named(parts)} of {opened.location.name}"
+    title = f"{asked.name} on {named(parts)} of {opened.location.name}"
     make_folder(folder)
     plain = about | {"points": [asdict(point) for point in points], "reading": asdict(reading)}
     write_json(folder / "learning_curve.json", plain)
     write_durably(folder / "learning_curve.png", report.learning_curve_png(points, title=title))
     return LearningCurve(
         store=str(store_path),
-        kind=kind.value,
+        kind=asked.name,
         layer=named(parts),
         pool=pooled(parts),
         points=points,
@@ -142,7 +145,7 @@ def learning_curve(
 
 def _points(
     everything: Examples,
-    kind: HeadKind,
+    asked: Asked,
     seeds: Sequence[int],
     plan: heads.Plan,
     progress: Callable[[int, int], None],
@@ -158,10 +161,12 @@ def _points(
         for seed in seeds if size < most else seeds[:1]:
             chosen = everything.choose(size, seed=seed)
             rows = (chosen[:, None] * views + np.arange(views)).ravel()
-            own: dict[str, Any] = {"refit": False} if kind in REGULARISED else {}
-            own |= {"widths": everything.widths, "room": plan.room}
+            own: dict[str, Any] = {"refit": False} if asked.kind in REGULARISED else {}
+            own |= asked.parameters | {"widths": everything.widths, "room": plan.room}
             codes = train.take(rows)
-            head = heads.build(kind, seed=seed, **own).fit(codes, y[rows], X_val=val, y_val=y_val)
+            head = heads.build(asked.kind, seed=seed, **own).fit(
+                codes, y[rows], X_val=val, y_val=y_val
+            )
             assert val is not None  # noqa: S101 - without validation images nothing comes here
             scores.append((_accuracy(head, codes, y[rows]), _accuracy(head, val, y_val)))
             done += 1
@@ -195,6 +200,6 @@ def _accuracy(head: heads.Head, codes: heads.Codes, y: NDArray[np.int64]) -> flo
     return right / len(y)
 
 
-def _default_out(opened: store.Store, kind: HeadKind) -> Path:
-    name = f"{store.name_of(opened)}-{kind.value}-learning-curve"
+def _default_out(opened: store.Store, asked: Asked) -> Path:
+    name = f"{store.name_of(opened)}-{asked.short}-learning-curve"
     return Path("artifacts") / "reports" / name

@@ -189,10 +189,10 @@ def test_several_layers_stand_side_by_side(cached: Path, tmp_path: Path, kind: H
     assert card.also == (heads.Part(layer="avg", shape=(8,)),)
 
 
-def test_joined_codes_are_those_of_a_store_with_both_in_one_layer(
+def test_joined_codes_are_those_of_each_layer_in_the_order_given(
     cached: Path, tmp_path: Path
 ) -> None:
-    layers = ["avg", "top:max"]
+    layers = ["top:max", "avg"]
     a, b = (pipeline.load_codes(cached, split="all", layer=layer) for layer in layers)
     both = pipeline.load_codes(cached, split="all", layer=layers)
     np.testing.assert_array_equal(both.X, np.concatenate([a.X, b.X], axis=1))
@@ -205,6 +205,11 @@ def test_joined_codes_are_those_of_a_store_with_both_in_one_layer(
     expected = by_hand.decision_function(both.X)
     head = heads.load(Path(fit.head)).head
     np.testing.assert_allclose(head.decision(both.X), expected, rtol=1e-4, atol=1e-4)
+    fit = pipeline.fit_head(cached, kind="ridge", C=1.0, layer=layers, out=tmp_path / "h")
+    saved = heads.load(Path(fit.head))
+    maps = pipeline.load_codes(cached, split="all", layer="top")
+    taken = saved.card.take({"avg": b.X, "top": maps.X})
+    np.testing.assert_array_equal(saved.decision(taken), saved.head.decision(both.X))
 
 
 def test_joined_codes_that_do_not_fit_are_read_in_every_pass(
