@@ -80,6 +80,7 @@ def _with_classifier(codes: Any, last: Classifier, classes: int) -> Any:
     from skl2onnx.common.data_types import FloatTensorType
 
     opset = next(each.version for each in codes.opset_import if each.domain in ("", "ai.onnx"))
+    opsets = {"": opset, "ai.onnx.ml": 3}
     estimator = calibrated(last, classes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -87,8 +88,12 @@ def _with_classifier(codes: Any, last: Classifier, classes: int) -> Any:
             estimator,
             initial_types=[("codes", FloatTensorType([None, last.n_features]))],
             options={"zipmap": False},
-            target_opset={"": opset, "ai.onnx.ml": 3},
+            target_opset=opsets,
         )
+    # Both name the least that their own nodes need; what was asked for suits both.
+    for model in (codes, converted):
+        del model.opset_import[:]
+        model.opset_import.extend(onnx.helper.make_opsetid(*each) for each in opsets.items())
     converted.ir_version = codes.ir_version
     converted = compose.add_prefix(converted, "head_")
     merged = compose.merge_models(

@@ -50,6 +50,7 @@ class EstimatorHead(Head):
 
     kind = OtherKind.sklearn
     _learned = "estimator_"
+    _data: bytes | None = None
 
     def __init__(self, estimator: Any = None, *, seed: int = 0) -> None:
         self.estimator = estimator
@@ -80,8 +81,9 @@ class EstimatorHead(Head):
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return ``skops``, the bytes of skops, and ``said``, what it said of some codes."""
-        data = _skops().dumps(self.estimator_)
-        return {"skops": np.frombuffer(data, np.uint8), "said": self._said()}
+        if self._data is None:  # skops writes other bytes each time
+            self._data = _skops().dumps(self.estimator_)
+        return {"skops": np.frombuffer(self._data, np.uint8), "said": self._said()}
 
     @classmethod
     def from_arrays(cls, parameters: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Self:
@@ -90,7 +92,8 @@ class EstimatorHead(Head):
             raise HeadError(f"expected skops and said, found {', '.join(arrays)}")
         head = cls(_Text(str(parameters["estimator"])), seed=int(parameters["seed"]))
         head.chosen_ = {k: v for k, v in parameters.items() if k not in ("estimator", "seed")}
-        head.estimator_ = _loaded(arrays["skops"].tobytes())
+        head._data = arrays["skops"].tobytes()
+        head.estimator_ = _loaded(head._data)
         head.classes_ = np.arange(int(parameters["n_classes"]))
         head.n_features_in_ = int(parameters["n_features"])
         head.check_says(arrays["said"])
@@ -120,7 +123,7 @@ class EstimatorHead(Head):
                 "expected the codes of a classifier of scikit-learn's in memory, found that they "
                 "do not fit; allow more with --memory, or use --kind svm or softmax"
             )
-        X = _array(train.codes)
+        X, self._data = _array(train.codes), None
         steps = 1
         if val is None:
             steps += self._judge_by_folds(X, train, progress)
@@ -152,16 +155,16 @@ class EstimatorHead(Head):
 
     def _fitted(self, X: NDArray[np.float32], y: NDArray[np.int64]) -> Any:
         model = clone(self.estimator)
-        unset = {
-            name: self.seed
-            for name, value in model.get_params().items()
-            if value is None and name.rpartition("__")[2] == "random_state"
-        }
+        own = [(name, name.rpartition("__")[2]) for name in model.get_params()]
+        asked = model.get_params()
+        unset = {n: self.seed for n, last in own if last == "random_state" and asked[n] is None}
         try:
             model.set_params(**unset).fit(X, y)
         except (ValueError, TypeError) as error:
             said = " ".join(str(error).split())
             raise HeadError(f"{_named(model)} could not be fitted: {said}") from error
+        # Threads add up scores in another order each time, and their last bits differ.
+        model.set_params(**{n: None for n, last in own if last == "n_jobs"})
         if not (hasattr(model, "predict_proba") or hasattr(model, "decision_function")):
             raise HeadError(
                 "expected a classifier with predict_proba or decision_function, found "
@@ -174,7 +177,8 @@ class EstimatorHead(Head):
         if not len(codes):
             return np.empty((0, self.n_classes_))
         if self.gives_logits:
-            return np.asarray(np.log(np.maximum(model.predict_proba(codes), _LEAST)))
+            shares = np.asarray(model.predict_proba(codes), np.float64)
+            return np.log(np.maximum(shares, _LEAST))
         scores = both(np.asarray(model.decision_function(codes), np.float64), logits=False)
         if scores.shape[1] != self.n_classes_:
             raise HeadError(
