@@ -630,7 +630,7 @@ def fit_head(
         typer.Option(
             min=1,
             rich_help_panel=_CHOICE,
-            help="svm, ridge: fits at the same time.",
+            help="svm: fits at the same time.",
             show_default="one for each processor, fewer where memory is short",
         ),
     ] = None,

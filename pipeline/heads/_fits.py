@@ -73,8 +73,6 @@ class Recipe:
         The loss that `SGDClassifier` minimises instead; None where it finds nothing.
     centred : bool
         Whether columns are centred.
-    warm : bool
-        Whether a fit can go on from that of another C.
     double : bool
         Whether the classifier would make its own copy in 64 bits.
     weights : dict of int to float, or None
@@ -87,7 +85,6 @@ class Recipe:
     loss: Loss
     sgd: str | None
     centred: bool
-    warm: bool
     double: bool
     weights: dict[int, float] | None
     widths: Sequence[int] | None
@@ -189,7 +186,7 @@ class Loaded(Fits):
     """Fits of scikit-learn's own solver for each kind, on codes in memory."""
 
     _X: NDArray[Any] | None = None
-    _warm: dict[int, Any]
+    _room: NDArray[Any] | None = None
 
     def _fit_trials(self, values: Sequence[float]) -> dict[tuple[int, int], Any]:
         from joblib import Parallel, delayed
@@ -198,12 +195,9 @@ class Loaded(Fits):
         if self._X is None:
             learned = self._learned()
             self._scaler = self._measured(learned)
-            self._X, self._y = self._scaled(learned), learned.y
-            self._warm = {}
+            self._X, self._y = self._scaled(learned, self._scaler), learned.y
         asked = [(i, t) for i in range(len(values)) for t in range(self.trials.count)]
         with _quiet(self._X):
-            if self.recipe.warm:
-                return {(i, t): self._go_on(values[i], t) for i, t in asked}
             fits = Parallel(n_jobs=self.recipe.jobs, prefer="threads")(
                 delayed(self._fit)(self.recipe.classifier(values[i]), t) for i, t in asked
             )
@@ -211,7 +205,6 @@ class Loaded(Fits):
 
     def final(self, rows: Rows, C: float) -> Fitted:
         """Fit on all of some rows."""
-        self._X = None  # makes room
         scaler = self._measured(rows)
         X = self._scaled(rows, scaler)
         with _quiet(X):
@@ -226,19 +219,12 @@ class Loaded(Fits):
         own = self.trials.held_out != trial
         return classifier.fit(self._X[own], self._y[own])
 
-    def _go_on(self, C: float, trial: int) -> Any:
-        """Fit from where the last value of C ended."""
-        from copy import deepcopy
-
-        model = self._warm.setdefault(trial, self.recipe.classifier(C).set_params(warm_start=True))
-        return deepcopy(self._fit(model.set_params(C=C), trial))
-
-    def _scaled(self, rows: Rows, scaler: ParetoScaler | None = None) -> NDArray[Any]:
+    def _scaled(self, rows: Rows, scaler: ParetoScaler) -> NDArray[Any]:
         """Scale codes, in 64 bits where the classifier would make a copy in these itself."""
-        scaler = scaler or self._scaler
-        X = np.empty(
-            (len(rows), rows.codes.width), np.float64 if self.recipe.double else np.float32
-        )
+        if self._room is None:  # the only copy, written over when the last fit comes
+            dtype = np.float64 if self.recipe.double else np.float32
+            self._room = np.empty((len(self.rows), rows.codes.width), dtype)
+        X = self._room[: len(rows)]
         for positions, codes in rows.codes.blocks():
             X[positions] = scaler.transform(codes)
         return X

@@ -285,7 +285,7 @@ def _loaded(asked: _Asked, free: int) -> _Needs:
         one = _LIBLINEAR * count * size.width + (scaled if parts > 1 else 0)
     else:
         one = 2 * scaled + 3 * 4 * edge**2
-    jobs = min(asked.jobs, _TRIED * parts)
+    jobs = min(asked.jobs, _TRIED * parts) if kind is HeadKind.svm else 1
     while jobs > 1 and blocks + scaled + jobs * one > free:
         jobs -= 1
     return _Needs(blocks + scaled + jobs * one, jobs=jobs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Self
 
@@ -58,7 +58,7 @@ class ParetoScaler(StandardScaler):  # type: ignore[misc]
     def fit_codes(self, codes: Codes) -> Self:
         """Measure codes that need not be in memory."""
         self._reset()
-        for _, block in codes.blocks():
+        for block in _rows(codes, block_rows(codes.width)):
             self.partial_fit(block)
         return self
 
@@ -73,3 +73,16 @@ class ParetoScaler(StandardScaler):  # type: ignore[misc]
         typical = np.repeat(means, np.diff(ends))
         self.scale_ = np.where(changes, np.sqrt(deviation * typical), 1.0)
         return self
+
+
+def _rows(codes: Codes, step: int) -> Iterator[NDArray[np.float32]]:
+    """Yield so many rows at a time, wherever blocks end: other sums have other last bits."""
+    left = np.empty((0, codes.width), np.float32)
+    for _, block in codes.blocks():
+        block = np.concatenate([left, block]) if len(left) else block
+        whole = len(block) // step * step
+        for start in range(0, whole, step):
+            yield block[start : start + step]
+        left = block[whole:]
+    if len(left):
+        yield left

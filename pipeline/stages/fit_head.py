@@ -165,8 +165,8 @@ def fit_head(
         What the process may take, such as ``"2GB"``; by default most of what is free. Codes that
         do not fit are read from the store in every pass.
     jobs : int, optional
-        Fits of an svm or ridge at the same time; by default one for each processor, fewer where
-        memory is short.
+        Fits of an svm at the same time; by default one for each processor, fewer where memory is
+        short.
     tell : callable, optional
         Called with sentences for the user.
     progress : callable, optional

@@ -23,8 +23,8 @@ LINEAR = [HeadKind.svm, HeadKind.softmax, HeadKind.ridge]
 def by_hand(kind, C, **others):
     """The pipeline that a head of a kind is, put together by a user of scikit-learn."""
     classifier = {
-        HeadKind.svm: LinearSVC(C=C, tol=1e-2, random_state=0, dual=True),
-        HeadKind.softmax: LogisticRegression(C=C, tol=1e-3, max_iter=1000),
+        HeadKind.svm: LinearSVC(C=C, tol=0.1, random_state=0, dual=True),
+        HeadKind.softmax: LogisticRegression(C=C, tol=1e-2, max_iter=1000),
         HeadKind.ridge: RidgeClassifier(alpha=1 / C),
     }[kind].set_params(**others)
     return make_pipeline(ParetoScaler(with_mean=kind is HeadKind.softmax), classifier)
