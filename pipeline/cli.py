@@ -638,6 +638,16 @@ def fit_head(
         int | None,
         typer.Option(min=1, help="Learn from N images of each class.", show_default="all"),
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            rich_help_panel=_CHOICE,
+            help="Choose and calibrate by N folds of the training images, groups kept together; "
+            "evaluate --split train then scores them as held out.",
+            show_default="by the validation images",
+        ),
+    ] = None,
     seed: Annotated[
         list[int] | None,
         typer.Option(
@@ -683,6 +693,7 @@ def fit_head(
             class_weight=class_weight,
             preset=preset,
             fewshot=fewshot,
+            folds=folds,
             seed=seed or 0,
             memory=memory,
             tell=screen.tell,

@@ -20,7 +20,7 @@ Block = tuple[NDArray[np.int64], NDArray[np.float32]]
 Read = Callable[[NDArray[np.int64], np.random.Generator | None], Iterator[Block]]
 
 # Of a block: rows, and numbers, which wide codes reach first.
-BLOCK_ROWS, _BLOCK_NUMBERS = 2048, 1 << 22
+BLOCK_ROWS, _BLOCK_NUMBERS = 2048, 1 << 20
 
 
 def block_rows(width: int) -> int:

@@ -16,7 +16,7 @@ from pipeline.errors import HeadError
 from pipeline.heads._calibration import HeldOut, calibrate
 from pipeline.heads._codes import Codes, Rows
 from pipeline.heads._folded import Neighbours, Step, Unit, dense
-from pipeline.heads._folds import held_out_rows
+from pipeline.heads._folds import FOLDS
 from pipeline.heads._head import Head, Progress
 from pipeline.heads._scaler import ParetoScaler
 
@@ -86,7 +86,9 @@ class CentroidHead(CosineHead):
     Parameters
     ----------
     seed : int
-        Seed of the folds that scores are calibrated by where there are no validation rows.
+        Seed of the folds.
+    folds : int
+        Of the cross-validation that calibrates where there are no validation rows.
     widths : tuple of int, optional
         See `ParetoScaler`.
     """
@@ -95,8 +97,11 @@ class CentroidHead(CosineHead):
     gives_logits = False
     _learned = "centres_"
 
-    def __init__(self, *, seed: int = 0, widths: Sequence[int] | None = None) -> None:
+    def __init__(
+        self, *, seed: int = 0, folds: int = FOLDS, widths: Sequence[int] | None = None
+    ) -> None:
         self.seed = seed
+        self.folds = folds
         self.widths = widths
 
     def _asked(self) -> dict[str, Any]:
@@ -133,7 +138,7 @@ class CentroidHead(CosineHead):
 
     def _calibrate_by_folds(self, train: Rows) -> None:
         """Score each row by the means of the folds without it."""
-        trials = held_out_rows(train, None, self.seed)
+        trials = self._trials(train, None)
         if trials is None:
             return
         scores = np.empty((len(train), self.n_classes_))

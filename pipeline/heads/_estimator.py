@@ -18,7 +18,7 @@ from pipeline.heads._calibration import HeldOut, calibrate
 from pipeline.heads._codes import Codes, Rows
 from pipeline.heads._fits import both
 from pipeline.heads._folded import Classifier, Step
-from pipeline.heads._folds import held_out_rows
+from pipeline.heads._folds import FOLDS
 from pipeline.heads._head import Head, Progress
 
 _PACKAGES = ("sklearn", "numpy", "scipy")
@@ -46,15 +46,18 @@ class EstimatorHead(Head):
         Not fitted; a pipeline if codes are to be scaled.
     seed : int
         For each ``random_state`` that is None.
+    folds : int
+        Of the cross-validation without validation rows.
     """
 
     kind = OtherKind.sklearn
     _learned = "estimator_"
     _data: bytes | None = None
 
-    def __init__(self, estimator: Any = None, *, seed: int = 0) -> None:
+    def __init__(self, estimator: Any = None, *, seed: int = 0, folds: int = FOLDS) -> None:
         self.estimator = estimator
         self.seed = seed
+        self.folds = folds
 
     @property
     def gives_logits(self) -> bool:  # type: ignore[override]
@@ -139,7 +142,7 @@ class EstimatorHead(Head):
 
     def _judge_by_folds(self, X: NDArray[np.float32], train: Rows, progress: Progress) -> int:
         """Score each row by a classifier that was fitted without it; return how many these were."""
-        trials = held_out_rows(train, None, self.seed)
+        trials = self._trials(train, None)
         if trials is None:
             return 0
         scores = np.empty((len(train), self.n_classes_))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.errors import HeadError
 from pipeline.heads._batches import pool_for, shuffled
 from pipeline.heads._calibration import Kept
-from pipeline.heads._codes import Rows
+from pipeline.heads._codes import Rows, block_rows
 from pipeline.heads._scaler import ParetoScaler
 
 F64 = NDArray[np.float64]
@@ -26,7 +26,7 @@ Loss = Callable[[F64, NDArray[np.int64]], F64]
 _FEW = 1 << 23
 # Passes of averaged SGD and the rows that it sees at least: on 28,000 x 8,192 codes accuracy was
 # the same after three passes as after eight.
-_PASSES, _ROWS_SEEN, _BATCH = 5, 10_000, 1024
+_PASSES, _ROWS_SEEN = 5, 10_000
 _WIDE = 5_000
 _LARGE = 1e30
 
@@ -272,9 +272,9 @@ class Streamed(Fits):
         rng = np.random.default_rng(self.recipe.seed)
         pool = pool_for(rows, room=self.recipe.room)
         numbered = Rows(codes=rows.codes, y=np.arange(len(rows)))
-        classes = np.arange(self.n_classes)
+        classes, batch = np.arange(self.n_classes), block_rows(rows.codes.width)
         for _ in range(max(_PASSES, -(-_ROWS_SEEN // len(rows)))):
-            for parts, places in shuffled(numbered, batch_size=_BATCH, pool=pool, rng=rng):
+            for parts, places in shuffled(numbered, batch_size=batch, pool=pool, rng=rng):
                 for codes, of_rows in zip(parts, places, strict=True):
                     X = scaler.transform(codes)
                     for model, learns in models.items():

@@ -17,7 +17,9 @@ from pipeline.choices import HeadKind, OtherKind
 from pipeline.errors import HeadError, counted
 from pipeline.heads._calibration import HeldOut, Kept, calibrate
 from pipeline.heads._codes import Codes, InMemory, Rows, check_finite
+from pipeline.heads._fits import Trials
 from pipeline.heads._folded import Step
+from pipeline.heads._folds import FOLDS, held_out_rows
 
 Progress = Callable[[int, int], None]
 
@@ -63,6 +65,7 @@ class Head(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     _calibrates: bool = True
     _learned: ClassVar[str]  # an attribute that only a fitted head has
     seed: int
+    _groups: NDArray[Any] | None
     classes_: NDArray[Any]
     n_features_in_: int
     estimator_: Any
@@ -78,6 +81,7 @@ class Head(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         *,
         X_val: ArrayLike | Codes | None = None,
         y_val: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
         progress: Progress | None = None,
     ) -> Self:
         """
@@ -91,6 +95,9 @@ class Head(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
             Their labels.
         X_val, y_val : array-like (or Codes), optional
             Codes and labels of the validation images, used to choose (C, or when to stop).
+        groups : array-like of shape (n,), optional
+            Of the training images, such as the patient: where folds judge, those of one group are
+            in one fold.
         progress : callable, optional
             Called with the steps done and the steps there are.
 
@@ -111,8 +118,15 @@ class Head(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         val = None
         if X_val is not None and y_val is not None and len(np.asarray(y_val)):
             val = self._validation_rows(X_val, y_val)
+        self._groups = None if groups is None else np.asarray(groups)
         self._fit(train, val, progress or _silent)
+        del self._groups
         return self
+
+    def _trials(self, train: Rows, val: Rows | None) -> Trials | None:
+        """Return which rows are held out to choose and to calibrate."""
+        folds = getattr(self, "folds", FOLDS)
+        return held_out_rows(train, val, seed=self.seed, folds=folds, groups=self._groups)
 
     @property
     def n_classes_(self) -> int:

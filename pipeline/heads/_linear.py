@@ -16,7 +16,7 @@ from pipeline.heads._calibration import HeldOut, calibrate
 from pipeline.heads._codes import Rows
 from pipeline.heads._fits import F64, Fitted, Loaded, Recipe, Streamed, Trials, Tried, both
 from pipeline.heads._folded import Step, dense
-from pipeline.heads._folds import held_out_rows
+from pipeline.heads._folds import FOLDS
 from pipeline.heads._head import Head, Progress
 from pipeline.heads._scaler import ParetoScaler
 
@@ -51,6 +51,8 @@ class LinearHead(Head):
         Seed of the folds and of the classifier.
     refit : bool
         Whether to fit on training and validation rows together in the end, where these are given.
+    folds : int
+        Of the cross-validation without validation rows.
     widths : tuple of int, optional
         See `ParetoScaler`.
     room : int
@@ -74,6 +76,7 @@ class LinearHead(Head):
         class_weight: Mapping[Any, float] | str | None = None,
         seed: int = 0,
         refit: bool = True,
+        folds: int = FOLDS,
         widths: Sequence[int] | None = None,
         room: int = 1 << 29,
         jobs: int | None = None,
@@ -82,6 +85,7 @@ class LinearHead(Head):
         self.class_weight = class_weight
         self.seed = seed
         self.refit = refit
+        self.folds = folds
         self.widths = widths
         self.room = room
         self.jobs = jobs
@@ -148,7 +152,7 @@ class LinearHead(Head):
         return head
 
     def _fit(self, train: Rows, val: Rows | None, progress: Progress) -> None:
-        trials = held_out_rows(train, val, self.seed)
+        trials = self._trials(train, val)
         rows = train if val is None else train.plus(val)
         streamed = not rows.codes.in_memory
         if streamed and self._sgd is None:

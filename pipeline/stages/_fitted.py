@@ -54,6 +54,7 @@ def fitted(
         used.y,
         X_val=val,
         y_val=used.y_val if val is not None else None,
+        groups=used.groups,
         progress=progress,
     )
 

@@ -74,6 +74,20 @@ class Examples:
         """Labels of the validation images."""
         return self._labels(self.val)
 
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """Numbers of the training rows' groups; rows without one are each by themselves."""
+        found = self.opened.groups(self.train)
+        if found is None or not any(found):
+            return None
+        alone = (f"row {row}".encode() for row in self.train)
+        each = [group or other for group, other in zip(found, alone, strict=True)]
+        return np.repeat(np.unique(each, return_inverse=True)[1], self.views)
+
+    def without_validation(self) -> Examples:
+        """Leave the validation images out, so that folds of the training images judge."""
+        return replace(self, val=self.val[:0], views=1)
+
     def codes(self, plan: heads.Plan) -> tuple[heads.Codes, heads.Codes | None]:
         """Return the codes of the training rows and of the validation images, if there are any."""
         train = self._codes(self.train, self.views, in_memory=plan.in_memory)

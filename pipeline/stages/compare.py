@@ -110,7 +110,7 @@ def compare(
     Parameters
     ----------
     store_path : str or Path
-        A store or a packed file with train and val images, and test images if there are any.
+        A store or a packed file; without validation images folds of the training images judge.
     kinds, layers, pools : sequence, optional
         Which ones; all by default.
     out : str or Path, optional
@@ -137,7 +137,7 @@ def compare(
     StoreError
         If the store is unfinished, damaged or lacks a layer.
     HeadError
-        If there are no validation images, too few classes, or nothing could be fitted.
+        If there are too few classes, or nothing could be fitted.
     OutputError
         If the head cannot be written.
     """
@@ -147,7 +147,8 @@ def compare(
     folder = Path(out) if out is not None else _default_out(opened)
     heads.check_target(folder)
     asked = list(_asked(opened, kinds, layers, pools))
-    _check_validation(asked[0][0])
+    if not len(asked[0][0].val):
+        tell("note: no validation images: heads are judged by folds of the training images")
     make_folder(folder.absolute().parent)
     candidates, best = _best_of(
         asked, seed=seed, limit=memory_limit(memory), progress=progress, show=show
@@ -280,6 +281,10 @@ def _fit(
         head = fitted(asked_for.kind, used, loaded, seed=seed, room=plan.room, **settings)
     except (HeadError, ResourceError) as error:
         return replace(asked, reason=str(error)), None
+    if head.validation_ is None:
+        return replace(
+            asked, reason="no held-out images to judge it by; extract with --val 0.2"
+        ), None
     candidate = replace(
         asked,
         dimensions=used.width,
@@ -301,14 +306,6 @@ def _rank(candidate: Candidate) -> tuple[float, float, int, float]:
         candidate.dimensions or 0,
         candidate.seconds,
     )
-
-
-def _check_validation(used: Examples) -> None:
-    if not len(used.val):
-        raise HeadError(
-            f"expected labelled images in split 'val' of {used.opened.location} to compare heads "
-            "on, found none; extract with --val 0.2, or add a folder of them"
-        )
 
 
 def _untested(candidates: Sequence[Candidate]) -> str:

@@ -111,6 +111,7 @@ def fit_head(
     class_weight: ClassWeight | str = ClassWeight.none,
     preset: Preset | str | None = None,
     fewshot: int | None = None,
+    folds: int | None = None,
     seed: int | Sequence[int] = 0,
     memory: str | int | None = None,
     jobs: int | None = None,
@@ -158,6 +159,11 @@ def fit_head(
     fewshot : int, optional
         Learn from so many training images of each class, chosen by the seed. Validation images
         then only choose.
+    folds : int, optional
+        Choose and calibrate by so many folds of the training images (classes spread evenly, groups
+        kept together) instead of the validation images, which then have no part in the head. What
+        it says of each training image while this was held out is kept:
+        ``evaluate(split="train")``.
     seed : int or sequence of int, default 0
         Decides everything random. With several, a head is fitted for each, that of the first is
         kept, and mean and deviation of their validation accuracies are given.
@@ -211,6 +217,14 @@ def fit_head(
     left_out = len(store.rows_of(opened, Split.val)) - len(everything.val)
     if left_out:
         tell(f"note: {counted(left_out, 'validation image')} of classes without training images")
+    if folds is not None:
+        parameters["folds"] = _checked_folds(folds, kind, asked.name)
+        if len(everything.val):
+            tell(
+                f"note: {counted(len(everything.val), 'validation image')} have no part in this "
+                "head: evaluate --split val is a test of it"
+            )
+        everything = everything.without_validation()
     if len(seeds) > 1 and fewshot is None and kind is not HeadKind.mlp and len(everything.val):
         tell(f"note: nothing about this {kind.value} head depends on the seed")
     if fewshot is not None:
@@ -293,6 +307,18 @@ def _seeds(seed: int | Sequence[int]) -> list[int]:
     if not seeds or len(set(seeds)) < len(seeds):
         raise HeadError(f"expected seeds that differ, found {seeds}")
     return seeds
+
+
+def _checked_folds(folds: int, kind: HeadKind | OtherKind, name: str) -> int:
+    """See that a kind is judged by folds, and that there are two or more."""
+    if kind in (HeadKind.knn, HeadKind.mlp):
+        raise HeadError(
+            f"expected --folds with kind svm, softmax, ridge, centroid or one of scikit-learn's, "
+            f"found {name}; leave --folds out, and extract with --val 0.2"
+        )
+    if isinstance(folds, bool) or folds < 2:
+        raise HeadError(f"expected --folds of 2 or more, found {folds}")
+    return folds
 
 
 def _few(
