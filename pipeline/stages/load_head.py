@@ -41,6 +41,9 @@ class ImageClassifier:
         Names of the classes, in the order of the columns of `predict_proba`.
     head_ : Head
         What scores codes.
+    estimator_ : sklearn classifier
+        The same as a fitted estimator of scikit-learn's, whose classes are numbers: places in
+        `classes_`.
     """
 
     def __init__(self, path: str | Path, *, weights: str | None = None) -> None:
@@ -51,6 +54,7 @@ class ImageClassifier:
         self._lock = Lock()
         self._networks: dict[bool, backbones.Network] = {}
         self.head_ = self._saved.head
+        self.estimator_ = self.head_.estimator_
         self.classes_ = np.array(self._saved.card.classes)
 
     def predict(self, photos: Photo | Sequence[Photo]) -> NDArray[np.str_]:

@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss
 
 import pipeline
 from pipeline import HeadKind, heads
-from pipeline.errors import HeadError, OutputError
+from pipeline.errors import OutputError
 from pipeline.store import Store, open_store
 
 QUICK = (HeadKind.ridge, HeadKind.centroid)
@@ -155,13 +155,22 @@ def test_what_to_know_about_the_test_is_part_of_the_result(
     assert warning.startswith("warning: 3 of these 9 images are of groups of which other images")
 
 
-def test_no_validation_images_is_said_before_any_fit(
-    tiny: str, make_photos, tmp_path: Path
-) -> None:
-    pipeline.extract(make_photos(), out=tmp_path / "s", backbone=tiny, weights="random", val=0)
-    with pytest.raises(HeadError, match=r"split 'val'.*extract with --val 0.2"):
-        pipeline.compare(tmp_path / "s", out=tmp_path / "h")
-    assert not (tmp_path / "h").exists()
+def test_without_validation_images_folds_judge(tiny: str, make_photos, tmp_path: Path) -> None:
+    photos = make_photos(each=12)
+    pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random", val=0)
+    told: list[str] = []
+    result = pipeline.compare(
+        tmp_path / "s",
+        kinds=["svm", "centroid", "knn"],
+        out=tmp_path / "h",
+        report_out=tmp_path / "r",
+        tell=told.append,
+    )
+    assert any("judged by folds of the training images" in line for line in told)
+    last = result.candidates[-1]
+    assert (last.kind, last.val_accuracy) == ("knn", None)
+    assert "no held-out images to judge it by" in last.reason
+    assert heads.load(tmp_path / "h").head.validation_["how"] == "3-fold cross-validation"
 
 
 def test_something_else_in_the_place_of_the_head(store: Path) -> None:

@@ -343,3 +343,24 @@ def test_joined_codes_of_another_program(tmp_path: Path) -> None:
     assert pipeline.evaluate(fit.head, tmp_path / "x.h5", out=tmp_path / "r").report.accuracy > 0.9
     with pytest.raises(SpaceMismatch, match=r"shape \(3, 3, 4\) in layer 'b' .*\(3, 3, 5\)"):
         pipeline.evaluate(fit.head, tmp_path / "y.h5", out=tmp_path / "r")
+
+
+@pytest.mark.parametrize("kind", ["svm", "centroid"])
+def test_folds_give_an_honest_matrix_of_the_training_images(
+    cached: Path, tmp_path: Path, kind: str
+) -> None:
+    told: list[str] = []
+    fit = pipeline.fit_head(cached, kind=kind, folds=4, out=tmp_path / "h", tell=told.append)
+    assert fit.validated_on == "4-fold cross-validation"
+    assert any("have no part in this head: evaluate --split val is a test" in line for line in told)
+    result = pipeline.evaluate(tmp_path / "h", cached, split="train", out=tmp_path / "r")
+    assert result.report.accuracy == pytest.approx(fit.val_accuracy)
+    [note] = result.warnings
+    assert "when they were held out (4-fold cross-validation" in note
+    assert not pipeline.evaluate(tmp_path / "h", cached, split="val", out=tmp_path / "v").warnings
+
+
+@pytest.mark.parametrize("kind", ["knn", "mlp"])
+def test_folds_are_for_the_other_kinds(cached: Path, tmp_path: Path, kind: str) -> None:
+    with pytest.raises(HeadError, match=f"expected --folds with kind svm.*found {kind}"):
+        pipeline.fit_head(cached, kind=kind, folds=4, out=tmp_path / "h")
