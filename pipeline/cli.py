@@ -39,7 +39,7 @@ from pipeline.choices import (
     Split,
     choose,
 )
-from pipeline.errors import ChoiceError, Interrupted, PipelineError, counted
+from pipeline.errors import ChoiceError, Interrupted, PipelineError, counted, nearest
 from pipeline.files import FULL, argument, command_line, in_words
 from pipeline.memory import ran_out
 
@@ -92,10 +92,25 @@ app = typer.Typer(
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 StoreArgument = Annotated[Path, typer.Argument(help="A store, or a packed file.")]
+
+
+def _known_kind(value: str | list[str] | None) -> str | list[str] | None:
+    """Refuse a kind that there is not as a command that is not understood."""
+    kinds = [kind.value for kind in HeadKind]
+    for kind in [value] if isinstance(value, str) else value or []:
+        if kind not in kinds and not kind.startswith("sklearn."):
+            raise typer.BadParameter(
+                f"expected {', '.join(kinds)} or sklearn.MODULE.CLASS, found {kind!r}; did you mean "
+                f"{nearest(kind, kinds)}?"
+            )
+    return value
+
+
 KindOption = Annotated[
     str,
     typer.Option(
         metavar="KIND",
+        callback=_known_kind,
         help=f"Which classifier: {', '.join(kind.value for kind in HeadKind)}; or any of "
         "scikit-learn's, such as sklearn.svm.SVC.",
     ),
@@ -714,9 +729,7 @@ def _say_fit(result: Fit, *, verbose: bool) -> None:
         typer.echo(f"C {chosen['C_used']:g}: best on {chosen['C_chosen_by'].partition(' on ')[2]}")
     if verbose and "C_chosen_by" in chosen:
         curve = ", ".join(f"{C:g} {loss:.3g}" for C, loss in chosen["C_losses"])
-        early = ", ".join(f"{C:g}" for C in chosen["C_given_up"])
-        early = f"; not fitted to the end, being behind: {early}" if early else ""
-        typer.echo(f"{chosen['C_chosen_by']} by C: {curve}{early}")
+        typer.echo(f"{chosen['C_chosen_by']} by C: {curve}")
     if "k_used" in chosen:
         typer.echo(
             f"k {chosen['k_used']}" + (": best on validation" if "k_curve" in chosen else "")
@@ -1405,7 +1418,12 @@ def compare(
     store: StoreArgument,
     kind: Annotated[
         list[str] | None,
-        typer.Option(help="Which heads; repeat for several.", show_default="all"),
+        typer.Option(
+            metavar="KIND",
+            callback=_known_kind,
+            help="Which heads; repeat for several.",
+            show_default="all",
+        ),
     ] = None,
     layer: Annotated[
         list[str] | None,

@@ -198,9 +198,14 @@ class Loaded(Fits):
             self._X, self._y = self._scaled(learned, self._scaler), learned.y
         asked = [(i, t) for i in range(len(values)) for t in range(self.trials.count)]
         with _quiet(self._X):
-            fits = Parallel(n_jobs=self.recipe.jobs, prefer="threads")(
-                delayed(self._fit)(self.recipe.classifier(values[i]), t) for i, t in asked
-            )
+            # In processes: liblinear has one generator of random numbers for all threads, which
+            # would make two fits at a time depend on each other.
+            jobs = self.recipe.jobs if self._X.size >= _FEW else 1
+            with Parallel(n_jobs=jobs) as parallel:
+                fits = parallel(
+                    delayed(_fit)(self.recipe.classifier(values[i]), self._X, self._y, self._own(t))
+                    for i, t in asked
+                )
         return dict(zip(asked, fits, strict=True))
 
     def final(self, rows: Rows, C: float) -> Fitted:
@@ -211,13 +216,11 @@ class Loaded(Fits):
             classifier = self.recipe.classifier(C).fit(X, rows.y)
         return Fitted(scaler, classifier, converged(classifier))
 
-    def _fit(self, classifier: Any, trial: int) -> Any:
-        """Fit on the rows that a trial learns from."""
-        assert self._X is not None and self.trials is not None  # noqa: S101, PT018
-        if len(self.trials.rows) != len(self.trials.held_out):
-            return classifier.fit(self._X, self._y)
-        own = self.trials.held_out != trial
-        return classifier.fit(self._X[own], self._y[own])
+    def _own(self, trial: int) -> NDArray[np.bool_] | None:
+        """Return which rows a trial learns from; None for all."""
+        assert self.trials is not None  # noqa: S101
+        held_out = self.trials.held_out
+        return held_out != trial if len(self.trials.rows) == len(held_out) else None
 
     def _scaled(self, rows: Rows, scaler: ParetoScaler) -> NDArray[Any]:
         """Scale codes, in 64 bits where the classifier would make a copy in these itself."""
@@ -228,6 +231,15 @@ class Loaded(Fits):
         for positions, codes in rows.codes.blocks():
             X[positions] = scaler.transform(codes)
         return X
+
+
+def _fit(
+    classifier: Any, X: NDArray[Any], y: NDArray[np.int64], own: NDArray[np.bool_] | None
+) -> Any:
+    """Fit on some rows, which may be in a process of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return classifier.fit(X, y) if own is None else classifier.fit(X[own], y[own])
 
 
 class Streamed(Fits):

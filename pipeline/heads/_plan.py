@@ -286,9 +286,12 @@ def _loaded(asked: _Asked, free: int) -> _Needs:
     else:
         one = 2 * scaled + 3 * 4 * edge**2
     jobs = min(asked.jobs, _TRIED * parts) if kind is HeadKind.svm else 1
-    while jobs > 1 and blocks + scaled + jobs * one > free:
+    # Processes share one more copy of the scaled codes.
+    shared = scaled if jobs > 1 else 0
+    while jobs > 1 and blocks + scaled + shared + jobs * one > free:
         jobs -= 1
-    return _Needs(blocks + scaled + jobs * one, jobs=jobs)
+        shared = scaled if jobs > 1 else 0
+    return _Needs(blocks + scaled + shared + jobs * one, jobs=jobs)
 
 
 def _streamed(asked: _Asked, free: int) -> _Needs:

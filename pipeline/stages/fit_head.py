@@ -241,6 +241,7 @@ def fit_head(
     each_seed = list(_fits(everything, kind, seeds, fewshot, plan, parameters, progress))
     head, used = each_seed[0]
     save(folder, head, used)
+    _say_who_fitted(head.parameters, tell)
     if chose(head) and 0 < len(used.val) < (enough := max(_ENOUGH, 2 * len(used.classes))):
         tell(
             f"note: {counted(len(used.val), 'validation image')} chose "
@@ -307,6 +308,20 @@ def _seeds(seed: int | Sequence[int]) -> list[int]:
     if not seeds or len(set(seeds)) < len(seeds):
         raise HeadError(f"expected seeds that differ, found {seeds}")
     return seeds
+
+
+def _say_who_fitted(parameters: Mapping[str, Any], tell: Callable[[str], None]) -> None:
+    """Say when it was not the kind's own solver, or when that gave up."""
+    if parameters.get("fitted_by") == "SGDClassifier":
+        tell(
+            "note: the codes do not fit in memory: scikit-learn's SGDClassifier fitted the head, "
+            "averaged over passes"
+        )
+    if parameters.get("converged") is False:
+        tell(
+            "warning: the solver stopped before its loss was at the least: another C may be "
+            "better; give a smaller --C"
+        )
 
 
 def _checked_folds(folds: int, kind: HeadKind | OtherKind, name: str) -> int:

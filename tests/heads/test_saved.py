@@ -295,8 +295,8 @@ class TestDamaged:
             load(saved)
 
     def test_a_later_format(self, saved):
-        rewrite(saved, format=4)
-        with pytest.raises(HeadError, match=r"1, 2 or 3, found 4 .* version of the pipeline"):
+        rewrite(saved, format=5)
+        with pytest.raises(HeadError, match=r"1 to 4, found 5 .* version of the pipeline"):
             load(saved)
 
     @pytest.mark.parametrize(
