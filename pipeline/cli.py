@@ -100,8 +100,8 @@ def _known_kind(value: str | list[str] | None) -> str | list[str] | None:
     for kind in [value] if isinstance(value, str) else value or []:
         if kind not in kinds and not kind.startswith("sklearn."):
             raise typer.BadParameter(
-                f"expected {', '.join(kinds)} or sklearn.MODULE.CLASS, found {kind!r}; did you mean "
-                f"{nearest(kind, kinds)}?"
+                f"expected {', '.join(kinds)} or sklearn.MODULE.CLASS, found {kind!r}; did you "
+                f"mean {nearest(kind, kinds)}?"
             )
     return value
 

@@ -20,6 +20,7 @@ from pipeline.report import CurvePoint, CurveReading
 from pipeline.stages._fitting import REGULARISED, Examples, deviation, examples
 from pipeline.stages._kinds import Asked, choose_kind
 from pipeline.stages._layers import choose_parts, named, pooled
+from pipeline.stages._voice import quiet
 
 _STEPS = (1, 2, 5)
 
@@ -117,7 +118,9 @@ def learning_curve(
     )
     if tell is not None:
         tell(str(plan))
-    points = tuple(_points(everything, asked, seeds, plan, progress or (lambda *_: None)))
+    points = tuple(
+        _points(everything, asked, seeds, plan, progress or (lambda *_: None), tell or quiet)
+    )
     reading = report.read_curve(points, val_images=len(everything.val))
     folder = Path(out) if out is not None else _default_out(opened, asked)
     about = {
@@ -149,6 +152,7 @@ def _points(
     seeds: Sequence[int],
     plan: heads.Plan,
     progress: Callable[[int, int], None],
+    tell: Callable[[str], None],
 ) -> Iterator[CurvePoint]:
     """Fit each size with each seed; all images are the same images for every seed."""
     train, val = everything.codes(plan)
@@ -171,6 +175,8 @@ def _points(
             scores.append((_accuracy(head, codes, y[rows]), _accuracy(head, val, y_val)))
             done += 1
             progress(done, total)
+        if not scores:
+            continue
         learned, held_out = np.array(scores).T
         yield CurvePoint(
             images_per_class=size,

@@ -46,7 +46,7 @@ def test_from_codes_to_files(kind: str, cached: Path, tmp_path: Path) -> None:
     expected = np.mean(model.predict(test.X) == test.y)
     assert evaluation.report.accuracy == pytest.approx(expected)
     photos = sorted((tmp_path / "photos").rglob("*.png"))[:2]
-    assert len(pipeline.predict(fit.head, [str(photo) for photo in photos])) == 2
+    assert classifier.predict([str(photo) for photo in photos]).shape == (2,)
     for name in ("joblib", "onnx"):
         result = pipeline.export(fit.head, format=name)
         assert result.max_difference <= 1e-4
@@ -71,7 +71,11 @@ def test_among_the_candidates_of_a_comparison(cached: Path) -> None:
 
 
 def test_a_curve_of_one(cached: Path) -> None:
-    assert pipeline.learning_curve(cached, kind=LDA, layer="avg", seeds=[0]).kind == LDA
+    told: list[str] = []
+    curve = pipeline.learning_curve(cached, kind=LDA, layer="avg", seeds=[0], tell=told.append)
+    assert curve.kind == LDA
+    assert curve.points[0].images_per_class > 1
+    assert any("cannot be fitted to 1 image of each class" in line for line in told)
 
 
 @pytest.mark.parametrize(
