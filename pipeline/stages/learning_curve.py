@@ -168,9 +168,15 @@ def _points(
             own: dict[str, Any] = {"refit": False} if asked.kind in REGULARISED else {}
             own |= asked.parameters | {"widths": everything.widths, "room": plan.room}
             codes = train.take(rows)
-            head = heads.build(asked.kind, seed=seed, **own).fit(
-                codes, y[rows], X_val=val, y_val=y_val
-            )
+            head = heads.build(asked.kind, seed=seed, **own)
+            try:
+                head.fit(codes, y[rows], X_val=val, y_val=y_val)
+            except HeadError as error:
+                if size == most:
+                    raise
+                each = counted(size, "image")
+                tell(f"note: {asked.name} cannot be fitted to {each} of each class: {error}")
+                break
             assert val is not None  # noqa: S101 - without validation images nothing comes here
             scores.append((_accuracy(head, codes, y[rows]), _accuracy(head, val, y_val)))
             done += 1
