@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline import heads, report, store
 from pipeline.choices import HeadKind, Pool
-from pipeline.errors import HeadError
+from pipeline.errors import HeadError, counted
 from pipeline.files import make_folder, write_durably, write_json
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.report import CurvePoint, CurveReading
