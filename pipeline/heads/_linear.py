@@ -22,8 +22,6 @@ from pipeline.heads._scaler import ParetoScaler
 
 # Beyond these all weights are 0, or the loss is all there is.
 _C_RANGE = (1e-12, 1e12)
-# Neighbours that are tried at once on the side to which the loss falls.
-_AHEAD = 2
 # The score of a class that an earlier version had no training images of: still a finite number.
 NEVER = -float(np.finfo(np.float32).max)
 _STEPS = 1000
@@ -397,9 +395,6 @@ def _own(scores: F64, y: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def _neighbours(best: int, tried: Mapping[int, Tried], count: int) -> list[int]:
-    """Return the next places on each side of the best that has not been tried there."""
-    wanted: list[int] = []
-    for side in (-1, 1):
-        if best + side not in tried:
-            wanted += [best + side * step for step in range(1, _AHEAD + 1)]
-    return [place for place in wanted if 0 <= place < count]
+    """Return the places beside the best that have not been tried."""
+    beside = (best - 1, best + 1)
+    return [place for place in beside if 0 <= place < count and place not in tried]
