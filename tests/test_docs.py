@@ -11,8 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import pipeline.errors
+from pipeline.cli import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -22,20 +24,18 @@ def _blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
 
-def test_the_readme_runs(make_photos: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_readme_runs(
+    make_photos: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_photos(each=20)
+    monkeypatch.chdir(tmp_path)
     lines = [line for block in _blocks("console") for line in block.splitlines()]
     assert len(lines) > 10
     for line in lines:
         program, *arguments = shlex.split(line)
         assert program == "pipeline"
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline", *arguments],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-        )
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, f"{line}\n{done.output}\n{done.exception}"
     assert (tmp_path / "answers.csv").read_text().count("\n") == 61
     for block in _blocks("python"):
         done = subprocess.run(
