@@ -123,6 +123,16 @@ LayersOption = Annotated[
         show_default="the store's first layer",
     ),
 ]
+WithOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--with",
+        metavar="STORE",
+        help="A further store of the same images, such as of another backbone; repeat. Its layers "
+        "are called BACKBONE/LAYER.",
+        show_default="none",
+    ),
+]
 PoolOption = Annotated[
     Pool | None,
     typer.Option(help="How a map becomes a vector where --layer does not say.", show_default="avg"),
@@ -537,6 +547,7 @@ def fit_head(
         Path | None,
         typer.Option(help="The head.", show_default="artifacts/heads/<store>-<kind>"),
     ] = None,
+    with_: WithOption = None,
     layer: LayersOption = None,
     pool: PoolOption = None,
     C: Annotated[
@@ -701,6 +712,7 @@ def fit_head(
             settings=parse_settings(set_ or ()),
             jobs=jobs,
             out=out,
+            joined_with=with_ or (),
             layer=layer,
             pool=pool,
             C=_auto_or(float, C, "--C"),
@@ -896,6 +908,7 @@ def _say_tuning(result: FineTuning) -> None:
 def evaluate(
     head: HeadArgument,
     store: StoreArgument,
+    with_: WithOption = None,
     split: Annotated[Split, typer.Option(help="Which rows to score.")] = Split.test,
     views: Annotated[
         bool, typer.Option("--views", help="Average the scores over the store's views.")
@@ -910,7 +923,15 @@ def evaluate(
     from pipeline.stages.evaluate import evaluate as stage
 
     with _Screen("images", json_=json_) as screen:
-        result = stage(head, store, split=split, views=views, out=out, tell=screen.tell)
+        result = stage(
+            head,
+            store,
+            joined_with=with_ or (),
+            split=split,
+            views=views,
+            out=out,
+            tell=screen.tell,
+        )
     if json_:
         plain = {"head": result.head, "store": result.store, "out": result.out}
         rows = {"split": result.split, "views": result.views}

@@ -8,7 +8,7 @@ from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._layers import parse_layer
 from pipeline.backbones._network import Network, load
 from pipeline.backbones._openvino import installed as openvino_installed
-from pipeline.backbones._overlap import compute
+from pipeline.backbones._overlap import Computes, compute
 from pipeline.backbones._preprocessing import Preprocessing
 from pipeline.backbones._table import TABLE, find
 from pipeline.backbones._tail import INPUT, Tail, boundaries, load_tail, rebuild_tail
@@ -19,6 +19,7 @@ __all__ = [
     "INPUT",
     "TABLE",
     "Backbone",
+    "Computes",
     "Network",
     "Preprocessing",
     "Tail",

@@ -8,18 +8,34 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from pipeline.backbones._network import Network
 
 T = TypeVar("T")
 Codes = Mapping[str, NDArray[np.float32]]
 _AHEAD = 2  # batches handed over for each that is computed: the next is there when one ends
 _LONGEST = 1024  # items without pixels in one batch at the most
+
+
+class Computes(Protocol):
+    """
+    What turns batches of pixels into codes: a network, or several that see the same pixels.
+
+    Attributes
+    ----------
+    batch_size : int
+        How many images are in one batch.
+    parallel : int
+        How many batches are best computed at once.
+    """
+
+    batch_size: int
+    parallel: int
+
+    def submit(self, pixels: NDArray[np.uint8]) -> Future[dict[str, NDArray[np.float32]]]:
+        """Begin to compute the codes of at most one batch; see `Network.submit`."""
 
 
 class Meter:
@@ -66,7 +82,7 @@ class _Batch(Generic[T]):
         if pixels is not None:
             self.pixels.append(pixels)
 
-    def start(self, network: Callable[[], Network]) -> None:
+    def start(self, network: Callable[[], Computes]) -> None:
         if self.pixels:
             self.codes = network().submit(np.stack(self.pixels))
             self.pixels = []
@@ -79,7 +95,7 @@ class _Batch(Generic[T]):
 
 
 def compute(
-    images: Iterable[tuple[T, NDArray[np.uint8] | None]], *, network: Callable[[], Network]
+    images: Iterable[tuple[T, NDArray[np.uint8] | None]], *, network: Callable[[], Computes]
 ) -> Generator[tuple[T, Codes | None, bool], None, None]:
     """
     Compute codes while the next images are fetched.
@@ -123,6 +139,6 @@ def compute(
                 rest.codes.cancel()
 
 
-def _ready(waiting: Sequence[_Batch[T]], network: Callable[[], Network]) -> bool:
+def _ready(waiting: Sequence[_Batch[T]], network: Callable[[], Computes]) -> bool:
     """Whether the first batch is to be taken: it has no codes, or enough are ahead."""
     return waiting[0].codes is None or len(waiting) > _AHEAD * network().parallel

@@ -8,7 +8,7 @@ from pipeline.exports._card import Facts, card_text, squared
 from pipeline.exports._compare import Comparison, compare, latency
 from pipeline.exports._content import Content
 from pipeline.exports._format import Format, Run, Tolerance
-from pipeline.exports._joined import joined, pooled
+from pipeline.exports._joined import joined, merged, pooled
 from pipeline.exports._labels import labels_text
 from pipeline.exports._steps import Step
 from pipeline.exports._table import TABLE
@@ -27,6 +27,7 @@ __all__ = [
     "joined",
     "labels_text",
     "latency",
+    "merged",
     "pooled",
     "squared",
 ]

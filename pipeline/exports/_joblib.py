@@ -21,7 +21,7 @@ import joblib
 import pipeline
 
 model = joblib.load("{path}")  # this line and predict need scikit-learn alone
-codes = pipeline.load_codes("{store}", layer={layer}, pool={pool}, split="test")
+codes = pipeline.load_codes("{store}", layer={layer}, pool={pool}{joined_with}, split="test")
 print(model.predict(codes.X), model.predict_proba(codes.X))
 """
 NOTES = """\

@@ -15,6 +15,33 @@ from pipeline.exports._steps import Classifier, Dense, Neighbours, Step, Unit
 _NO_VOTE = 1e-30
 
 
+def merged(models: Sequence[Any]) -> Any:
+    """
+    Put models of codes side by side behind the same pixels.
+
+    Parameters
+    ----------
+    models : sequence of keras.Model
+        Each from the same uint8 pixels to one output or a list of them.
+
+    Returns
+    -------
+    keras.Model
+        With the outputs of all, in order; of one, that one.
+    """
+    import keras
+
+    if len(models) == 1:
+        return models[0]
+    pixels = keras.Input(models[0].inputs[0].shape[1:], dtype="uint8", name="pixels")
+    outputs = []
+    for number, model in enumerate(models, start=1):
+        model.name = f"backbone_{number}"
+        found = model(pixels)
+        outputs += found if isinstance(found, list) else [found]
+    return keras.Model(pixels, outputs)
+
+
 def pooled(model: Any, how: Sequence[Pool | None]) -> Any:
     """
     Turn a model's codes into the vectors that a head takes.

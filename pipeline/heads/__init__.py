@@ -1,7 +1,7 @@
 """Heads: classifiers on codes behind one contract, saved and loaded as plain arrays."""
 
 from pipeline.heads._calibration import HeldOut
-from pipeline.heads._card import Card
+from pipeline.heads._card import Card, Origin
 from pipeline.heads._codes import Codes, InMemory, Streamed
 from pipeline.heads._config import PRESET_POOLS, PRESETS, Initializer, MlpConfig, Monitor, Output
 from pipeline.heads._estimator import EstimatorHead
@@ -43,6 +43,7 @@ __all__ = [
     "MlpConfig",
     "Monitor",
     "Neighbours",
+    "Origin",
     "Output",
     "ParetoScaler",
     "Part",

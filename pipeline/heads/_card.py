@@ -16,6 +16,77 @@ from pipeline.space import LARGEST_EDGE, Space
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """
+    What computed the codes of a store, and what they mean.
+
+    Attributes
+    ----------
+    space : Space
+    weights : dict
+        Where the backbone's weights came from.
+    batch_size : int
+        Of the forward pass.
+    engine, precision : str
+    versions : dict
+        Libraries and their versions.
+    """
+
+    space: Space
+    weights: Mapping[str, Any]
+    batch_size: int
+    engine: str
+    precision: str
+    versions: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        return {
+            "space": self.space.to_json(),
+            "space_id": self.space.space_id,
+            "weights": dict(self.weights),
+            "batch_size": self.batch_size,
+            "engine": self.engine,
+            "precision": self.precision,
+            "versions": dict(self.versions),
+        }
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Origin:
+        """
+        Rebuild it from `to_json`.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If something is missing or of the wrong kind.
+        """
+        space = Space.from_json(plain["space"])
+        if space.space_id != plain["space_id"]:
+            raise ValueError("space and space_id do not belong together")
+        origin = cls(
+            space=space,
+            weights=dict(plain["weights"]),
+            batch_size=int(plain["batch_size"]),
+            engine=Engine(plain["engine"]).value,
+            precision=Precision(plain["precision"]).value,
+            versions=dict(plain["versions"]),
+        )
+        origin.check()
+        return origin
+
+    def check(self) -> None:
+        """Raise ValueError for what no store says of itself."""
+        if not 0 < self.batch_size <= LARGEST_EDGE:
+            raise ValueError(f"a batch of {self.batch_size}")
+        texts = self.weights.get("source"), self.weights.get("file_sha256")
+        if not all(text is None or isinstance(text, str) for text in texts):
+            raise ValueError("weights whose name is no text")
+        if not isinstance(self.weights.get("source"), str):
+            raise ValueError("a backbone without weights")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Card:
     """
     What a saved head says about itself.
@@ -35,8 +106,10 @@ class Card:
         Of one image's codes in the store, before pooling.
     also : tuple of Part
         The layers after this one, where the head takes the codes of several side by side.
+    further : tuple of Origin
+        Of the stores after the first, where the head takes the codes of several.
     space : Space or None
-        What these codes mean; None for codes of unknown origin.
+        What the codes of the first store mean; None for codes of unknown origin.
     weights : dict
         Where the backbone's weights came from.
     batch_size : int
@@ -71,6 +144,7 @@ class Card:
     tuned_to: str | None = None
     shape: tuple[int, ...] = ()
     also: tuple[Part, ...] = ()
+    further: tuple[Origin, ...] = ()
     space: Space | None = None
     weights: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int = 32
@@ -100,6 +174,25 @@ class Card:
     def layers(self) -> list[str]:
         """Their names, in order."""
         return [part.layer for part in self.inputs]
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """What computed the codes of each store, in order; empty for codes of unknown origin."""
+        if self.space is None:
+            return ()
+        first = Origin(
+            space=self.space,
+            weights=self.weights,
+            batch_size=self.batch_size,
+            engine=self.engine,
+            precision=self.precision,
+            versions=self.versions,
+        )
+        return (first, *self.further)
+
+    def of_source(self, number: int) -> list[Part]:
+        """Return the layers that are of one of the stores."""
+        return [part for part in self.inputs if part.source == number]
 
     @property
     def taken(self) -> tuple[int, ...]:
@@ -173,6 +266,7 @@ class Card:
             "trained_on": dict(self.trained_on),
             **({} if self.tuned_to is None else {"tuned_to": self.tuned_to}),
             **({"also": [part.to_json() for part in self.also]} if self.also else {}),
+            **({"further": [each.to_json() for each in self.further]} if self.further else {}),
         }
 
     @classmethod
@@ -205,6 +299,7 @@ class Card:
                 tuned_to=plain.get("tuned_to"),
                 shape=tuple(int(n) for n in plain["shape"]),
                 also=tuple(map(Part.from_json, plain.get("also", ()))),
+                further=tuple(map(Origin.from_json, plain.get("further", ()))),
                 space=space,
                 weights=dict(plain["weights"]),
                 batch_size=int(plain["batch_size"]),
@@ -241,20 +336,20 @@ class Card:
             raise ValueError("scores of held-out images for other classes")
         if not 0 < self.batch_size <= LARGEST_EDGE:
             raise ValueError(f"a batch of {self.batch_size}")
-        texts = (
-            self.weights.get("source"),
-            self.weights.get("file_sha256"),
-            self.trained_on.get("store"),
-            self.tuned_to,
-        )
+        stores = self.trained_on.get("with", ())
+        texts = self.trained_on.get("store"), self.tuned_to, *stores
         if not all(text is None or isinstance(text, str) for text in texts):
-            raise ValueError("weights, a store or a layer whose name is no text")
+            raise ValueError("a store or a layer whose name is no text")
+        if {part.source for part in self.inputs} != set(range(1 + len(self.further))):
+            raise ValueError("layers of other stores than it names")
         if self.space is None:
+            if self.further:
+                raise ValueError("several stores, the first of unknown origin")
             return
-        if not isinstance(self.weights.get("source"), str):
-            raise ValueError("a backbone without weights")
+        for origin in self.origins:
+            origin.check()
         for part in self.inputs:
-            known = self.space.layers.get(part.layer)
+            known = self.origins[part.source].space.layers.get(part.own)
             if known is not None and known != part.shape:
                 raise ValueError(f"codes of shape {part.shape} in a layer of {known}")
             if known is None and self.tuned_to is None:

@@ -21,15 +21,24 @@ class Part:
     Attributes
     ----------
     layer : str
+        Its name; where it is of a further store, ``BACKBONE/LAYER``.
     pool : str or None
         How its maps become vectors; None where the codes are vectors already.
     shape : tuple of int
         Of one image's codes in the store, before pooling.
+    source : int, default 0
+        Which of the stores that a head was fitted on has it.
     """
 
     layer: str
     pool: str | None = None
     shape: tuple[int, ...] = ()
+    source: int = 0
+
+    @property
+    def own(self) -> str:
+        """The name that the layer has in its own store."""
+        return self.layer.partition("/")[2] if self.source else self.layer
 
     @property
     def pooling(self) -> Pool | None:
@@ -48,7 +57,8 @@ class Part:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
-        return {"layer": self.layer, "pool": self.pool, "shape": list(self.shape)}
+        plain = {"layer": self.layer, "pool": self.pool, "shape": list(self.shape)}
+        return plain | ({"source": self.source} if self.source else {})
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Part:
@@ -61,7 +71,8 @@ class Part:
             If something is missing or of the wrong kind.
         """
         shape = tuple(int(edge) for edge in plain["shape"])
-        return cls(layer=str(plain["layer"]), pool=plain["pool"], shape=shape)
+        source = int(plain.get("source", 0))
+        return cls(layer=str(plain["layer"]), pool=plain["pool"], shape=shape, source=source)
 
 
 def vectors(parts: Sequence[Part], codes: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:

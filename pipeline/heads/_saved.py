@@ -43,9 +43,9 @@ from pipeline.heads._pool import pool
 from pipeline.locks import NAME, Locked, locked
 
 # Heads whose codes go through fine-tuned layers first have a format of their own, or a version that
-# knows nothing of these would leave them out; and so have heads on the codes of several layers, and
-# any classifiers of scikit-learn's.
-FORMAT, TUNED_FORMAT, JOINED_FORMAT, SKLEARN_FORMAT = _FORMATS = (1, 2, 3, 4)
+# knows nothing of these would leave them out; and so have heads on the codes of several layers, any
+# classifiers of scikit-learn's, and heads on the codes of several stores.
+FORMAT, TUNED_FORMAT, JOINED_FORMAT, SKLEARN_FORMAT, STORES_FORMAT = _FORMATS = (1, 2, 3, 4, 5)
 _JSON = "head.json"
 _PAYLOAD = re.compile(r"weights-[0-9a-f]{12}\.h5")
 # Where a head that is being trained writes down how far it has come.
@@ -334,6 +334,8 @@ def _describe(head: Head, card: Card, digest: str) -> dict[str, Any]:
 
 
 def _format_of(head: Head, card: Card) -> int:
+    if card.further:
+        return STORES_FORMAT
     if isinstance(head, EstimatorHead):
         return SKLEARN_FORMAT
     if card.also:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pipeline import exports, heads
@@ -41,7 +41,7 @@ def facts_of(
     """
     card = saved.card
     validation = card.scores.get("validation") or {}
-    store = card.trained_on.get("store")
+    store, others = card.trained_on.get("store"), card.trained_on.get("with")
     return exports.Facts(
         title=f"{saved.directory.absolute().name}: {saved.head.kind.value} as {form.name.value}",
         fills={
@@ -50,10 +50,12 @@ def facts_of(
             "store": str(store or "STORE"),
             "layer": repr([part.name for part in card.inputs] if card.also else card.layer),
             "pool": repr(pooled(card.inputs)),
+            "joined_with": f", joined_with={others}" if others else "",
         },
         size=card.space.size if card.space is not None else 0,
         made_of={
             "store": store,
+            "joined with": ", ".join(others) if others else None,
             "images that took part in fitting": len(card.seen) if card.seen is not None else None,
             "classes": len(card.classes),
         },
@@ -80,17 +82,28 @@ def _space(card: heads.Card) -> dict[str, object]:
     if card.space is None:
         return {"backbone": "unknown: the codes are of another program", **about}
     space = card.space
+    hashes = dict.fromkeys(
+        card.origins[part.source].space.weights_sha256.get(part.own, "all fine-tuned")
+        for part in card.inputs
+    )
     return {
-        "backbone": space.backbone,
-        "weights": card.weights.get("source"),
-        "weights, SHA-256": ", ".join(
-            dict.fromkeys(space.weights_sha256.get(name, "all fine-tuned") for name in card.layers)
-        ),
+        "backbone": " and ".join(origin.space.backbone for origin in card.origins),
+        "weights": ", ".join(str(origin.weights.get("source")) for origin in card.origins),
+        "weights, SHA-256": ", ".join(hashes),
         **about,
         "image size": space.size,
         "resize": f"{space.resize}; {space.kernel}",
         "colour": f"{space.colour}, transparency {space.alpha}, EXIF {space.exif}",
-        "preprocessing": f"{space.preprocessing}, inside the file",
-        "computed for the store by": f"{card.engine} in {card.precision}, as predict does",
+        "preprocessing": f"{_each(each.space.preprocessing for each in card.origins)}, inside the "
+        "file",
+        "computed for the store by": _each(
+            f"{each.engine} in {each.precision}" for each in card.origins
+        )
+        + ", as predict does",
         "pipeline": __version__,
     }
+
+
+def _each(said: Iterable[str]) -> str:
+    """Say of each store what differs between them, once."""
+    return " and ".join(dict.fromkeys(said))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline import heads, store
 from pipeline.choices import HeadKind, Split
 from pipeline.errors import HeadError
+from pipeline.stages._layers import stores_of
 
 # Scores of held-out images that are kept with a head: 8 MB.
 _MOST_KEPT = 1 << 20
@@ -218,18 +219,13 @@ def card_of(
         "probe": _probe(opened, used.parts),
     }
     if header is not None:
-        known |= {
-            "space": header.space,
-            "weights": dict(header.weights),
-            "batch_size": header.batch_size,
-            "engine": header.engine,
-            "precision": header.precision,
-            "versions": dict(header.versions),
-        }
+        known |= vars(_origin(header))
+    further = stores_of(opened)[1:]
     known |= {
+        "further": tuple(_origin(each.header) for each in further if each.header is not None),
         "scores": {"validation": head.validation_},
         "seed": head.seed,
-        "trained_on": {"store": str(opened.location.absolute())},
+        "trained_on": {"store": str(opened.location.absolute()), **_with(further)},
         "seen": _sorted(opened.hashes(fitted)),
     }
     known |= others
@@ -242,6 +238,22 @@ def card_of(
         about = {"held_out": how, "held_out_for": list(judged)}
         known["trained_on"] = {**known["trained_on"], **about}
     return heads.Card(**known)
+
+
+def _origin(header: store.Header) -> heads.Origin:
+    """Say what computed the codes of a store."""
+    return heads.Origin(
+        space=header.space,
+        weights=dict(header.weights),
+        batch_size=header.batch_size,
+        engine=header.engine,
+        precision=header.precision,
+        versions=dict(header.versions),
+    )
+
+
+def _with(further: Sequence[store.Store]) -> dict[str, list[str]]:
+    return {"with": [str(each.location.absolute()) for each in further]} if further else {}
 
 
 def _probe(opened: store.Store, parts: Sequence[heads.Part]) -> NDArray[np.float32] | None:

@@ -3,10 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline import heads, store
 from pipeline.choices import Pool, choose
-from pipeline.errors import HeadError
+from pipeline.errors import HeadError, counted
+
+
+def open_stores(
+    store_path: str | Path, joined_with: str | Path | Sequence[str | Path] = ()
+) -> store.Store:
+    """Open a store, joined with others of the same images where these are named."""
+    others = [joined_with] if isinstance(joined_with, str | Path) else joined_with
+    first = store.open_store(Path(store_path))
+    if not others:
+        return first
+    return store.JoinedStore([first, *(store.open_store(Path(other)) for other in others)])
+
+
+def stores_of(opened: store.Store) -> tuple[store.Store, ...]:
+    """Return the stores that one is joined of; of one that is not, itself."""
+    return opened.stores if isinstance(opened, store.JoinedStore) else (opened,)
+
+
+def left_out_of(opened: store.Store) -> list[str]:
+    """Say how many images of a store are not in those that it is joined with."""
+    if not isinstance(opened, store.JoinedStore) or not opened.left_out:
+        return []
+    others = ", ".join(str(each.location) for each in opened.stores[1:])
+    count = counted(opened.left_out, "image")
+    return [f"note: {count} of {opened.location} without codes in {others}: left out"]
 
 
 def choose_parts(
@@ -23,7 +49,8 @@ def choose_parts(
     ----------
     opened : Store
     layer : str, sequence of str, or None
-        Each as ``LAYER``, or as ``LAYER:POOL`` for maps; by default the first of the store.
+        Each as ``LAYER``, or as ``LAYER:POOL`` for maps; by default the first of the store, of
+        joined stores that of each.
     pool : Pool or str or None
         For layers of maps that do not name a pooling of their own.
     default : Pool, default Pool.avg
@@ -32,17 +59,18 @@ def choose_parts(
     Returns
     -------
     tuple of Part
-        In the order in which they were named.
+        In the order in which they were named; of joined stores those of the first come first.
 
     Raises
     ------
     StoreError
         If the store lacks a layer.
     HeadError
-        If a layer is named twice, or a way is given where there is nothing to pool.
+        If a layer is named twice, a way is given where there is nothing to pool, or a store is
+        joined of which no layer is named.
     """
     several = [layer] if isinstance(layer, str) else list(layer or ())
-    names: list[str | None] = [*several] or [None]
+    names: list[str | None] = [*several] or [*_first_of_each(opened)]
     asked = None if pool is None else choose(Pool, pool, what="pool")
     found = [_split(opened, name) for name in names]
     if asked is not None and not any(_open(opened, *each) for each in found):
@@ -55,13 +83,17 @@ def choose_parts(
             raise HeadError(
                 f"expected layers that differ, found {name} twice; name each with --layer once"
             )
-    return tuple(part(opened, name, own or asked or default) for name, own in found)
+    parts = [part(opened, name, own or asked or default) for name, own in found]
+    _check_every_store(opened, parts)
+    return tuple(sorted(parts, key=lambda part: part.source))
 
 
 def part(opened: store.Store, layer: str, pool: Pool) -> heads.Part:
     """Describe a layer of a store; vectors have no pooling."""
     shape = tuple(opened.layers[layer])
-    return heads.Part(layer=layer, pool=pool.value if len(shape) > 1 else None, shape=shape)
+    source = opened.places[layer][0] if isinstance(opened, store.JoinedStore) else 0
+    pooling = pool.value if len(shape) > 1 else None
+    return heads.Part(layer=layer, pool=pooling, shape=shape, source=source)
 
 
 def named(parts: Sequence[heads.Part]) -> str:
@@ -72,6 +104,29 @@ def named(parts: Sequence[heads.Part]) -> str:
 def pooled(parts: Sequence[heads.Part]) -> str | None:
     """Say how the maps of one layer become vectors; of several, their names say it."""
     return parts[0].pool if len(parts) == 1 else None
+
+
+def _first_of_each(opened: store.Store) -> list[str | None]:
+    """Return the layers that are taken where none is named."""
+    if not isinstance(opened, store.JoinedStore):
+        return [None]
+    firsts: dict[int, str] = {}
+    for name, (number, _) in opened.places.items():
+        firsts.setdefault(number, name)
+    return list(firsts.values())
+
+
+def _check_every_store(opened: store.Store, parts: Sequence[heads.Part]) -> None:
+    """See that no store is joined for nothing."""
+    if not isinstance(opened, store.JoinedStore):
+        return
+    for number, each in enumerate(opened.stores):
+        if number not in {part.source for part in parts}:
+            own = [name for name, (of, _) in opened.places.items() if of == number]
+            raise HeadError(
+                f"expected a layer of every store, found none of {each.location}; add --layer "
+                f"{own[0]}, or leave the store out"
+            )
 
 
 def _split(opened: store.Store, text: str | None) -> tuple[str, Pool | None]:

@@ -16,6 +16,7 @@ from pipeline import heads, images, store
 from pipeline.choices import Resize, Split
 from pipeline.errors import PipelineError, SourceError, SourceNotFound, StoreError, counted
 from pipeline.space import Space
+from pipeline.stages._layers import open_stores
 from pipeline.stages._run import WORKERS
 
 _AT_ONCE = 32  # photos
@@ -34,6 +35,15 @@ def store_of(saved: heads.SavedHead) -> store.Store | None:
     try:
         return store.open_store(Path(location)) if location else None
     except PipelineError:
+        return None
+
+
+def stores_of(saved: heads.SavedHead) -> store.Store | None:
+    """Open the store that a head was fitted on, joined with the others; None if one is gone."""
+    trained_on = saved.card.trained_on
+    try:
+        return open_stores(trained_on["store"], trained_on.get("with", ()))
+    except (KeyError, PipelineError):
         return None
 
 

@@ -423,7 +423,7 @@ def _may_be(kept: NDArray[np.int64], stat: tuple[int, int, int] | None) -> bool:
 
 
 def computed(
-    stream: Iterable[images.Loaded], *, network: Callable[[], backbones.Network]
+    stream: Iterable[images.Loaded], *, network: Callable[[], backbones.Computes]
 ) -> Iterator[tuple[images.Loaded, Codes | None, bool]]:
     """
     Compute the codes of images as they are loaded.

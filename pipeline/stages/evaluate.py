@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, heads, report, store
 from pipeline.choices import Split, choose
-from pipeline.errors import HeadError, SpaceMismatch
+from pipeline.errors import HeadError, SpaceMismatch, counted
 from pipeline.files import make_folder, replacing, write_durably, write_json
 from pipeline.stages import _heads
 from pipeline.stages._influence import group_warning, held_out_note, these, warnings_of
+from pipeline.stages._layers import left_out_of, open_stores, stores_of
 from pipeline.stages._voice import quiet
 
 _MOST_SCORES = 1 << 20  # numbers at a time
@@ -51,6 +53,7 @@ def evaluate(
     head: str | Path,
     store_path: str | Path,
     *,
+    joined_with: str | Path | Sequence[str | Path] = (),
     split: Split | str = Split.test,
     views: bool = False,
     out: str | Path | None = None,
@@ -67,6 +70,8 @@ def evaluate(
         A head made by `fit_head`.
     store_path : str or Path
         A store or packed file of the head's space.
+    joined_with : str, Path, or sequence of these, optional
+        Further stores of the same images, where the head was fitted on several: in that order.
     split : Split or str, default Split.test
         Which rows.
     views : bool, default False
@@ -90,7 +95,7 @@ def evaluate(
     """
     split = choose(Split, split, what="split")
     saved = _heads.load(head)
-    opened = store.open_store(Path(store_path))
+    opened = open_stores(store_path, joined_with)
     _check_space(saved, opened)
     if views and opened.views == 1:
         raise HeadError(
@@ -119,6 +124,7 @@ def evaluate(
     )
     if grouped is not None:
         said.append(grouped)
+    said += left_out_of(opened)
     classes, truth, unknown = _align(saved.card.classes, opened, rows)
     said += unknown
     for sentence in said:
@@ -131,8 +137,14 @@ def evaluate(
     title = f"{saved.directory.name} on {split.value} of {opened.location.name}"
     picture = report.confusion_png(result, title=title, notes=said)
     make_folder(folder)
-    about = {"head": str(head), "store": str(store_path), "split": split.value, "views": count}
-    about |= {"held_out": kept is not None}
+    about: dict[str, Any] = {
+        "head": str(head),
+        "store": str(store_path),
+        "split": split.value,
+        "views": count,
+        "with": [str(each.location) for each in stores_of(opened)[1:]],
+        "held_out": kept is not None,
+    }
     write_json(folder / "report.json", about | result.to_json() | {"warnings": said})
     with replacing(folder / "confusion.csv") as file:
         for line in report.confusion_csv_lines(result):
@@ -151,12 +163,20 @@ def evaluate(
 
 def _check_space(saved: heads.SavedHead, opened: store.Store) -> None:
     """Refuse codes that the head was not made for, naming the field that differs."""
+    stores = stores_of(opened)
+    wanted = 1 + len(saved.card.further)
+    if len(stores) != wanted:
+        names = " ".join(f"--with {name}" for name in saved.card.trained_on.get("with", ()))
+        raise SpaceMismatch(
+            f"expected {counted(wanted, 'store')} for head {saved.directory}, found {len(stores)}; "
+            + (f"it was fitted {names}" if names else "it was fitted on one: leave --with out")
+        )
     for part in saved.card.inputs:
-        _check_part(saved, part, opened)
+        _check_part(saved, part, stores[part.source])
 
 
 def _check_part(saved: heads.SavedHead, part: heads.Part, opened: store.Store) -> None:
-    card, layer = saved.card, part.layer
+    card, layer = saved.card, part.own
     if card.space is None or opened.header is None:
         shape = opened.layers.get(layer)
         if shape != part.shape:
@@ -166,13 +186,14 @@ def _check_part(saved: heads.SavedHead, part: heads.Part, opened: store.Store) -
             )
         return
     if layer != backbones.INPUT and layer not in opened.layers:
-        options = " ".join(f"--layer {name}" for name in card.layers)
+        options = " ".join(f"--layer {each.own}" for each in card.of_source(part.source))
         raise SpaceMismatch(
             f"expected a store with the layer {layer} for head {saved.directory}, found "
             f"{', '.join(opened.layers)} in {opened.location}; extract with {options} "
             "into another store"
         )
-    differences = card.space.of_layer(layer).differences(opened.header.space.of_layer(layer))
+    space = card.origins[part.source].space.of_layer(layer)
+    differences = space.differences(opened.header.space.of_layer(layer))
     if differences:
         raise SpaceMismatch(
             f"expected codes of the space that head {saved.directory} was fitted in, found another "

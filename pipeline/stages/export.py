@@ -207,15 +207,18 @@ def _whole_model(saved: heads.SavedHead, steps: Sequence[heads.Step], weights: s
 
 def _codes_model(saved: heads.SavedHead, weights: str | None) -> Any:
     """Build the Keras model from pixels to the vectors that the head's steps take."""
-    card, space = saved.card, space_of(saved)
-    model = backbones.codes_model(
-        backbones.find(space.backbone),
-        weights=weights or card.weights["source"],
-        layers=[card.tuned_to] if card.tuned_to is not None else card.layers,
-        size=space.size,
-        tuned=saved.tuned,
-    )
-    return exports.pooled(model, [part.pooling for part in card.inputs])
+    card = saved.card
+    models = [
+        backbones.codes_model(
+            backbones.find(origin.space.backbone),
+            weights=(None if number else weights) or origin.weights["source"],
+            layers=[card.tuned_to or part.own for part in card.of_source(number)],
+            size=origin.space.size,
+            tuned=saved.tuned,
+        )
+        for number, origin in enumerate(card.origins)
+    ]
+    return exports.pooled(exports.merged(models), [part.pooling for part in card.inputs])
 
 
 def _probabilities(
@@ -261,7 +264,7 @@ def _of_codes(saved: heads.SavedHead, steps: Sequence[heads.Step]) -> _Made:
 def _some_codes(saved: heads.SavedHead) -> tuple[NDArray[np.float32], str]:
     """Return codes of the head's store, of the probe images, or, where both are gone, any."""
     card = saved.card
-    opened = photos.store_of(saved)
+    opened = photos.stores_of(saved)
     layers = {} if opened is None else opened.layers
     if opened is not None and all(layers.get(part.layer) == part.shape for part in card.inputs):
         rows = photos.held_out(opened, _COMPARED)

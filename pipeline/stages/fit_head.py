@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pipeline.memory import memory_limit, resident_bytes
 from pipeline.stages._fitted import chose, fitted, save
 from pipeline.stages._fitting import REGULARISED, Examples, deviation, examples
 from pipeline.stages._kinds import choose_kind
-from pipeline.stages._layers import choose_parts, named, pooled
+from pipeline.stages._layers import choose_parts, left_out_of, named, open_stores, pooled
 from pipeline.stages._voice import quiet
 
 # Validation images below which a choice by them is mostly chance.
@@ -104,6 +105,7 @@ def fit_head(
     estimator: Any = None,
     settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
+    joined_with: str | Path | Sequence[str | Path] = (),
     layer: str | Sequence[str] | None = None,
     pool: Pool | str | None = None,
     C: float | str = "auto",
@@ -141,8 +143,12 @@ def fit_head(
     out : str or Path, optional
         The head; by default ``artifacts/heads/<store>-<kind>``, with the layers between the two
         where the store has several.
+    joined_with : str, Path, or sequence of these, optional
+        Further stores of the same images, such as the codes of another backbone: the head learns
+        from all of them side by side. Images are found by their contents; labels and splits are
+        those of the first store. Layers of these are called ``BACKBONE/LAYER``.
     layer : str or sequence of str, optional
-        Which codes; by default the first layer of the store. The vectors of several layers stand
+        Which codes; by default the first layer of each store. The vectors of several layers stand
         side by side, in the order given. ``LAYER:POOL`` says how a layer of maps becomes vectors.
     pool : Pool or str, optional
         How a map becomes a vector where its layer does not say; by default its average, or what
@@ -203,7 +209,7 @@ def fit_head(
     seeds = _seeds(seed)
     parameters = _parameters(kind, C, k, class_weight, preset, mlp) | asked.parameters
     limit = memory_limit(memory)
-    opened = store.open_store(Path(store_path))
+    opened = open_stores(store_path, joined_with)
     parts = choose_parts(opened, layer, pool, default=_pool_of(preset))
     folder = Path(out) if out is not None else _default_out(opened, parts, asked.short)
     heads.check_target(folder)
@@ -214,6 +220,8 @@ def fit_head(
         tell(f"{which} {named(parts)}, of {', '.join(opened.layers)}")
     if opened.views > everything.views:
         tell("note: without validation images the head is fitted on the first views alone")
+    for sentence in left_out_of(opened):
+        tell(sentence)
     left_out = len(store.rows_of(opened, Split.val)) - len(everything.val)
     if left_out:
         tell(f"note: {counted(left_out, 'validation image')} of classes without training images")
@@ -414,5 +422,5 @@ def _pool_of(preset: Preset | str | None) -> Pool:
 def _default_out(opened: store.Store, parts: Sequence[heads.Part], kind: str) -> Path:
     words = [store.name_of(opened), kind]
     if len(opened.layers) > 1:
-        words.insert(1, named(parts).replace(":", "-"))
+        words.insert(1, re.sub("[:/]", "-", named(parts)))
     return Path("artifacts") / "heads" / "-".join(words)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline import heads, store
 from pipeline.choices import Pool, Split, choose
 from pipeline.errors import ChoiceError, StoreError
-from pipeline.stages._layers import choose_parts
+from pipeline.stages._layers import choose_parts, open_stores
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,6 +51,7 @@ class Codes:
 def load_codes(
     store_path: str | Path,
     *,
+    joined_with: str | Path | Sequence[str | Path] = (),
     split: Split | str = Split.train,
     layer: str | Sequence[str] | None = None,
     pool: Pool | str | None = None,
@@ -63,6 +64,8 @@ def load_codes(
     ----------
     store_path : str or Path
         A store or a packed file.
+    joined_with : str, Path, or sequence of these, optional
+        Further stores of the same images, see `fit_head`.
     split : Split or str, default Split.train
         Which labelled rows; ``"all"`` for all that have codes, with labels or without.
     layer : str or sequence of str, optional
@@ -90,7 +93,7 @@ def load_codes(
     >>> train = pipeline.load_codes("artifacts/features/photos")  # doctest: +SKIP
     >>> LinearSVC().fit(train.X, train.y)  # doctest: +SKIP
     """
-    opened = store.open_store(Path(store_path))
+    opened = open_stores(store_path, joined_with)
     rows = _rows(opened, split)
     if layer is None or (isinstance(layer, str) and layer in opened.layers):
         X = _plain(opened, store.choose_layer(opened, layer), pool, rows, views=views)

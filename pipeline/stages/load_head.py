@@ -17,7 +17,7 @@ from pipeline import backbones, images
 from pipeline.choices import Resize
 from pipeline.errors import HeadError, SourceError
 from pipeline.stages import _heads
-from pipeline.stages._recognise import recognise, space_of
+from pipeline.stages._recognise import Networks, recognise, space_of
 from pipeline.stages._run import WORKERS
 
 _AT_ONCE = 32  # photos that are decoded, computed and scored together
@@ -52,7 +52,7 @@ class ImageClassifier:
         self._weights = weights
         self._policy = images.policy_of(self._space.to_json())
         self._lock = Lock()
-        self._networks: dict[bool, backbones.Network] = {}
+        self._networks: dict[bool, backbones.Network | Networks] = {}
         self.head_ = self._saved.head
         self.estimator_ = self.head_.estimator_
         self.classes_ = np.array(self._saved.card.classes)
@@ -146,7 +146,7 @@ class ImageClassifier:
         with self._lock:
             return np.asarray(self._saved.decision(codes.reshape(-1, *card.taken)), np.float64)
 
-    def _network(self, *, few: bool) -> backbones.Network:
+    def _network(self, *, few: bool) -> backbones.Network | Networks:
         """Return the network for photos one by one, or for full batches; load it at first."""
         with self._lock:
             if few not in self._networks:

@@ -190,7 +190,7 @@ def _views(saved: heads.SavedHead) -> images.Views:
 
 def _answers(
     saved: heads.SavedHead,
-    network: backbones.Network | None,
+    network: backbones.Computes | None,
     found: images.Source,
     *,
     top: int,

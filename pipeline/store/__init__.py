@@ -30,6 +30,7 @@ from pathlib import Path
 
 from pipeline.store._by_content import ByContent
 from pipeline.store._header import Header
+from pipeline.store._joined import JoinedStore
 from pipeline.store._packed import PackedStore, pack
 from pipeline.store._reader import (
     FolderStore,
@@ -51,6 +52,7 @@ __all__ = [
     "ByContent",
     "FolderStore",
     "Header",
+    "JoinedStore",
     "PackedStore",
     "Repair",
     "Row",

@@ -168,7 +168,8 @@ def choose_layer(store: Store, layer: str | None) -> str:
         raise StoreError(
             f"expected one of the layers of {store.location} "
             f"({nearest(layer, store.layers, count=5)}), found '{layer}'; "
-            f"cache it with `pipeline extract ... --layer {layer}` into another store"
+            f"cache it with `pipeline extract ... --layer {layer.rpartition('/')[2]}` into another "
+            "store"
         )
     return layer
 
