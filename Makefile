@@ -48,7 +48,7 @@ torture: $(VENV)/installed-test ## kills, failing system calls and flipped bits,
 bench: $(VENV)/installed-test ## measure stage one against the articles' loop (half an hour)
 	$(BIN)/python -m benchmarks.bench
 
-bench-heads: $(VENV)/installed-test ## measure stage two against scikit-learn (ten minutes)
+bench-heads: $(VENV)/installed-test ## measure stage two against scikit-learn (half an hour)
 	$(BIN)/python -m benchmarks.heads
 
 PHOTOS ?= ../shared/data/clothing
