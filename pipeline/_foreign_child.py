@@ -91,13 +91,12 @@ def _line(error: BaseException) -> str:
 
 def _limit_memory() -> None:
     """Let HDF5 take no more than `MEMORY`, where the system can hold it to that."""
+    most = address_space_bytes() + MEMORY
     with suppress(ImportError, OSError, ValueError):
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        taken = address_space_bytes()
-        if taken is not None:
-            resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
 def _limit_time(seconds: float) -> None:

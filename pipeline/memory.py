@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import ChoiceError, ResourceError
 from pipeline.files import in_words
@@ -52,24 +52,12 @@ def available_bytes() -> int:
 
 def resident_bytes() -> int:
     """Return what this process has in memory."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        import resource
-        import sys
-
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    return int(_of_process().rss)
 
 
-def address_space_bytes() -> int | None:
-    """Return what this process has mapped, in memory or not; None where nobody says."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-    except (OSError, ValueError, IndexError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE")
+def address_space_bytes() -> int:
+    """Return what this process has mapped, in memory or not."""
+    return int(_of_process().vms)
 
 
 def check_room(what: str, *, resident: float, mapped: float, advice: str) -> None:
@@ -125,23 +113,29 @@ def _allowed_address_space() -> float:
     except ImportError:  # Windows
         return math.inf
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    taken = address_space_bytes()
-    return math.inf if limit == resource.RLIM_INFINITY or taken is None else limit - taken
+    return math.inf if limit == resource.RLIM_INFINITY else limit - address_space_bytes()
+
+
+def _of_process() -> Any:
+    """Return what psutil knows of the memory of this process."""
+    import psutil  # takes 20 ms, which `pipeline --help` does without
+
+    return psutil.Process().memory_info()
 
 
 def _of_machine() -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    # Elsewhere nobody says what is free: half of what is built in.
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    """Return what is free on the machine, as if there were no control groups."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
 
 
 def _of_groups() -> Iterator[float]:
-    """Yield what each control group leaves to this process: its own, and those around it."""
+    """
+    Yield what each control group leaves to this process: its own, and those around it.
+
+    psutil knows nothing of them.
+    """
     yield math.inf
     # The kernel's Documentation/admin-guide: cgroup-v2.rst and cgroup-v1/memory.rst.
     second = ("memory.max", "memory.current", "inactive_file")

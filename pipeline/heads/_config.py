@@ -9,7 +9,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from pipeline.choices import Activation, Optimizer, Pool, Preset
+from pipeline.choices import Activation, Optimizer, Pool, Preset, choose
 from pipeline.errors import HeadError
 
 T = TypeVar("T")
@@ -41,10 +41,20 @@ class Monitor(str, Enum):
     loss = "val_loss"
 
 
+def _within(option: str, value: Any, good: bool, expected: str, *, whole: bool = False) -> None:
+    """Complain about a number that is not where it should be, NaN and infinity included."""
+    if not good or not math.isfinite(value) or (whole and not isinstance(value, int)):
+        raise HeadError(f"expected {expected} for {option}, found {value!r}")
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
 @dataclass(frozen=True, kw_only=True)
 class MlpConfig:
     """
-    An MLP head: its layers and its training.
+    An MLP head: its layers and its training; values that cannot be used raise HeadError.
 
     Attributes
     ----------
@@ -106,8 +116,7 @@ class MlpConfig:
     scale: bool = True
     validation_share: float = 0.2
 
-    def check(self) -> None:
-        """Raise HeadError where a value cannot be used."""
+    def __post_init__(self) -> None:
         for name in ("activation", "dropout", "l2", "initializer"):
             if len(getattr(self, name)) != len(self.hidden):
                 raise HeadError(
@@ -145,7 +154,7 @@ class MlpConfig:
     @classmethod
     def from_options(
         cls,
-        preset: Preset | None = None,
+        preset: Preset | str | None = None,
         *,
         hidden: Sequence[int] | None = None,
         activation: Activation | Sequence[Activation] | None = None,
@@ -158,7 +167,7 @@ class MlpConfig:
 
         Parameters
         ----------
-        preset : Preset, optional
+        preset : Preset or str, optional
             What to start from.
         hidden : sequence of int, optional
             Units of the hidden layers. Where there are more layers than before, the further ones
@@ -178,7 +187,7 @@ class MlpConfig:
         HeadError
             If a value cannot be used.
         """
-        base = cls() if preset is None else PRESETS[preset]
+        base = cls() if preset is None else PRESETS[choose(Preset, preset, what="preset")]
         units = base.hidden if hidden is None else tuple(hidden)
         per_layer = {"activation": activation, "dropout": dropout, "l2": l2, "initializer": None}
         layers: dict[str, Any] = {
@@ -190,9 +199,7 @@ class MlpConfig:
         given: dict[str, Any] = {name: value for name, value in others.items() if value is not None}
         if unknown := given.keys() - {field.name for field in fields(cls)}:
             raise HeadError(f"an mlp has no option {min(unknown)!r}")
-        config = replace(base, hidden=units, **layers, **given)
-        config.check()
-        return config
+        return replace(base, hidden=units, **layers, **given)
 
     def to_json(self) -> dict[str, Any]:
         """Return the configuration as plain JSON values."""
@@ -218,11 +225,9 @@ class MlpConfig:
             values["output_initializer"] = Initializer(plain["output_initializer"])
             values["optimizer"] = Optimizer(plain["optimizer"])
             values["monitor"] = Monitor(plain["monitor"])
-            config = cls(**values)
-            config.check()
+            return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
             raise HeadError(f"not the description of an mlp: {error}") from error
-        return config
 
 
 PRESETS: dict[Preset, MlpConfig] = {
@@ -300,16 +305,6 @@ PRESETS: dict[Preset, MlpConfig] = {
 
 # How the articles flatten the maps that their heads take; where nothing is said, maps are averaged.
 PRESET_POOLS: Mapping[Preset, Pool] = MappingProxyType({Preset.mnist_upscaling: Pool.flat})
-
-
-def _within(option: str, value: Any, good: bool, expected: str, *, whole: bool = False) -> None:
-    """Complain about a number that is not where it should be, NaN and infinity included."""
-    if not good or not math.isfinite(value) or (whole and not isinstance(value, int)):
-        raise HeadError(f"expected {expected} for {option}, found {value!r}")
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _spread(value: T | Iterable[T], length: int) -> tuple[T, ...]:

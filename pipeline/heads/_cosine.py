@@ -107,9 +107,6 @@ class CentroidHead(CosineHead):
     def _asked(self) -> dict[str, Any]:
         return {}
 
-    def check_parameters(self) -> None:
-        """There are none."""
-
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return ``scale`` (d,) and ``centres`` (k, d)."""
         return {"scale": self.scale_, "centres": self.centres_}

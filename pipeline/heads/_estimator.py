@@ -75,7 +75,8 @@ class EstimatorHead(Head):
         return {**asked, **self.chosen_} if hasattr(self, "chosen_") else asked
 
     def check_parameters(self) -> None:
-        """Raise HeadError unless it is a classifier with scores."""
+        """Raise HeadError unless it is a classifier, and folds are two or more."""
+        super().check_parameters()
         if not isinstance(self.estimator, BaseEstimator) or not is_classifier(self.estimator):
             raise HeadError(
                 "expected a classifier of scikit-learn's, not fitted, found "

@@ -290,9 +290,11 @@ class Head(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         tags.target_tags.required = True
         return tags
 
-    @abstractmethod
     def check_parameters(self) -> None:
         """Raise HeadError where a parameter of the constructor cannot be used."""
+        folds = getattr(self, "folds", FOLDS)
+        if isinstance(folds, bool) or folds < 2:
+            raise HeadError(f"expected --folds of 2 or more, found {folds}")
 
     def _no_probabilities(self) -> HeadError:
         return HeadError(

@@ -89,7 +89,8 @@ class LinearHead(Head):
         self.jobs = jobs
 
     def check_parameters(self) -> None:
-        """Raise HeadError unless C is "auto" or a positive number."""
+        """Raise HeadError unless C is "auto" or a positive number, and folds are two or more."""
+        super().check_parameters()
         if isinstance(self.C, str) and self.C == "auto":
             return
         if isinstance(self.C, bool | str) or not _C_RANGE[0] <= self.C <= _C_RANGE[1]:

@@ -103,10 +103,6 @@ class MlpHead(Head):
         head._check_layers()
         return head
 
-    def check_parameters(self) -> None:
-        """Raise HeadError where the configuration cannot be used."""
-        (self.config or MlpConfig()).check()
-
     def _fit(self, train: Rows, val: Rows | None, progress: Progress) -> None:
         from pipeline.heads import _training
 

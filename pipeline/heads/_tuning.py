@@ -183,9 +183,7 @@ def tuning_config(head: Head, **options: Any) -> MlpConfig:
         for name in ("momentum", "nesterov", "decay_rate", "decay_steps", "clip_norm", "monitor")
     }
     training |= {"output": Output.softmax, "output_initializer": Initializer.glorot_uniform}
-    config = replace(own, **{**training, "restore_best": True, "scale": True, **options})
-    config.check()
-    return config
+    return replace(own, **{**training, "restore_best": True, "scale": True, **options})
 
 
 def tune(

@@ -105,9 +105,7 @@ def parse_settings(texts: Sequence[str]) -> dict[str, Any]:
         if not equals or not name or name in found:
             raise HeadError(f"expected --set NAME=VALUE, each name once, found {text!r}")
         try:
-            found[name] = json.loads(
-                {"None": "null", "True": "true", "False": "false"}.get(value, value)
-            )
+            found[name] = json.loads(_OF_PYTHON.get(value, value))
         except ValueError:
             found[name] = value
     return found

@@ -24,9 +24,23 @@ from pipeline.space import Space, check_probe
 from pipeline.stages._adding import Kept
 from pipeline.stages._alike import Alike
 
+
+def _processors() -> int:
+    """
+    Return how many processors this process may use.
+
+    `joblib.cpu_count` knows the quotas of control groups too, but takes 0.15 s to import, for
+    which every command would wait.
+    """
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
+
+
 # Decoding uses a core as well as the network does: with one thread for each, whichever is behind
 # gets more of them. Beyond this many Python itself is in the way.
-WORKERS = min(32, os.cpu_count() or 1)
+WORKERS = min(32, _processors())
 # So many photos tell whether a store is of a source.
 _TRIED = 64
 # A network that computes for this share of the time is what the rest waits for.

@@ -207,7 +207,9 @@ def fit_head(
     asked = choose_kind(kind, estimator=estimator, settings=settings)
     kind = asked.kind
     seeds = _seeds(seed)
-    parameters = _parameters(kind, C, k, class_weight, preset, mlp) | asked.parameters
+    parameters = _parameters(kind, C, k, class_weight, folds, preset, mlp) | asked.parameters
+    for each in seeds:  # so that what cannot be used is refused before anything is read
+        heads.build(kind, seed=each, **parameters)
     limit = memory_limit(memory)
     opened = open_stores(store_path, joined_with)
     parts = choose_parts(opened, layer, pool, default=_pool_of(preset))
@@ -226,7 +228,6 @@ def fit_head(
     if left_out:
         tell(f"note: {counted(left_out, 'validation image')} of classes without training images")
     if folds is not None:
-        parameters["folds"] = _checked_folds(folds, kind, asked.name)
         if len(everything.val):
             tell(
                 f"note: {counted(len(everything.val), 'validation image')} have no part in this "
@@ -332,18 +333,6 @@ def _say_who_fitted(parameters: Mapping[str, Any], tell: Callable[[str], None]) 
         )
 
 
-def _checked_folds(folds: int, kind: HeadKind | OtherKind, name: str) -> int:
-    """See that a kind is judged by folds, and that there are two or more."""
-    if kind in (HeadKind.knn, HeadKind.mlp):
-        raise HeadError(
-            f"expected --folds with kind svm, softmax, ridge, centroid or one of scikit-learn's, "
-            f"found {name}; leave --folds out, and extract with --val 0.2"
-        )
-    if isinstance(folds, bool) or folds < 2:
-        raise HeadError(f"expected --folds of 2 or more, found {folds}")
-    return folds
-
-
 def _few(
     kind: HeadKind | OtherKind, fewshot: int, everything: Examples, tell: Callable[[str], None]
 ) -> dict[str, Any]:
@@ -360,10 +349,11 @@ def _parameters(
     C: float | str,
     k: int | str,
     class_weight: ClassWeight | str,
+    folds: int | None,
     preset: Preset | str | None,
     mlp: dict[str, Any],
 ) -> dict[str, Any]:
-    """Sort out which settings belong to which kind, before anything is read."""
+    """Sort out which settings belong to which kind."""
     weight = choose(ClassWeight, class_weight, what="class_weight")
     counted_as = None if weight is ClassWeight.none else weight.value
     if C != "auto" and kind not in REGULARISED:
@@ -377,17 +367,22 @@ def _parameters(
         raise HeadError(
             f"expected class weights with kind svm, softmax, ridge or mlp, found {kind.value}"
         )
+    if folds is not None and kind in (HeadKind.knn, HeadKind.mlp):
+        raise HeadError(
+            f"expected --folds with kind svm, softmax, ridge, centroid or one of scikit-learn's, "
+            f"found {kind.value}; leave --folds out, and extract with --val 0.2"
+        )
     if kind is HeadKind.mlp:
-        start = choose(Preset, preset, what="preset") if preset is not None else None
-        return {"config": heads.MlpConfig.from_options(start, **mlp), "class_weight": counted_as}
+        return {"config": heads.MlpConfig.from_options(preset, **mlp), "class_weight": counted_as}
     if given := [*mlp, *(["preset"] if preset is not None else [])]:
         raise HeadError(
             f"expected {', '.join(given)} with kind mlp only, found kind {kind.value}; "
             "choose --kind mlp"
         )
-    if kind in REGULARISED:
-        return {"C": C, "class_weight": counted_as}
-    return {"k": k} if kind is HeadKind.knn else {}
+    if kind is HeadKind.knn:
+        return {"k": k}
+    own = {"C": C, "class_weight": counted_as} if kind in REGULARISED else {}
+    return own if folds is None else {**own, "folds": folds}
 
 
 def _check_replaced(

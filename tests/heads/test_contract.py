@@ -29,6 +29,14 @@ def quick(kind):
     return build(kind, **({"C": 0.1} if kind in LINEAR else {}))
 
 
+@pytest.mark.parametrize("kind", [*LINEAR, HeadKind.centroid])
+@pytest.mark.parametrize("folds", [1, True])
+def test_one_fold_judges_nothing(kind, folds, two_classes):
+    head = build(kind).set_params(folds=folds)
+    with pytest.raises(HeadError, match="expected --folds of 2 or more, found"):
+        head.fit(two_classes.X, two_classes.y)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 class TestEveryKind:
     def test_constructor_only_remembers(self, kind):

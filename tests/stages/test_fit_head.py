@@ -101,6 +101,25 @@ def test_numbers_may_come_from_numpy(cached: Path, tmp_path: Path) -> None:
             pipeline.fit_head(cached, kind="svm", out=tmp_path / "h", **wrong)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"kind": "svm", "C": -1.0}, "expected --C auto or a number"),
+        ({"kind": "knn", "k": 0}, "expected --k auto or a number of 1 or more"),
+        ({"kind": "ridge", "folds": 1}, "expected --folds of 2 or more, found 1"),
+        ({"kind": "mlp", "folds": 3}, "expected --folds with kind svm.*found mlp"),
+        ({"kind": "mlp", "dropout": 1.0}, "for --dropout, found 1.0"),
+        ({"kind": "softmax", "seed": [0, -1]}, "expected a seed from 0"),
+        ({"estimator": np.mean}, "expected a classifier of scikit-learn's, not fitted"),
+    ],
+)
+def test_bad_settings_are_refused_before_anything_is_read(
+    wrong: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(HeadError, match=message):
+        pipeline.fit_head(tmp_path / "nowhere", **wrong)
+
+
 def test_the_curves_of_an_mlp_do_not_stay_beside_an_svm(cached: Path, tmp_path: Path) -> None:
     pipeline.fit_head(cached, kind="mlp", epochs=1, out=tmp_path / "h")
     pipeline.fit_head(cached, kind="svm", C=1.0, out=tmp_path / "h")
