@@ -38,7 +38,7 @@ from pipeline.store._shard import VIEWS, joined
 from pipeline.store._table import SPLITS
 
 # Rows read at a time from a packed file: some megabytes for 4096-D codes.
-_BLOCK_BYTES = 32 << 20
+_BLOCK_BYTES = 8 << 20
 # What is read whole when a file is opened, and what it may claim in a small file.
 _COLUMNS = ("labels", "classes", "paths", "splits", "sha256", "groups")
 _LARGEST_COLUMN = 64 << 20
