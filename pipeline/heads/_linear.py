@@ -39,10 +39,12 @@ class LinearHead(Head):
         Inverse strength of the regularisation, as in scikit-learn. ``"auto"`` takes the best of
         `C_GRID` on the validation rows, without these by cross-validation: the one with the
         smallest loss, where loss is what the kind itself minimises. (On 100 to 150 images accuracy
-        jumps by chance, and its best C was up to 8 points worse on others.) The loss has one
-        valley: the search starts in the middle of the grid and goes on while it falls. Whenever
-        validation rows are given, the head is in the end fitted on training and validation rows
-        together.
+        jumps by chance, and its best C was up to 8 points worse on others. Over 14 tasks, eight
+        splits of each, choosing by accuracy or by one standard error of either got 0.04 points
+        more of the test images right at the best, and 0.5 points less at the worst.) The loss has
+        one valley: the search starts in the middle of the grid and goes on while it falls.
+        Whenever validation rows are given, the head is in the end fitted on training and
+        validation rows together.
     class_weight : dict, "balanced" or None
         What an image counts, by its class; as in scikit-learn.
     seed : int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,10 +129,8 @@ def evaluate(
     said += unknown
     for sentence in said:
         tell(sentence)
-    if kept is None:
-        result = _score(saved, opened, rows, truth, classes=classes, views=views)
-    else:
-        result = _score_kept(saved, kept, truth, classes=classes)
+    decisions = _decisions(saved, opened, rows, kept, views=views)
+    result = _score(saved.head, decisions, truth, classes=classes)
     folder = Path(out) if out is not None else _default_out(saved, split, views=views)
     title = f"{saved.directory.name} on {split.value} of {opened.location.name}"
     picture = report.confusion_png(result, title=title, notes=said)
@@ -219,47 +217,40 @@ def _align(
     return classes, numbers[labels], said
 
 
-def _score(
+def _decisions(
     saved: heads.SavedHead,
     opened: store.Store,
     rows: NDArray[np.int64],
+    kept: NDArray[np.float64] | None,
+    *,
+    views: bool,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """Yield places in the rows and the head's scores of all their views: kept ones, or new ones."""
+    if kept is not None:
+        for part in _parts(len(kept), views=1, head=saved.head):
+            yield np.arange(len(kept))[part], kept[part]
+        return
+    for positions, codes in _heads.blocks(saved.card, opened, rows, views=views):
+        for part in _parts(len(positions), views=opened.views if views else 1, head=saved.head):
+            yield positions[part], saved.decision(codes[part].reshape(-1, *saved.card.taken))
+
+
+def _score(
+    head: heads.Head,
+    decisions: Iterable[tuple[NDArray[np.int64], NDArray[np.float64]]],
     truth: NDArray[np.int64],
     *,
     classes: Sequence[str],
-    views: bool,
 ) -> report.Report:
     """Score block by block, also as before calibration; classes unknown to the head never win."""
-    card, head = saved.card, saved.head
     tally = report.Tally(classes, score_kind=head.score_kind)
-    for positions, codes in _heads.blocks(card, opened, rows, views=views):
-        for part in _parts(len(positions), views=opened.views if views else 1, head=head):
-            decision = saved.decision(codes[part].reshape(-1, *card.taken))
-            scores = _mean_of_views(head.as_scores(decision), len(positions[part]))
-            before = None
-            if head.calibration_ is not None:
-                plain = head.as_scores(decision, calibrated=False)
-                before = _mean_of_views(plain, len(positions[part]))
-            right = truth[positions[part]]
-            tally.add(right, scores.argmax(axis=1), scores=scores, uncalibrated=before)
-    return tally.report()
-
-
-def _score_kept(
-    saved: heads.SavedHead,
-    decision: NDArray[np.float64],
-    truth: NDArray[np.int64],
-    *,
-    classes: Sequence[str],
-) -> report.Report:
-    """Score images by what the head said of them while they were held out."""
-    head = saved.head
-    tally = report.Tally(classes, score_kind=head.score_kind)
-    for part in _parts(len(decision), views=1, head=head):
-        scores = head.as_scores(decision[part])
+    for positions, decision in decisions:
+        scores = _mean_of_views(head.as_scores(decision), len(positions))
         before = None
         if head.calibration_ is not None:
-            before = head.as_scores(decision[part], calibrated=False)
-        tally.add(truth[part], scores.argmax(axis=1), scores=scores, uncalibrated=before)
+            plain = head.as_scores(decision, calibrated=False)
+            before = _mean_of_views(plain, len(positions))
+        tally.add(truth[positions], scores.argmax(axis=1), scores=scores, uncalibrated=before)
     return tally.report()
 
 

@@ -245,9 +245,9 @@ def _answer(
         taken = card.take({name: np.stack([row[name] for row in rows]) for name in card.layers})
         each = saved.head.as_scores(saved.decision(taken.reshape(-1, *card.taken)))
         scores = iter(each.reshape(len(rows), -1, each.shape[1]).mean(axis=1))  # of all views
-    part = card.part if card.part is not None else np.empty(0, np.uint64)
     digests = first_bytes(loaded.sha256 or b"" for loaded, _ in chunk)
-    for (loaded, codes), seen in zip(chunk, np.isin(digests, part).tolist(), strict=True):
+    known = card.fitted_on(digests) | card.judged_by(digests)
+    for (loaded, codes), seen in zip(chunk, known.tolist(), strict=True):
         path = os.fsdecode(found.paths[loaded.row])
         if codes is None:
             yield Prediction(path=path, label=None, score=None, top=(), reason=loaded.reason)
