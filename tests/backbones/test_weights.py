@@ -190,19 +190,26 @@ def _refused(row, path, *, layers=("avg",)) -> str:
 @pytest.mark.parametrize(
     ("stored", "wanted"),
     [
-        ("mobilenet-0.25", "mobilenet-0.5"),
-        ("mobilenet-0.25", "mobilenetv2-0.35"),
-        ("mobilenetv2-0.5", "mobilenetv2-0.35"),
-        ("vgg16", "vgg19"),
-        ("vgg19", "vgg16"),
-        ("resnet50", "resnet101"),
-        ("resnet101", "resnet50"),
-        ("resnet50", "resnet50v2"),
-        ("efficientnetb0", "efficientnet-lite0"),
-        pytest.param("densenet121", "densenet169", marks=pytest.mark.slow),
-        pytest.param("densenet169", "densenet121", marks=pytest.mark.slow),
-        pytest.param("efficientnetb0", "efficientnetb1", marks=pytest.mark.slow),
-        pytest.param("efficientnetb1", "efficientnetb0", marks=pytest.mark.slow),
+        ("mobilenet-0.25", "mobilenet-0.5"),  # another width
+        ("mobilenet-0.25", "mobilenetv2-0.35"),  # too few layers
+        ("mobilenetv2-0.35", "mobilenet-0.25"),  # too many
+        # The same again with larger networks.
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in (
+                ("mobilenetv2-0.5", "mobilenetv2-0.35"),
+                ("vgg16", "vgg19"),
+                ("vgg19", "vgg16"),
+                ("resnet50", "resnet101"),
+                ("resnet101", "resnet50"),
+                ("resnet50", "resnet50v2"),
+                ("efficientnetb0", "efficientnet-lite0"),
+                ("densenet121", "densenet169"),
+                ("densenet169", "densenet121"),
+                ("efficientnetb0", "efficientnetb1"),
+                ("efficientnetb1", "efficientnetb0"),
+            )
+        ),
     ],
 )
 def test_weights_of_another_model_are_refused(stored, wanted, tmp_path) -> None:
@@ -212,7 +219,10 @@ def test_weights_of_another_model_are_refused(stored, wanted, tmp_path) -> None:
     path.unlink()
 
 
-@pytest.mark.parametrize("wanted", ["mobilenet-0.5", "mobilenetv2-0.35", "vgg16"])
+@pytest.mark.parametrize(
+    "wanted",
+    ["mobilenet-0.5", "mobilenetv2-0.35", pytest.param("vgg16", marks=pytest.mark.slow)],
+)
 def test_classic_weights_of_another_model_are_refused(wanted, files) -> None:
     for kind in ("classic_top", "classic_notop"):
         _refused(TABLE[wanted], files[kind])
@@ -361,6 +371,7 @@ def vgg16(folder):
         path.unlink()
 
 
+@pytest.mark.slow
 def test_vgg16_fc1_fc2_and_block5_pool_are_those_of_keras_applications(vgg16, photos) -> None:
     model, path = vgg16
     layers = ["block5_pool", "fc1", "fc2", "avg"]
