@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline import backbones
+from pipeline.backbones import Backbone, _exported
 from tests.tiny import TINY
 
 # Files that take minutes: begun first, or one process ends long after the other.
@@ -43,6 +45,14 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a backbone of three layers, in the table for the length of a test."""
     table = {**backbones.TABLE, TINY.name: TINY}
     monkeypatch.setattr("pipeline.backbones._table.TABLE", table)
+    place = _exported.place
+
+    def kept(backbone: Backbone, *, weights: str, **request: Any) -> Path | None:
+        """Keep its export, as that of trained weights: its random ones are always the same."""
+        same = backbone is TINY and weights == "random"
+        return place(backbone, weights="those of the tests" if same else weights, **request)
+
+    monkeypatch.setattr("pipeline.backbones._exported.place", kept)
     return TINY.name
 
 
