@@ -271,11 +271,6 @@ def test_the_main_job(
     assert done.returncode == 3
     assert "broken.jpg" in done.stderr
 
-    done = run("export", "artifacts/heads/photos-svm", "--format", "tflite")
-    assert done.returncode == 0, done.stderr
-    assert "32 photos of the head's store: largest difference" in done.stdout
-    assert done.stdout.splitlines()[-1].endswith("artifacts/exports/photos-svm.tflite.md")
-    assert done.stderr == ""
     done = run("export", "artifacts/heads/photos-svm", "--format", "joblib", "--json")
     assert json.loads(done.stdout)["top1_agreement"] == 1
 
@@ -290,6 +285,17 @@ def test_the_main_job(
     assert (
         run("evaluate", "artifacts/heads/photos-svm", "artifacts/features/photos").returncode == 5
     )
+
+
+def test_a_file_for_another_program(run: Run, tiny: str, make_photos: Callable[..., Path]) -> None:
+    make_photos(each=20)
+    assert run("extract", "photos", "--backbone", tiny, "--weights", "random").returncode == 0
+    assert run("fit-head", "artifacts/features/photos", "--kind", "svm").returncode == 0
+    done = run("export", "artifacts/heads/photos-svm", "--format", "tflite")
+    assert done.returncode == 0, done.stderr
+    assert "32 photos of the head's store: largest difference" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("artifacts/exports/photos-svm.tflite.md")
+    assert done.stderr == ""
 
 
 def test_several_views(run: Run, make_photos: Callable[..., Path]) -> None:
