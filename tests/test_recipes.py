@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,14 @@ from typer.testing import CliRunner
 
 from pipeline import backbones
 from pipeline.cli import app
+from tests.tiny import THIN
 
 RECIPES = Path(__file__).parents[1] / "docs" / "recipes"
 INDEX = RECIPES / "README.md"
 
 # What a test cannot have: a download, big networks at full size, long training. The options of each
-# pattern are appended to the lines that it matches; nothing else of a page is changed. VGG16 and
-# VGG19 have few filters; what they really have is a matter of `tests/backbones`.
+# pattern are appended to the lines that it matches; nothing else of a page is changed. The
+# networks have few layers and filters: what they really have is a matter of `tests/backbones`.
 SWAPS = {
     r"extract .*--layer fc": "--weights random --batch-size 4",  # fc1, fc2 exist at 224 pixels only
     r"extract (?!.*--layer fc)": "--weights random --size 32",
@@ -132,12 +132,12 @@ def _affordable(line: str) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_recipe_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    thin = {
-        name: replace(backbones.TABLE[name], builder=f"tests.tiny:{name}")
-        for name in ("vgg16", "vgg19")
-    }
-    monkeypatch.setattr("pipeline.backbones._table.TABLE", {**backbones.TABLE, **thin})
+@pytest.mark.parametrize("network", ["thin", pytest.param("real", marks=pytest.mark.slow)])
+def test_a_recipe_runs(
+    network: str, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if network == "thin":
+        monkeypatch.setattr("pipeline.backbones._table.TABLE", {**backbones.TABLE, **THIN})
     PAGES[page](tmp_path)
     monkeypatch.chdir(tmp_path)
     lines = _lines(page)

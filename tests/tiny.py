@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from pipeline.backbones import Backbone, Preprocessing
+from pipeline.backbones import TABLE, Backbone, Preprocessing
 
 TINY = Backbone(
     name="tiny",
@@ -27,6 +27,23 @@ NUMBERED = replace(
     final_map="add_1",
 )
 
+_FEW_LAYERS = {
+    "block5c_add": (14, 14, 8),
+    "block6d_add": (7, 7, 16),
+    "top_activation": (7, 7, 32),
+    "avg": (32,),
+}
+# What README and recipes name, with little behind the names.
+THIN = {
+    name: replace(
+        TABLE[name],
+        builder="tests.tiny:few_layers",
+        layers=_FEW_LAYERS,
+        final_map="top_activation",
+    )
+    for name in ("efficientnet-lite0", "mobilenetv2")
+} | {name: replace(TABLE[name], builder=f"tests.tiny:{name}") for name in ("vgg16", "vgg19")}
+
 
 def build(include_top: bool = False, weights: str | None = None, input_shape: Any = None) -> Any:
     """Build it as keras.applications would."""
@@ -47,6 +64,22 @@ def build_numbered(include_top: bool = False, weights: str | None = None, **shap
     x = layers.MaxPooling2D()(x)
     for _ in range(2):
         x = layers.Add()([x, layers.Conv2D(4, 3, padding="same", activation="relu")(x)])
+    return Model(pixels, x)
+
+
+def few_layers(
+    include_top: bool = False, weights: str | None = None, input_shape: Any = None
+) -> Any:
+    """Build four layers that are called like some of EfficientNet-Lite0, with seeded weights."""
+    from keras import Model, initializers, layers
+
+    x = pixels = layers.Input(input_shape)
+    for seed, (name, filters, stride) in enumerate(
+        (("stem", 8, 4), ("block5c_add", 8, 4), ("block6d_add", 16, 2), ("top_activation", 32, 1))
+    ):
+        kernel = initializers.HeNormal(seed=seed)
+        more = {"padding": "same", "activation": "relu", "kernel_initializer": kernel}
+        x = layers.Conv2D(filters, 3, strides=stride, name=name, **more)(x)
     return Model(pixels, x)
 
 
