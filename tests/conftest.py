@@ -15,8 +15,11 @@ from pipeline import backbones
 from pipeline.backbones import Backbone, _exported
 from tests.tiny import TINY
 
-# Files that take minutes: begun first, or one process ends long after the other.
-_LONG = ("test_docs.py", "test_recipes.py", "test_cli.py")
+# Files that take a minute: begun first, or one process ends long after the other.
+_LONG = (
+    *("test_export.py", "test_weights.py", "test_cli.py", "test_docs.py", "test_recipes.py"),
+    *("test_fine_tune.py", "test_tail.py", "test_rows.py"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
