@@ -84,7 +84,7 @@ def few_layers(
 
 
 def vgg16(**arguments: Any) -> Any:
-    """Build VGG16 with a sixteenth of its filters: the layers have their names."""
+    """Build VGG16 with a sixteenth of its width: the layers have their names."""
     return _vgg((2, 2, 3, 3, 3), **arguments)
 
 
@@ -110,7 +110,7 @@ def _vgg(
         x = layers.MaxPooling2D(name=f"block{block}_pool")(x)
     if include_top:
         x = layers.Flatten(name="flatten")(x)
-        x = layers.Dense(4096, activation="relu", name="fc1")(x)
-        x = layers.Dense(4096, activation="relu", name="fc2")(x)
+        x = layers.Dense(256, activation="relu", name="fc1")(x)
+        x = layers.Dense(256, activation="relu", name="fc2")(x)
         x = layers.Dense(1000, activation="softmax", name="predictions")(x)
     return Model(pixels, x)
