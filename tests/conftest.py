@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline import backbones
+from pipeline.backbones import Backbone, _exported
 from tests.tiny import TINY
 
-# Files that take minutes: begun first, or one process ends long after the other.
-_LONG = ("test_docs.py", "test_recipes.py", "test_cli.py")
+# Files that take a minute: begun first, or one process ends long after the other.
+_LONG = (
+    *("test_export.py", "test_weights.py", "test_cli.py", "test_docs.py", "test_recipes.py"),
+    *("test_fine_tune.py", "test_tail.py", "test_rows.py"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,6 +48,14 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
     """The name of a backbone of three layers, in the table for the length of a test."""
     table = {**backbones.TABLE, TINY.name: TINY}
     monkeypatch.setattr("pipeline.backbones._table.TABLE", table)
+    place = _exported.place
+
+    def kept(backbone: Backbone, *, weights: str, **request: Any) -> Path | None:
+        """Keep its export, as that of trained weights: its random ones are always the same."""
+        same = backbone is TINY and weights == "random"
+        return place(backbone, weights="those of the tests" if same else weights, **request)
+
+    monkeypatch.setattr("pipeline.backbones._exported.place", kept)
     return TINY.name
 
 

@@ -1,8 +1,16 @@
-"""The command line as a user meets it: a process of its own, its last line, its exit code."""
+"""
+The command line as a user meets it: its last line, its exit code.
+
+Most commands run in this process, through the same `main`. A process of its own is for what only
+that can show: the first command of a job, signals, pipes, limits, what is imported, how it ends.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import logging
 import os
 import random
 import re
@@ -10,14 +18,15 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from pipeline.choices import HeadKind
-from pipeline.cli import app
+from pipeline.cli import app, main
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -25,7 +34,7 @@ _HEAVY = {"tensorflow", "keras", "sklearn", "matplotlib", "joblib", "h5py", "PIL
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def process(tmp_path: Path) -> Run:
     """Run `python -m pipeline` in an empty directory."""
 
     def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -38,6 +47,53 @@ def run(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Do the same in this process: no second Python has to import TensorFlow or scikit-learn."""
+    monkeypatch.chdir(tmp_path)
+    # It gives away descriptor 2, which is pytest's here.
+    monkeypatch.setattr("pipeline.cli._silence_libraries", lambda: None)
+
+    def run(
+        *arguments: object, stdin: str = "", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+        with monkeypatch.context() as patch, _signals_and_warnings_kept():
+            for name, value in {"COLUMNS": "200", **environment}.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["pipeline", *map(str, arguments)])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            with pytest.raises(SystemExit) as ended:
+                main()
+            said = []
+            for stream in (out, err):
+                stream.flush()
+                said.append(stream.buffer.getvalue().decode())  # type: ignore[attr-defined]
+        assert isinstance(ended.value.code, int)
+        return subprocess.CompletedProcess(arguments, ended.value.code, *said)
+
+    return run
+
+
+@contextlib.contextmanager
+def _signals_and_warnings_kept() -> Iterator[None]:
+    """Take back what `main` changes for good in a process that is its own."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    logger = logging.getLogger("PIL")
+    level = logger.level
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        logger.setLevel(level)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _commands() -> list[str]:
@@ -56,35 +112,37 @@ def test_help_imports_nothing_heavy() -> None:
     assert not _HEAVY & set(done.stdout.split())
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["extract", "nowhere"],
-        ["extract", "photos", "--backbone", "vgg61"],
-        ["fit-head", "nowhere", "--kind", "mlp"],
-        ["evaluate", "nowhere", "nowhere"],
-        ["predict", "nowhere", "x.jpg"],
-        ["export", "nowhere", "--format", "onnx"],
-        ["info", "nowhere"],
-        ["verify", "nowhere"],
-        ["pack", "nowhere", "x.h5"],
-        ["backbones"],
-    ],
+_REFUSED = (
+    "extract nowhere",
+    "extract photos --backbone vgg61",
+    "fit-head nowhere --kind mlp",
+    "evaluate nowhere nowhere",
+    "predict nowhere x.jpg",
+    "export nowhere --format onnx",
+    "info nowhere",
+    "verify nowhere",
+    "pack nowhere x.h5",
+    "backbones",
 )
-def test_refusals_need_no_tensorflow(
-    arguments: list[str], make_photos: Callable[..., Path], tmp_path: Path
-) -> None:
+
+
+def test_refusals_need_no_tensorflow(make_photos: Callable[..., Path], tmp_path: Path) -> None:
     make_photos(each=2)
     program = (
         "import sys; from pipeline.cli import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "print({name.partition('.')[0] for name in sys.modules} & {'tensorflow','keras'})"
+        "for line in sys.argv[1:]:\n"
+        "    sys.argv = ['pipeline', *line.split()]\n"
+        "    try: main()\n"
+        "    except SystemExit as end: code = end.code\n"
+        "    heavy = {name.partition('.')[0] for name in sys.modules} & {'tensorflow', 'keras'}\n"
+        "    print('*', code, heavy, line)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, cwd=tmp_path
+        [sys.executable, "-c", program, *_REFUSED], capture_output=True, text=True, cwd=tmp_path
     )
-    assert done.stdout.splitlines()[-1] == "set()"
+    assert [line for line in done.stdout.splitlines() if line.startswith("*")] == [
+        f"* {int(line != 'backbones')} set() {line}" for line in _REFUSED
+    ]
 
 
 @pytest.mark.parametrize("command", _commands())
@@ -166,15 +224,24 @@ def test_a_command_that_is_not_understood_is_code_2(arguments: list[str], run: R
     assert "Traceback" not in done.stderr
 
 
-def test_the_traceback_of_an_error_is_shown_on_demand(run: Run) -> None:
-    assert "Traceback" in run("info", "nowhere", PIPELINE_DEBUG="1").stderr
+def test_an_error_in_a_process_of_its_own(process: Run) -> None:
+    done = process("info", "nowhere")
+    assert done.returncode == 1
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+    assert done.stderr.startswith("error: ")
 
 
-def test_the_main_job(run: Run, make_photos: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_traceback_of_an_error_is_shown_on_demand(process: Run) -> None:
+    assert "Traceback" in process("info", "nowhere", PIPELINE_DEBUG="1").stderr
+
+
+def test_the_main_job(
+    run: Run, process: Run, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
     photos = make_photos(each=20)
     (photos / "class_0" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut off")
 
-    done = run("extract", "photos", "--size", "64")
+    done = process("extract", "photos", "--size", "64")
     assert done.returncode == 3
     assert done.stdout.splitlines()[-1] == "ok 60  rejected 1  pending 0  of 61"
     assert "rejected.csv" in done.stderr
@@ -195,7 +262,7 @@ def test_the_main_job(run: Run, make_photos: Callable[..., Path], tmp_path: Path
     assert "true \\ predicted" in done.stdout
     assert (tmp_path / "artifacts" / "reports" / "photos-svm" / "confusion.png").exists()
 
-    done = run("predict", "artifacts/heads/photos-svm", "photos/class_1/000.png", "--top", 1)
+    done = process("predict", "artifacts/heads/photos-svm", "photos/class_1/000.png", "--top", 1)
     assert done.returncode == 0, done.stderr
     assert "class_1" in done.stdout
     assert done.stderr == ""
@@ -204,11 +271,6 @@ def test_the_main_job(run: Run, make_photos: Callable[..., Path], tmp_path: Path
     assert done.returncode == 3
     assert "broken.jpg" in done.stderr
 
-    done = run("export", "artifacts/heads/photos-svm", "--format", "tflite")
-    assert done.returncode == 0, done.stderr
-    assert "32 photos of the head's store: largest difference" in done.stdout
-    assert done.stdout.splitlines()[-1].endswith("artifacts/exports/photos-svm.tflite.md")
-    assert done.stderr == ""
     done = run("export", "artifacts/heads/photos-svm", "--format", "joblib", "--json")
     assert json.loads(done.stdout)["top1_agreement"] == 1
 
@@ -223,6 +285,17 @@ def test_the_main_job(run: Run, make_photos: Callable[..., Path], tmp_path: Path
     assert (
         run("evaluate", "artifacts/heads/photos-svm", "artifacts/features/photos").returncode == 5
     )
+
+
+def test_a_file_for_another_program(run: Run, tiny: str, make_photos: Callable[..., Path]) -> None:
+    make_photos(each=20)
+    assert run("extract", "photos", "--backbone", tiny, "--weights", "random").returncode == 0
+    assert run("fit-head", "artifacts/features/photos", "--kind", "svm").returncode == 0
+    done = run("export", "artifacts/heads/photos-svm", "--format", "tflite")
+    assert done.returncode == 0, done.stderr
+    assert "32 photos of the head's store: largest difference" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("artifacts/exports/photos-svm.tflite.md")
+    assert done.stderr == ""
 
 
 def test_several_views(run: Run, make_photos: Callable[..., Path]) -> None:
@@ -245,14 +318,15 @@ def test_several_views(run: Run, make_photos: Callable[..., Path]) -> None:
     assert alone["predictions"][0]["score"] != averaged["predictions"][0]["score"]
 
 
-def test_a_head_from_another_space(run: Run, make_photos: Callable[..., Path]) -> None:
+def test_a_head_from_another_space(run: Run, tiny: str, make_photos: Callable[..., Path]) -> None:
     make_photos(each=8)
-    for size in ("64", "96"):
-        assert run("extract", "photos", "--size", size, "--out", size).returncode == 0
-    assert run("fit-head", "64", "--kind", "svm", "--C", "1", "--out", "head").returncode == 0
-    done = run("evaluate", "head", "96")
+    for size in ("32", "48"):
+        ask = ("--backbone", tiny, "--weights", "random", "--size", size, "--out", size)
+        assert run("extract", "photos", *ask).returncode == 0
+    assert run("fit-head", "32", "--kind", "svm", "--C", "1", "--out", "head").returncode == 0
+    done = run("evaluate", "head", "48")
     assert done.returncode == 1
-    assert "size: 64 against 96" in done.stderr
+    assert "size: 32 against 48" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
@@ -335,7 +409,7 @@ def test_whatever_ends_a_run_what_was_computed_is_kept(
     photos = make_photos(each=40)
     options = {"cwd": tmp_path, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     # Reading from a pipe keeps the run waiting in the middle of the photos.
-    command = [sys.executable, "-c", _SLOW, "extract", str(photos), "--out", "s", "--size", "32"]
+    command = [sys.executable, "-c", _SLOW, "extract", str(photos), "--out", "s", "--size", "64"]
     with subprocess.Popen(command, **options) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -415,7 +489,7 @@ def test_too_little_address_space_is_code_4(
 
 
 def test_damage_ends_a_process_by_its_code_not_by_a_signal(
-    run: Run, make_photos: Callable[..., Path], tmp_path: Path
+    run: Run, process: Run, make_photos: Callable[..., Path], tmp_path: Path
 ) -> None:
     """HDF5 can crash while the interpreter ends, long after the message was printed."""
     make_photos(each=8)
@@ -429,18 +503,18 @@ def test_damage_ends_a_process_by_its_code_not_by_a_signal(
             data = bytearray(whole)
             data[numbers.randrange(4096)] ^= 1  # HDF5's own metadata
             path.write_bytes(bytes(data))
-            done = run(*command)
+            done = process(*command)
             assert done.returncode == 5, (name, command, done.stderr)
             assert done.stderr.count("\n") == 1
         path.write_bytes(whole)
 
 
 def test_a_store_grows_is_relabelled_and_its_head_answers_for_a_list(
-    run: Run, make_photos: Callable[..., Path], tmp_path: Path
+    run: Run, tiny: str, make_photos: Callable[..., Path]
 ) -> None:
     make_photos(each=12)
     make_photos("more", each=4, seed=1)
-    ask = ("--out", "s", "--size", "32", "--layer", "block2b_add:avg")
+    ask = ("--out", "s", "--backbone", tiny, "--weights", "random")
     assert run("extract", "photos", *ask).returncode == 0
     added = run("extract", "more", "--add", *ask)
     assert added.stdout.splitlines()[-1] == "ok 48  rejected 0  pending 0  of 48"
@@ -455,13 +529,8 @@ def test_a_store_grows_is_relabelled_and_its_head_answers_for_a_list(
     assert "by C:" not in fitted.stdout
     assert "best on validation images" in fitted.stdout
     assert "by C:" in run("fit-head", "s", "--kind", "svm", "--out", "h", "--verbose").stdout
-    listed = subprocess.run(
-        [sys.executable, "-m", "pipeline", "predict", "h", "-", "--json"],
-        input="photos/class_2/000.png\r\n\nmore/class_0/001\n",
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
+    asked = "photos/class_2/000.png\r\n\nmore/class_0/001\n"
+    listed = run("predict", "h", "-", "--json", stdin=asked)
     found = json.loads(listed.stdout)
     assert [each["label"] for each in found["predictions"]] == ["class_2", "class_0"]
     assert listed.returncode == 0

@@ -13,13 +13,16 @@ import typer.main
 from PIL import Image
 from typer.testing import CliRunner
 
+from pipeline import backbones
 from pipeline.cli import app
+from tests.tiny import THIN
 
 RECIPES = Path(__file__).parents[1] / "docs" / "recipes"
 INDEX = RECIPES / "README.md"
 
 # What a test cannot have: a download, big networks at full size, long training. The options of each
-# pattern are appended to the lines that it matches; nothing else of a page is changed.
+# pattern are appended to the lines that it matches; nothing else of a page is changed. The
+# networks have few layers and filters: what they really have is a matter of `tests/backbones`.
 SWAPS = {
     r"extract .*--layer fc": "--weights random --batch-size 4",  # fc1, fc2 exist at 224 pixels only
     r"extract (?!.*--layer fc)": "--weights random --size 32",
@@ -129,7 +132,12 @@ def _affordable(line: str) -> str:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_recipe_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("network", ["thin", pytest.param("real", marks=pytest.mark.slow)])
+def test_a_recipe_runs(
+    network: str, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if network == "thin":
+        monkeypatch.setattr("pipeline.backbones._table.TABLE", {**backbones.TABLE, **THIN})
     PAGES[page](tmp_path)
     monkeypatch.chdir(tmp_path)
     lines = _lines(page)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 
 from pipeline.backbones import TABLE, load, parse_layer
 from pipeline.errors import BackboneError
+from tests.tiny import NUMBERED
 
+ROOT = Path(__file__).parents[2]
 _SMALL = TABLE["mobilenet-0.25"]
 
 
@@ -107,43 +111,59 @@ def test_no_layer_at_all_is_refused() -> None:
 
 
 _FRESH = """
-import json, numpy as np
+import json, sys, numpy as np
 from pipeline.backbones import TABLE, load
-row = TABLE["xception"]
-network = load(row, weights="random", layers=["add_1", "conv2d_2"], size=96, batch_size=1)
+from tests.tiny import NUMBERED
+row = {**TABLE, NUMBERED.name: NUMBERED}[sys.argv[1]]
+network = load(row, weights="random", layers=sys.argv[2:], size=96, batch_size=1)
 codes = network(np.full((1, 96, 96, 3), 200, np.uint8))
 sums = {name: float(np.float64(array).sum()) for name, array in codes.items()}
 print(json.dumps([sums, dict(network.weights_sha256)]))
 """
 
 
-def test_names_do_not_depend_on_the_models_built_before() -> None:
-    row = TABLE["xception"]
+def _in_a_fresh_process(program: str, *arguments: str) -> tuple[Any, bytes]:
+    """Return what it prints as JSON, and its stderr."""
+    command = [sys.executable, "-c", program, *arguments]
+    result = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
+    return json.loads(result.stdout), result.stderr
+
+
+@pytest.mark.parametrize(
+    "row", [NUMBERED, pytest.param(TABLE["xception"], marks=pytest.mark.slow)], ids=lambda r: r.name
+)
+def test_names_do_not_depend_on_the_models_built_before(row) -> None:
+    layers = ["add_1", "conv2d_2"]
     # Each build moves on the numbers that Keras gives to layers without a name.
     load(row, weights="random", layers=["avg"], size=96, batch_size=1)
-    network = load(row, weights="random", layers=["add_1", "conv2d_2"], size=96, batch_size=1)
+    network = load(row, weights="random", layers=layers, size=96, batch_size=1)
     codes = network(np.full((1, 96, 96, 3), 200, np.uint8))
-    result = subprocess.run([sys.executable, "-c", _FRESH], capture_output=True, check=True)
-    sums, hashes = json.loads(result.stdout)
+    (sums, hashes), said = _in_a_fresh_process(_FRESH, row.name, *layers)
+    assert said == b"", "nothing but errors belongs on stderr"
     assert {name: float(np.float64(array).sum()) for name, array in codes.items()} == sums
     assert dict(network.weights_sha256) == hashes
-    assert result.stderr == b"", "nothing but errors belongs on stderr"
 
 
 _NAMES = """
-import json, keras
-model = keras.applications.InceptionV3(weights=None, include_top=False, input_shape=(96, 96, 3))
-print(json.dumps([layer.name for layer in model.layers]))
+import json
+from tests.tiny import build_numbered
+print(json.dumps([layer.name for layer in build_numbered(input_shape=(96, 96, 3)).layers]))
 """
 
 
 def test_names_are_those_that_a_fresh_process_gives() -> None:
-    result = subprocess.run([sys.executable, "-c", _NAMES], capture_output=True, check=True)
-    names = json.loads(result.stdout)
-    numbered = [name for name in names if name.startswith(("conv2d", "max_pooling2d"))]
-    numbered = [*numbered[:9], *numbered[-3:]]
-    network = load(TABLE["inceptionv3"], weights="random", layers=numbered, size=96, batch_size=1)
-    assert network.layers == tuple(numbered)
+    names, _ = _in_a_fresh_process(_NAMES)
+    assert names[1:] == ["conv2d", "max_pooling2d", "conv2d_1", "add", "conv2d_2", "add_1"]
+    load(NUMBERED, weights="random", layers=["avg"], size=96, batch_size=1)
+    network = load(NUMBERED, weights="random", layers=names[1:], size=96, batch_size=1)
+    assert network.layers == tuple(names[1:])
+    assert network.shapes["conv2d"] == (48, 48, 4)
+    assert network.shapes["conv2d_1"] == (24, 24, 4)
+
+
+def test_the_first_layers_of_inception_have_the_first_numbers() -> None:
+    layers = ["conv2d", "conv2d_1", "conv2d_2"]
+    network = load(TABLE["inceptionv3"], weights="random", layers=layers, size=96, batch_size=1)
     # The stem: 32 filters of 3 x 3 over RGB with stride 2, then the same without (Szegedy 2015).
     assert network.shapes["conv2d"] == (47, 47, 32)
     assert network.shapes["conv2d_1"] == (45, 45, 32)

@@ -11,16 +11,19 @@ from pipeline.backbones import TABLE, load
 
 from .conftest import official, official_preprocessing, outputs
 
-_ALWAYS = {"vgg16", "vgg19", "resnet50", "mobilenetv2", "inceptionv3"}
 _KERAS = [row for row in TABLE.values() if row.builder.startswith("keras")]
 
 
-def _marked(row):
-    marks = () if row.name in _ALWAYS else (pytest.mark.slow,)
-    return pytest.param(row, id=row.name, marks=marks)
+def _rows(*always):
+    """All rows; those that are not of a kind of their own are slow."""
+    return [
+        pytest.param(row, id=row.name, marks=() if row.name in always else (pytest.mark.slow,))
+        for row in _KERAS
+    ]
 
 
-@pytest.mark.parametrize("row", [_marked(row) for row in _KERAS])
+# Plain, with residuals, of separable convolutions.
+@pytest.mark.parametrize("row", _rows("vgg16", "resnet50", "mobilenetv2"))
 def test_a_row_gives_the_codes_of_keras_applications(row, photos, tmp_path) -> None:
     pixels = photos(row.size)
     model = official(row, include_top=False, input_shape=(row.size, row.size, 3))
@@ -60,7 +63,8 @@ def _agree(codes, expected) -> None:
     np.testing.assert_allclose(codes, expected, rtol=1e-4, atol=1e-5 * scale)
 
 
-@pytest.mark.parametrize("row", [_marked(row) for row in _KERAS])
+# One of each preprocessing: channel means, -1 to 1, ImageNet's statistics, inside the network.
+@pytest.mark.parametrize("row", _rows("vgg16", "mobilenetv2", "densenet121", "mobilenetv3small"))
 def test_what_the_network_sees_is_what_the_official_preprocessing_gives(row, photos) -> None:
     size = max(row.minimum_size, 96)
     pixels = photos(size)
@@ -81,7 +85,7 @@ def test_lite0_scales_pixels_as_its_authors_do(photos) -> None:
     np.testing.assert_allclose(network(pixels)["input_layer"], expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("row", [_marked(row) for row in _KERAS])
+@pytest.mark.parametrize("row", _rows("vgg16", "resnet50", "mobilenetv2"))
 def test_random_weights_give_codes_that_are_alive(row, photos) -> None:
     size = max(row.minimum_size, 96)
     network = load(row, weights="random", layers=["avg"], size=size, batch_size=2)
@@ -89,6 +93,14 @@ def test_random_weights_give_codes_that_are_alive(row, photos) -> None:
     assert np.isfinite(codes).all()
     assert codes.std(axis=1).min() > 0
     assert np.abs(codes[0] - codes[1]).max() > 0
+
+
+@pytest.mark.parametrize("name", ["vgg16", "vgg19"])
+def test_vgg_has_the_layers_that_articles_cut_at(name) -> None:
+    from pipeline.backbones._network import needs_top
+
+    assert needs_top(TABLE[name], ["fc1", "fc2", "block4_pool", "block5_pool"], size=224)
+    assert not needs_top(TABLE[name], ["block4_pool", "block5_pool"], size=224)
 
 
 @pytest.mark.slow

@@ -38,7 +38,14 @@ TRUNKS = {
 }
 
 
-@pytest.mark.parametrize("name", TRUNKS)
+# Their likes are among the others: EfficientNet-Lite0 and InceptionV3.
+_ALIKE = {"efficientnetb0", "densenet121"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in _ALIKE else ()) for name in TRUNKS],
+)
 def test_boundaries_of_trunks(name):
     row = backbones.find(name)
     found = backbones.boundaries(row, stop="avg", size=row.size)
@@ -77,8 +84,9 @@ def test_an_unknown_stop_is_refused():
         ("efficientnet-lite0", "block5c_add", "avg", 64),
         ("vgg16", "block4_pool", "block5_pool:max", 64),
         pytest.param("vgg16", "block5_pool", "fc1", 224, marks=pytest.mark.slow),
-        ("resnet50v2", "conv5_block3_out", "avg", 64),
-        ("efficientnetb0", backbones.INPUT, "avg", 64),
+        pytest.param("resnet50v2", "conv5_block3_out", "avg", 64, marks=pytest.mark.slow),
+        ("mobilenetv3small", backbones.INPUT, "avg", 64),
+        pytest.param("efficientnetb0", backbones.INPUT, "avg", 64, marks=pytest.mark.slow),
         ("convnexttiny", "convnext_tiny_downsampling_block_2", "avg", 64),
     ],
 )

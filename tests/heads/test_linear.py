@@ -170,8 +170,9 @@ class TestChoiceOfC:
 @pytest.mark.parametrize("kind", [HeadKind.svm, HeadKind.softmax])
 @pytest.mark.parametrize("validation", [True, False])
 def test_codes_that_are_read_in_pieces_are_learned_by_averaged_descent(
-    kind, validation, three_classes
+    kind, validation, three_classes, monkeypatch
 ):
+    monkeypatch.setattr("pipeline.heads._fits._ROWS_SEEN", 4000)
     c = three_classes
     own = {"X_val": c.X_val, "y_val": c.y_val} if validation else {}
     whole = build(kind).fit(c.X, c.y, **own)

@@ -113,7 +113,10 @@ def test_the_winner_is_the_head_that_fit_head_makes(kind: str, store: Path, tmp_
     }
 
 
-def test_a_network_has_its_curves_beside_it(store: Path, tmp_path: Path) -> None:
+def test_a_network_has_its_curves_beside_it(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(heads.MlpConfig.__init__.__kwdefaults__, "epochs", 3)  # of 100
     places = {"out": tmp_path / "h", "report_out": tmp_path / "r"}
     pipeline.compare(store, kinds=["mlp"], layers=["avg"], **places)
     assert (tmp_path / "h" / "curves.png").is_file()

@@ -227,7 +227,8 @@ def test_weights_that_moved(tiny: str, make_photos: Callable[..., Path]) -> None
 
 def test_the_default_backbone(test_data: Path) -> None:
     source = test_data / "clothing"
-    pipeline.extract(source, out="s", limit="train=60,val=20,test=20", engine="tensorflow")
+    few = {"limit": "train=30,val=20,test=20", "size": 96}
+    pipeline.extract(source, out="s", engine="tensorflow", **few)
     head = _fit(Path("s"), HeadKind.svm)
     for format in ("keras", "tflite"):
         result = pipeline.export(head, format=format)

@@ -14,12 +14,15 @@ import pipeline
 from pipeline import HeadKind, Pool, heads, store
 from pipeline.errors import ChoiceError, HeadError, OutputError, StoreError
 
+# The default of 100 epochs is for thousands of images.
+_FAST = {HeadKind.mlp: {"hidden": (32,), "epochs": 20, "learning_rate": 0.02}}
+
 
 @pytest.mark.parametrize("kind", list(HeadKind))
 def test_every_kind_learns_to_tell_red_from_green_from_blue(
     cached: Path, tmp_path: Path, kind: HeadKind
 ) -> None:
-    fit = pipeline.fit_head(cached, kind=kind, out=tmp_path / "head")
+    fit = pipeline.fit_head(cached, kind=kind, out=tmp_path / "head", **_FAST.get(kind, {}))
     assert fit.val_accuracy is not None
     assert fit.val_accuracy > 0.8
     assert fit.classes == ("class_0", "class_1", "class_2")
@@ -199,7 +202,9 @@ def test_a_choice_by_few_images_is_told(
 
 @pytest.mark.parametrize("kind", list(HeadKind))
 def test_several_layers_stand_side_by_side(cached: Path, tmp_path: Path, kind: HeadKind) -> None:
-    fit = pipeline.fit_head(cached, kind=kind, layer=["top:max", "avg"], out=tmp_path / "h")
+    layers = ["top:max", "avg"]
+    fast = _FAST.get(kind, {})
+    fit = pipeline.fit_head(cached, kind=kind, layer=layers, out=tmp_path / "h", **fast)
     assert (fit.layer, fit.pool, fit.dimensions) == ("top:max+avg", None, 16)
     assert fit.val_accuracy is not None
     assert fit.val_accuracy > 0.8

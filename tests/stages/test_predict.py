@@ -58,10 +58,11 @@ def test_a_folder_is_searched_and_the_table_written(svm: Path, tmp_path: Path) -
 
 def test_every_kind_predicts(cached: Path, tmp_path: Path) -> None:
     photo = next((tmp_path / "photos" / "class_2").iterdir())
-    for kind, score_kind in (("softmax", "probability"), ("mlp", "probability")):
-        fit = pipeline.fit_head(cached, kind=HeadKind(kind), layer="top", out=tmp_path / kind)
+    for kind, options in (("softmax", {}), ("mlp", {"epochs": 2})):
+        place = tmp_path / kind
+        fit = pipeline.fit_head(cached, kind=HeadKind(kind), layer="top", out=place, **options)
         result = pipeline.predict(fit.head, [photo])
-        assert result.score_kind == score_kind
+        assert result.score_kind == "probability"
         assert sum(score for _, score in result.predictions[0].top) == pytest.approx(1, abs=1e-5)
 
 
