@@ -295,8 +295,8 @@ class TestDamaged:
             load(saved)
 
     def test_a_later_format(self, saved):
-        rewrite(saved, format=5)
-        with pytest.raises(HeadError, match=r"1 to 4, found 5 .* version of the pipeline"):
+        rewrite(saved, format=6)
+        with pytest.raises(HeadError, match=r"1 to 5, found 6 .* version of the pipeline"):
             load(saved)
 
     @pytest.mark.parametrize(
