@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-GRID = [10.0**power for power in range(-5, 2)]
+GRID = [10.0**power for power in range(-6, -3)]
 
 
 def _estimator(kind: str, C: str) -> Any:

@@ -22,7 +22,7 @@ TEXT = """# Performance of heads
 Generated codes as a convnet's ReLU gives them, ten classes, a seventh as many rows for validation.
 Made by `make bench-heads` on {processors} processors (rounds: {rounds}, load {load} at the end);
 medians, ratios taken round by round. *seconds* are of the whole job after the imports: reading,
-scaling, the choice of C, calibration, the last fit. By hand is `GridSearchCV` over seven C with
+scaling, the choice of C, calibration, the last fit. By hand is `GridSearchCV` over three C with
 `StandardScaler` and the defaults of `LinearSVC` and `LogisticRegression`, on all processors; its
 peak is that of one process.
 
