@@ -41,15 +41,7 @@ class Origin:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
-        return {
-            "space": self.space.to_json(),
-            "space_id": self.space.space_id,
-            "weights": dict(self.weights),
-            "batch_size": self.batch_size,
-            "engine": self.engine,
-            "precision": self.precision,
-            "versions": dict(self.versions),
-        }
+        return _written(self)
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Origin:
@@ -61,29 +53,11 @@ class Origin:
         KeyError, TypeError, ValueError
             If something is missing or of the wrong kind.
         """
-        space = Space.from_json(plain["space"])
-        if space.space_id != plain["space_id"]:
-            raise ValueError("space and space_id do not belong together")
-        origin = cls(
-            space=space,
-            weights=dict(plain["weights"]),
-            batch_size=int(plain["batch_size"]),
-            engine=Engine(plain["engine"]).value,
-            precision=Precision(plain["precision"]).value,
-            versions=dict(plain["versions"]),
-        )
-        origin.check()
+        origin = cls(**_read(plain))
+        if not isinstance(origin.space, Space):
+            raise ValueError("a further store of unknown origin")
+        _check_origin(origin)
         return origin
-
-    def check(self) -> None:
-        """Raise ValueError for what no store says of itself."""
-        if not 0 < self.batch_size <= LARGEST_EDGE:
-            raise ValueError(f"a batch of {self.batch_size}")
-        texts = self.weights.get("source"), self.weights.get("file_sha256")
-        if not all(text is None or isinstance(text, str) for text in texts):
-            raise ValueError("weights whose name is no text")
-        if not isinstance(self.weights.get("source"), str):
-            raise ValueError("a backbone without weights")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,15 +228,9 @@ class Card:
             "layer": self.layer,
             "pool": self.pool,
             "shape": list(self.shape),
-            "space": None if self.space is None else self.space.to_json(),
-            "space_id": None if self.space is None else self.space.space_id,
-            "weights": dict(self.weights),
-            "batch_size": self.batch_size,
-            "engine": self.engine,
-            "precision": self.precision,
+            **_written(self),
             "scores": dict(self.scores),
             "seed": self.seed,
-            "versions": dict(self.versions),
             "trained_on": dict(self.trained_on),
             **({} if self.tuned_to is None else {"tuned_to": self.tuned_to}),
             **({"also": [part.to_json() for part in self.also]} if self.also else {}),
@@ -289,9 +257,6 @@ class Card:
             If something is missing or of the wrong kind.
         """
         try:
-            space = None if plain["space"] is None else Space.from_json(plain["space"])
-            if space is not None and space.space_id != plain["space_id"]:
-                raise ValueError("space and space_id do not belong together")
             card = cls(
                 classes=tuple(map(str, plain["classes"])),
                 layer=str(plain["layer"]),
@@ -300,14 +265,9 @@ class Card:
                 shape=tuple(int(n) for n in plain["shape"]),
                 also=tuple(map(Part.from_json, plain.get("also", ()))),
                 further=tuple(map(Origin.from_json, plain.get("further", ()))),
-                space=space,
-                weights=dict(plain["weights"]),
-                batch_size=int(plain["batch_size"]),
-                engine=Engine(plain["engine"]).value,
-                precision=Precision(plain["precision"]).value,
+                **_read(plain),
                 scores=dict(plain["scores"]),
                 seed=int(plain["seed"]),
-                versions=dict(plain["versions"]),
                 trained_on=dict(plain["trained_on"]),
                 probe=None if probe is None else np.asarray(probe),
                 seen=seen,
@@ -334,8 +294,7 @@ class Card:
             _check_part(part)
         if self.held_scores is not None and self.held_scores.shape[1:] != (len(self.classes),):
             raise ValueError("scores of held-out images for other classes")
-        if not 0 < self.batch_size <= LARGEST_EDGE:
-            raise ValueError(f"a batch of {self.batch_size}")
+        _check_origin(self)
         stores = self.trained_on.get("with", ())
         texts = self.trained_on.get("store"), self.tuned_to, *stores
         if not all(text is None or isinstance(text, str) for text in texts):
@@ -346,8 +305,6 @@ class Card:
             if self.further:
                 raise ValueError("several stores, the first of unknown origin")
             return
-        for origin in self.origins:
-            origin.check()
         for part in self.inputs:
             known = self.origins[part.source].space.layers.get(part.own)
             if known is not None and known != part.shape:
@@ -356,6 +313,45 @@ class Card:
                 raise ValueError(f"no layer {part.layer} in its space")
         if self.probe is not None and self.probe.shape[1:] != self.taken:
             raise ValueError(f"a probe of shape {self.probe.shape}")
+
+
+def _written(origin: Origin | Card) -> dict[str, Any]:
+    """Return what computed codes, and what these mean, as plain JSON values."""
+    return {
+        "space": None if origin.space is None else origin.space.to_json(),
+        "space_id": None if origin.space is None else origin.space.space_id,
+        "weights": dict(origin.weights),
+        "batch_size": origin.batch_size,
+        "engine": origin.engine,
+        "precision": origin.precision,
+        "versions": dict(origin.versions),
+    }
+
+
+def _read(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return it from plain JSON values; ValueError unless the space is that of `space_id`."""
+    space = None if plain["space"] is None else Space.from_json(plain["space"])
+    if space is not None and space.space_id != plain["space_id"]:
+        raise ValueError("space and space_id do not belong together")
+    return {
+        "space": space,
+        "weights": dict(plain["weights"]),
+        "batch_size": int(plain["batch_size"]),
+        "engine": Engine(plain["engine"]).value,
+        "precision": Precision(plain["precision"]).value,
+        "versions": dict(plain["versions"]),
+    }
+
+
+def _check_origin(origin: Origin | Card) -> None:
+    """Raise ValueError for what no store says of itself."""
+    if not 0 < origin.batch_size <= LARGEST_EDGE:
+        raise ValueError(f"a batch of {origin.batch_size}")
+    texts = origin.weights.get("source"), origin.weights.get("file_sha256")
+    if not all(text is None or isinstance(text, str) for text in texts):
+        raise ValueError("weights whose name is no text")
+    if origin.space is not None and texts[0] is None:
+        raise ValueError("a backbone without weights")
 
 
 def _check_part(part: Part) -> None:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pipeline import heads, store
 from pipeline.choices import HeadKind, Split
 from pipeline.errors import HeadError
-from pipeline.stages._layers import stores_of
 
 # Scores of held-out images that are kept with a head: 8 MB.
 _MOST_KEPT = 1 << 20
@@ -220,7 +219,7 @@ def card_of(
     }
     if header is not None:
         known |= vars(_origin(header))
-    further = stores_of(opened)[1:]
+    further = opened.stores[1:]
     known |= {
         "further": tuple(_origin(each.header) for each in further if each.header is not None),
         "scores": {"validation": head.validation_},

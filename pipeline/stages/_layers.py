@@ -21,14 +21,9 @@ def open_stores(
     return store.JoinedStore([first, *(store.open_store(Path(other)) for other in others)])
 
 
-def stores_of(opened: store.Store) -> tuple[store.Store, ...]:
-    """Return the stores that one is joined of; of one that is not, itself."""
-    return opened.stores if isinstance(opened, store.JoinedStore) else (opened,)
-
-
 def left_out_of(opened: store.Store) -> list[str]:
     """Say how many images of a store are not in those that it is joined with."""
-    if not isinstance(opened, store.JoinedStore) or not opened.left_out:
+    if not opened.left_out:
         return []
     others = ", ".join(str(each.location) for each in opened.stores[1:])
     count = counted(opened.left_out, "image")
@@ -70,7 +65,7 @@ def choose_parts(
         joined of which no layer is named.
     """
     several = [layer] if isinstance(layer, str) else list(layer or ())
-    names: list[str | None] = [*several] or [*_first_of_each(opened)]
+    names = several or _first_of_each(opened)
     asked = None if pool is None else choose(Pool, pool, what="pool")
     found = [_split(opened, name) for name in names]
     if asked is not None and not any(_open(opened, *each) for each in found):
@@ -91,9 +86,8 @@ def choose_parts(
 def part(opened: store.Store, layer: str, pool: Pool) -> heads.Part:
     """Describe a layer of a store; vectors have no pooling."""
     shape = tuple(opened.layers[layer])
-    source = opened.places[layer][0] if isinstance(opened, store.JoinedStore) else 0
     pooling = pool.value if len(shape) > 1 else None
-    return heads.Part(layer=layer, pool=pooling, shape=shape, source=source)
+    return heads.Part(layer=layer, pool=pooling, shape=shape, source=opened.source_of(layer))
 
 
 def named(parts: Sequence[heads.Part]) -> str:
@@ -106,37 +100,33 @@ def pooled(parts: Sequence[heads.Part]) -> str | None:
     return parts[0].pool if len(parts) == 1 else None
 
 
-def _first_of_each(opened: store.Store) -> list[str | None]:
-    """Return the layers that are taken where none is named."""
-    if not isinstance(opened, store.JoinedStore):
-        return [None]
+def _first_of_each(opened: store.Store) -> list[str]:
+    """Return the layers that are taken where none is named: the first of each store."""
     firsts: dict[int, str] = {}
-    for name, (number, _) in opened.places.items():
-        firsts.setdefault(number, name)
+    for name in opened.layers:
+        firsts.setdefault(opened.source_of(name), name)
     return list(firsts.values())
 
 
 def _check_every_store(opened: store.Store, parts: Sequence[heads.Part]) -> None:
     """See that no store is joined for nothing."""
-    if not isinstance(opened, store.JoinedStore):
-        return
-    for number, each in enumerate(opened.stores):
-        if number not in {part.source for part in parts}:
-            own = [name for name, (of, _) in opened.places.items() if of == number]
+    taken = {part.source for part in parts}
+    for number, (each, first) in enumerate(zip(opened.stores, _first_of_each(opened), strict=True)):
+        if number not in taken:
             raise HeadError(
                 f"expected a layer of every store, found none of {each.location}; add --layer "
-                f"{own[0]}, or leave the store out"
+                f"{first}, or leave the store out"
             )
 
 
-def _split(opened: store.Store, text: str | None) -> tuple[str, Pool | None]:
+def _split(opened: store.Store, text: str) -> tuple[str, Pool | None]:
     """
     Take a layer and its pooling apart.
 
     The colon may belong to the name: ``extract --layer NAME:avg`` keeps vectors under just that.
     """
-    if text is None or text in opened.layers:
-        return store.choose_layer(opened, text), None
+    if text in opened.layers:
+        return text, None
     name, colon, pooling = text.rpartition(":")
     if not colon or (name not in opened.layers and pooling != Pool.flat):
         return store.choose_layer(opened, text), None

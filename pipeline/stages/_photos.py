@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -29,21 +28,13 @@ class Photos(NamedTuple):
     pixels: NDArray[np.uint8]
 
 
-def store_of(saved: heads.SavedHead) -> store.Store | None:
-    """Open the store that a head was fitted on; None if it is gone."""
-    location = saved.card.trained_on.get("store")
-    try:
-        return store.open_store(Path(location)) if location else None
-    except PipelineError:
-        return None
-
-
-def stores_of(saved: heads.SavedHead) -> store.Store | None:
-    """Open the store that a head was fitted on, joined with the others; None if one is gone."""
+def store_of(saved: heads.SavedHead, *, joined: bool = False) -> store.Store | None:
+    """Open the store that a head was fitted on, or all of them; None if one is gone."""
     trained_on = saved.card.trained_on
+    location, others = trained_on.get("store"), trained_on.get("with", ()) if joined else ()
     try:
-        return open_stores(trained_on["store"], trained_on.get("with", ()))
-    except (KeyError, PipelineError):
+        return open_stores(location, others) if location else None
+    except PipelineError:
         return None
 
 

@@ -16,7 +16,7 @@ from pipeline.errors import HeadError, SpaceMismatch, counted
 from pipeline.files import make_folder, replacing, write_durably, write_json
 from pipeline.stages import _heads
 from pipeline.stages._influence import group_warning, held_out_note, these, warnings_of
-from pipeline.stages._layers import left_out_of, open_stores, stores_of
+from pipeline.stages._layers import left_out_of, open_stores
 from pipeline.stages._voice import quiet
 
 _MOST_SCORES = 1 << 20  # numbers at a time
@@ -140,7 +140,7 @@ def evaluate(
         "store": str(store_path),
         "split": split.value,
         "views": count,
-        "with": [str(each.location) for each in stores_of(opened)[1:]],
+        "with": [str(each.location) for each in opened.stores[1:]],
         "held_out": kept is not None,
     }
     write_json(folder / "report.json", about | result.to_json() | {"warnings": said})
@@ -161,7 +161,7 @@ def evaluate(
 
 def _check_space(saved: heads.SavedHead, opened: store.Store) -> None:
     """Refuse codes that the head was not made for, naming the field that differs."""
-    stores = stores_of(opened)
+    stores = opened.stores
     wanted = 1 + len(saved.card.further)
     if len(stores) != wanted:
         names = " ".join(f"--with {name}" for name in saved.card.trained_on.get("with", ()))

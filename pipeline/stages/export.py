@@ -264,11 +264,11 @@ def _of_codes(saved: heads.SavedHead, steps: Sequence[heads.Step]) -> _Made:
 def _some_codes(saved: heads.SavedHead) -> tuple[NDArray[np.float32], str]:
     """Return codes of the head's store, of the probe images, or, where both are gone, any."""
     card = saved.card
-    opened = photos.stores_of(saved)
+    opened = photos.store_of(saved, joined=True)
     layers = {} if opened is None else opened.layers
     if opened is not None and all(layers.get(part.layer) == part.shape for part in card.inputs):
         rows = photos.held_out(opened, _COMPARED)
-        codes = card.take({name: store.read_rows(opened, name, rows) for name in card.layers})
+        codes = card.take(store.read_together(opened, card.layers, rows))
         return heads.pool(codes, card.pooling), "codes of the head's store"
     if card.probe is not None:
         return heads.pool(card.probe, card.pooling), "codes of the bundled probe images"

@@ -39,6 +39,7 @@ from pipeline.store._reader import (
     contents,
     name_of,
     read_rows,
+    read_together,
     rows_of,
 )
 from pipeline.store._repair import Repair, repair
@@ -69,6 +70,7 @@ __all__ = [
     "open_store",
     "pack",
     "read_rows",
+    "read_together",
     "repair",
     "rows_of",
     "verify_folder",

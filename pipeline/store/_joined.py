@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import StoreError
 from pipeline.space import Space
-from pipeline.store._reader import Codes, Rows, Store
+from pipeline.store._reader import Codes, Rows, Store, read_together
 
 # What decides which pixels a network sees: one decoded image must serve the networks of all stores.
 _READING = (
@@ -26,7 +26,7 @@ _READING = (
 )
 
 
-class JoinedStore:
+class JoinedStore(Store):
     """
     Several stores of the same images, see `Store`: the codes of all, the rest of the first.
 
@@ -42,11 +42,8 @@ class JoinedStore:
 
     Attributes
     ----------
-    stores : tuple of Store
     places : mapping of str to (int, str)
         For each layer, which of the stores has it, and under which name.
-    left_out : int
-        How many images with codes in the first store have none in another.
 
     Raises
     ------
@@ -57,7 +54,7 @@ class JoinedStore:
 
     def __init__(self, stores: Sequence[Store]) -> None:
         first = stores[0]
-        self.stores = tuple(stores)
+        self._stores = tuple(stores)
         self.location, self.header, self.views = first.location, first.header, first.views
         self.classes, self.labels, self.splits = first.classes, first.labels, first.splits
         spaces = [_space_of(each) for each in stores]
@@ -69,7 +66,7 @@ class JoinedStore:
             for number, each in enumerate(stores)
             for layer in each.layers
         }
-        self.layers: Mapping[str, tuple[int, ...]] = {
+        self.layers = {
             key: stores[number].layers[layer] for key, (number, layer) in self.places.items()
         }
         self._rows = [_found(first, other) for other in stores]
@@ -82,21 +79,18 @@ class JoinedStore:
                 f"{there}; extract the same photos into each"
             )
 
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """The stores that this one is joined of."""
+        return self._stores
+
+    def source_of(self, layer: str) -> int:
+        """Return which of them has a layer."""
+        return self.places[layer][0]
+
     def paths(self, rows: Rows) -> list[bytes]:
         """Return where the images of some rows were."""
         return self.stores[0].paths(rows)
-
-    def blocks(
-        self,
-        layer: str,
-        rows: Rows,
-        *,
-        views: bool = False,
-        rng: np.random.Generator | None = None,
-    ) -> Iterator[tuple[Rows, Codes]]:
-        """Read codes piece by piece; see `Store.blocks`."""
-        for positions, codes in self.together([layer], rows, views=views, rng=rng):
-            yield positions, codes[layer]
 
     def together(
         self,
@@ -119,7 +113,7 @@ class JoinedStore:
             found = {own[leading][layer]: block for layer, block in codes.items()}
             for number in others:
                 wanted = self._rows[number][rows[positions]]
-                read = _gathered(self.stores[number], list(own[number]), wanted, views=views)
+                read = read_together(self.stores[number], list(own[number]), wanted, views=views)
                 found |= {own[number][layer]: block for layer, block in read.items()}
             yield positions, found
 
@@ -196,13 +190,3 @@ def _contents(store: Store) -> NDArray[np.bytes_]:
             "which has no hashes; pack it again, or name the folder that extract made"
         )
     return np.ascontiguousarray(hashes).view("S32").ravel()
-
-
-def _gathered(store: Store, layers: Sequence[str], rows: Rows, *, views: bool) -> dict[str, Codes]:
-    """Read some rows of some layers, in the order of the rows."""
-    leading = (len(rows), store.views) if views else (len(rows),)
-    found = {layer: np.empty((*leading, *store.layers[layer]), np.float32) for layer in layers}
-    for positions, codes in store.together(layers, rows, views=views):
-        for layer, block in codes.items():
-            found[layer][positions] = block
-    return found

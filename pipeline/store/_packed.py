@@ -33,7 +33,7 @@ from pipeline.hdf5 import (
 from pipeline.store._columns import create_array, write_array
 from pipeline.store._dtype import widened
 from pipeline.store._header import FILE, Header, unreadable
-from pipeline.store._reader import Codes, FolderStore, Rows, first_bytes
+from pipeline.store._reader import Codes, FolderStore, Rows, Store, first_bytes
 from pipeline.store._shard import VIEWS, joined
 from pipeline.store._table import SPLITS
 
@@ -251,7 +251,7 @@ def _write_rows(dataset: h5py.Dataset, positions: Rows, block: NDArray[Any]) -> 
         dataset[positions[run[0]] : positions[run[-1]] + 1] = block[run]
 
 
-class PackedStore:
+class PackedStore(Store):
     """
     A packed file, or any HDF5 file of that layout; see `Store`.
 
@@ -347,18 +347,6 @@ class PackedStore:
     def paths(self, rows: Rows) -> list[bytes]:
         """Return where the images of some rows were; empty where the file does not say."""
         return [self._paths[row] for row in rows]
-
-    def blocks(
-        self,
-        layer: str,
-        rows: Rows,
-        *,
-        views: bool = False,
-        rng: np.random.Generator | None = None,
-    ) -> Iterator[tuple[Rows, Codes]]:
-        """Read codes some megabytes at a time; see `Store.blocks`."""
-        for positions, codes in self.together([layer], rows, views=views, rng=rng):
-            yield positions, codes[layer]
 
     def together(
         self,

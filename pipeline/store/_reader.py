@@ -40,6 +40,8 @@ class Store(Protocol):
         0 none, 1 train, 2 val, 3 test.
     usable : bool array of shape (n,)
         Rows that have codes.
+    left_out : int
+        Of joined stores, how many images with codes in the first have none in another.
     """
 
     location: Path
@@ -50,6 +52,16 @@ class Store(Protocol):
     labels: NDArray[np.int32]
     splits: NDArray[np.uint8]
     usable: NDArray[np.bool_]
+    left_out: int = 0
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        """The stores that this one is joined of: itself alone, unless it is a `JoinedStore`."""
+        return (self,)
+
+    def source_of(self, layer: str) -> int:
+        """Return which of `stores` has a layer."""
+        return 0
 
     def paths(self, rows: Rows) -> list[bytes]:
         """Return where the images of some rows were."""
@@ -81,6 +93,8 @@ class Store(Protocol):
         codes : float32 array of shape (m, ...)
             Of the images themselves; with `views` of all their views, of shape (m, views, ...).
         """
+        for positions, codes in self.together([layer], rows, views=views, rng=rng):
+            yield positions, codes[layer]
 
     def together(
         self,
@@ -146,11 +160,26 @@ def read_rows(store: Store, layer: str, rows: Rows, *, views: bool = False) -> C
     float32 array of shape (len(rows), ...)
         With `views` of shape (len(rows), views, ...).
     """
-    shape = store.layers[layer]
-    codes = np.empty((len(rows), *((store.views, *shape) if views else shape)), np.float32)
-    for positions, block in store.blocks(layer, rows, views=views):
-        codes[positions] = block
-    return codes
+    return read_together(store, [layer], rows, views=views)[layer]
+
+
+def read_together(
+    store: Store, layers: Sequence[str], rows: Rows, *, views: bool = False
+) -> dict[str, Codes]:
+    """
+    Read the codes of some rows in several layers into memory, in one pass.
+
+    Returns
+    -------
+    dict of str to float32 array of shape (len(rows), ...)
+        For each layer; with `views` of shape (len(rows), views, ...).
+    """
+    leading = (len(rows), store.views) if views else (len(rows),)
+    found = {layer: np.empty((*leading, *store.layers[layer]), np.float32) for layer in layers}
+    for positions, codes in store.together(layers, rows, views=views):
+        for layer, block in codes.items():
+            found[layer][positions] = block
+    return found
 
 
 def choose_layer(store: Store, layer: str | None) -> str:
@@ -174,7 +203,7 @@ def choose_layer(store: Store, layer: str | None) -> str:
     return layer
 
 
-class FolderStore:
+class FolderStore(Store):
     """A store as extract writes it; see `Store`."""
 
     def __init__(self, folder: Path) -> None:
@@ -194,18 +223,6 @@ class FolderStore:
     def paths(self, rows: Rows) -> list[bytes]:
         """Return where the images of some rows were."""
         return [self.table.paths[row] for row in rows]
-
-    def blocks(
-        self,
-        layer: str,
-        rows: Rows,
-        *,
-        views: bool = False,
-        rng: np.random.Generator | None = None,
-    ) -> Iterator[tuple[Rows, Codes]]:
-        """Read codes shard by shard; see `Store.blocks`."""
-        for positions, codes in self.together([layer], rows, views=views, rng=rng):
-            yield positions, codes[layer]
 
     def together(
         self,
