@@ -16,6 +16,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "performance-heads.md"
 # Training rows and width of the files; a tenth more for validation and two for test.
 SIZES = ((600, 1280), (5000, 1280), (20_000, 4096))
 LARGE = (40_000, 8192)
+KEYS = ("seconds", "accuracy", "peak_mb")
 LITTLE, LITTLE_FOR_MLP = "600MB", "1.1GB"
 TEXT = """# Performance of heads
 
@@ -48,9 +49,6 @@ Epochs of `--kind mlp` on 20,000 x 4,096:
 def all_rows(train: int) -> int:
     """Return how many rows a file has of which so many are for training."""
     return round(train / 0.7)
-
-
-KEYS = ("seconds", "accuracy", "peak_mb")
 
 
 def fit(path: Path, head: Path, *options: object) -> Result:
