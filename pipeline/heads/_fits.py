@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,6 +123,9 @@ class Fits(ABC):
     n_classes : int
     """
 
+    # Whether two values of C at a time take as long as one: not a matter of processors, so that
+    # all machines choose the same.
+    two_at_once: ClassVar[bool] = False
     _scaler: ParetoScaler
 
     def __init__(self, recipe: Recipe, rows: Rows, trials: Trials | None, n_classes: int) -> None:
@@ -245,6 +248,8 @@ def _fit(
 
 class Streamed(Fits):
     """Averaged stochastic gradient descent on codes that are read in every pass."""
+
+    two_at_once = True
 
     def _fit_trials(self, values: Sequence[float]) -> dict[tuple[int, int], Any]:
         assert self.trials is not None  # noqa: S101

@@ -194,7 +194,7 @@ class LinearHead(Head):
             best = min(sorted(tried), key=lambda place: tried[place].loss)
             # The scores of all others may take gigabytes.
             tried |= {i: tried[i]._replace(scores=None) for i in tried if i != best}
-            wanted = _neighbours(best, tried, len(grid))
+            wanted = _next_places(best, tried, len(grid), two=fits.two_at_once)
         self._judge(tried[best], fits.trials, fits.rows)
         if len(grid) == 1:
             return {"C_used": grid[0]}, 2
@@ -397,7 +397,13 @@ def _own(scores: F64, y: NDArray[np.int64]) -> NDArray[np.bool_]:
     return np.asarray(y[:, None] == np.arange(scores.shape[1]))
 
 
-def _neighbours(best: int, tried: Mapping[int, Tried], count: int) -> list[int]:
-    """Return the places beside the best that have not been tried."""
-    beside = (best - 1, best + 1)
-    return [place for place in beside if 0 <= place < count and place not in tried]
+def _next_places(best: int, tried: Mapping[int, Tried], count: int, *, two: bool) -> list[int]:
+    """Return the places beside the best that have not been tried; if asked, two where there are."""
+
+    def untried(*places: int) -> list[int]:
+        return [place for place in places if 0 <= place < count and place not in tried]
+
+    beside = untried(best - 1, best + 1)
+    if two and len(beside) == 1:
+        return beside + untried(2 * beside[0] - best)
+    return beside
