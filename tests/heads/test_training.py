@@ -1,0 +1,47 @@
+"""The optimizers of MLP heads and of fine-tuning against those of Keras, step by step."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from pipeline.choices import Optimizer
+from pipeline.heads._config import MlpConfig
+from pipeline.heads._training import make_optimizer
+
+RATE = 1e-2
+OF_KERAS = {
+    "adam": ({"optimizer": Optimizer.adam}, lambda: keras.optimizers.Adam(RATE)),
+    "sgd": ({"optimizer": Optimizer.sgd}, lambda: keras.optimizers.SGD(RATE)),
+    "momentum": (
+        {"optimizer": Optimizer.sgd, "momentum": 0.9},
+        lambda: keras.optimizers.SGD(RATE, momentum=0.9),
+    ),
+    "nesterov": (
+        {"optimizer": Optimizer.sgd, "momentum": 0.9, "nesterov": True},
+        lambda: keras.optimizers.SGD(RATE, momentum=0.9, nesterov=True),
+    ),
+    "clipped": (
+        {"optimizer": Optimizer.adam, "clip_norm": 1.0},
+        lambda: keras.optimizers.Adam(RATE, global_clipnorm=1.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_KERAS)
+def test_an_optimizer_takes_the_steps_of_keras(name: str) -> None:
+    settings, theirs = OF_KERAS[name]
+    own = make_optimizer(MlpConfig(learning_rate=RATE, **settings))
+    rng = np.random.default_rng(0)
+    start = rng.normal(size=(5, 3)).astype(np.float32)
+    gradients = rng.normal(size=(50, 5, 3)).astype(np.float32)
+
+    def after(optimizer: keras.Optimizer) -> np.ndarray:
+        variable = keras.Variable(start)
+        optimizer.build([variable])
+        for gradient in gradients:
+            optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
+        return keras.ops.convert_to_numpy(variable)
+
+    np.testing.assert_allclose(after(own), after(theirs()), atol=1e-5)
