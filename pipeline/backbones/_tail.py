@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._build import build, numbers
+from pipeline.backbones._folding import copy_weights, folded
 from pipeline.backbones._layers import canonical_names, parse_layer, unknown_layer
 from pipeline.backbones._network import connect, cut, needs_top, tensor_of, weighted
 from pipeline.backbones._preprocessing import from_pixels
@@ -107,16 +108,19 @@ class Tail:
         return sum(int(np.prod(each.shape[1:])) for each in outputs)
 
     def training_model(self) -> Any:
-        """Return the layers as a keras.Model whose weights may be trained."""
-        if self.precision is Precision.float32:
-            return self.model
-        self._trained = in_bfloat16(self._network, pooling=False)
+        """
+        Return the layers as a keras.Model whose weights may be trained.
+
+        Its batch statistics rest, and it computes faster than `model` does; see `folded`.
+        """
+        low = self.precision is Precision.bfloat16
+        self._trained = folded(in_bfloat16(self._network, pooling=False) if low else self._network)
         return self._from_codes(self._trained)
 
     def learn(self) -> None:
         """Take over the weights of the model that `training_model` returned."""
         if self._trained is not self._network:
-            self._network.set_weights(self._trained.get_weights())
+            copy_weights(self._trained, self._network)
 
     def choose(self, precision: Precision) -> None:
         """Train in bfloat16 where that is asked for, or pays and nothing is said."""
