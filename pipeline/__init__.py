@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Preset,
         Quantize,
         Resize,
+        Schedule,
         Split,
     )
     from pipeline.errors import (
@@ -92,6 +93,7 @@ __all__ = [
     "Quantize",
     "Resize",
     "ResourceError",
+    "Schedule",
     "SourceError",
     "SourceNotFound",
     "SpaceMismatch",
@@ -140,6 +142,7 @@ _PLACES = {
             "Preset",
             "Quantize",
             "Resize",
+            "Schedule",
             "Split",
         ),
         "choices",

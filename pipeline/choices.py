@@ -133,6 +133,13 @@ class Optimizer(str, Enum):
     sgd = "sgd"
 
 
+class Schedule(str, Enum):
+    """How a learning rate goes on after the first step."""
+
+    constant = "constant"  # or smoothly smaller, see `decay_rate`
+    one_cycle = "one-cycle"  # up during a tenth of all steps, then down to 0 by a half cosine
+
+
 class ExportFormat(str, Enum):
     """The files in which a head can leave the house, see `pipeline.exports`."""
 

@@ -36,6 +36,7 @@ from pipeline.choices import (
     Preset,
     Quantize,
     Resize,
+    Schedule,
     Split,
     choose,
 )
@@ -811,7 +812,7 @@ def fine_tune(
     learning_rate: Annotated[
         str,
         typer.Option(
-            rich_help_panel=_OPTIMIZER, help="At the first step; auto: tries some on a few images."
+            rich_help_panel=_OPTIMIZER, help="The largest; auto: found by short trainings."
         ),
     ] = "auto",
     momentum: Annotated[
@@ -820,21 +821,31 @@ def fine_tune(
     nesterov: Annotated[
         bool, typer.Option("--nesterov", rich_help_panel=_OPTIMIZER, help="sgd: look ahead.")
     ] = False,
+    schedule: Annotated[
+        Schedule,
+        typer.Option(
+            rich_help_panel=_OPTIMIZER, help="How the learning rate goes on; one-cycle ends at 0."
+        ),
+    ] = Schedule.one_cycle,
     decay_rate: Annotated[
         float,
         typer.Option(
             rich_help_panel=_OPTIMIZER,
-            help="What multiplies the learning rate every --decay-steps.",
+            help="constant: what multiplies the learning rate every --decay-steps.",
         ),
     ] = 1.0,
     decay_steps: Annotated[
         int, typer.Option(rich_help_panel=_OPTIMIZER, help="Steps; see --decay-rate.")
     ] = 1000,
-    epochs: Annotated[int, typer.Option(help="At the most.")] = 20,
+    epochs: Annotated[int, typer.Option(help="At the most.")] = 10,
     batch_size: Annotated[int, typer.Option(help="Images in one step.")] = 32,
     early_stopping: Annotated[
-        int, typer.Option(help="Epochs without progress to wait; 0 for never.")
-    ] = 5,
+        int | None,
+        typer.Option(
+            help="Epochs without progress to wait; 0 for never.",
+            show_default="5 where the schedule is constant",
+        ),
+    ] = None,
     augment: Annotated[
         str | None,
         typer.Option(
@@ -865,6 +876,7 @@ def fine_tune(
             learning_rate=_auto_or(float, learning_rate, "--learning-rate"),
             momentum=momentum,
             nesterov=nesterov,
+            schedule=schedule,
             decay_rate=decay_rate,
             decay_steps=decay_steps,
             epochs=epochs,

@@ -9,7 +9,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from pipeline.choices import Activation, Optimizer, Pool, Preset, choose
+from pipeline.choices import Activation, Optimizer, Pool, Preset, Schedule, choose
 from pipeline.errors import HeadError
 
 T = TypeVar("T")
@@ -70,7 +70,9 @@ class MlpConfig:
     optimizer : Optimizer
         With Keras' defaults but for the fields that follow.
     learning_rate : float
-        At the first step.
+        At the first step; with the schedule ``one-cycle`` the largest.
+    schedule : Schedule
+        How it goes on.
     momentum : float
         Of sgd.
     nesterov : bool
@@ -103,6 +105,7 @@ class MlpConfig:
     output_initializer: Initializer = Initializer.glorot_uniform
     optimizer: Optimizer = Optimizer.adam
     learning_rate: float = 1e-3
+    schedule: Schedule = Schedule.constant
     momentum: float = 0.0
     nesterov: bool = False
     decay_rate: float = 1.0
@@ -142,6 +145,11 @@ class MlpConfig:
             raise HeadError(
                 f"expected momentum with optimizer sgd only, found {self.optimizer.value}; "
                 "add --optimizer sgd"
+            )
+        if self.schedule is not Schedule.constant and decay != 1:
+            raise HeadError(
+                "expected --decay-rate with --schedule constant only, found "
+                f"{self.schedule.value}; add --schedule constant"
             )
         if self.nesterov and not self.momentum:
             raise HeadError("expected --momentum above 0 with --nesterov, found 0; try 0.9")
@@ -224,6 +232,7 @@ class MlpConfig:
             values["output"] = Output(plain["output"])
             values["output_initializer"] = Initializer(plain["output_initializer"])
             values["optimizer"] = Optimizer(plain["optimizer"])
+            values["schedule"] = Schedule(plain.get("schedule", Schedule.constant))
             values["monitor"] = Monitor(plain["monitor"])
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Optimizer
+from pipeline.choices import Optimizer, Schedule
 from pipeline.errors import HeadError
 from pipeline.heads._batches import Part, in_order, pool_for, shuffled
 from pipeline.heads._codes import Rows
@@ -34,7 +34,9 @@ _LOSSES = {
 }
 
 
-def build_model(config: MlpConfig, n_features: int, n_classes: int, seed: int) -> keras.Model:
+def build_model(
+    config: MlpConfig, n_features: int, n_classes: int, *, rows: int, seed: int
+) -> keras.Model:
     """
     Build and compile the network of an MLP head.
 
@@ -47,6 +49,8 @@ def build_model(config: MlpConfig, n_features: int, n_classes: int, seed: int) -
         Its layers and its optimizer.
     n_features, n_classes : int
         Width of its input, and classes.
+    rows : int
+        How many it is trained on, which tells how many steps there are.
     seed : int
         Of the initial kernels and of dropout.
 
@@ -82,7 +86,7 @@ def build_model(config: MlpConfig, n_features: int, n_classes: int, seed: int) -
     )
     model = keras.Sequential(layers)
     model.compile(
-        optimizer=make_optimizer(config),
+        optimizer=make_optimizer(config, rows=rows),
         loss=_LOSSES[config.output],
         metrics=[_accuracy(config.output)],
         steps_per_execution=_STEPS,
@@ -149,7 +153,8 @@ def train(
 
     n_classes = len(examples.class_weights)
     try:
-        model = build_model(config, examples.train.codes.width, n_classes, seed)
+        width, rows = examples.train.codes.width, len(examples.train)
+        model = build_model(config, width, n_classes, rows=rows, seed=seed)
         callbacks = _callbacks(config, progress, watch=examples.val is not None)
         history = run(model, config, examples, seed=seed, callbacks=callbacks)
     except tf.errors.ResourceExhaustedError as error:
@@ -175,11 +180,15 @@ def _initializer(which: Initializer, seed: int) -> keras.Initializer:
     return keras.initializers.GlorotUniform(seed=seed)
 
 
-def make_optimizer(config: MlpConfig) -> keras.Optimizer:
+def make_optimizer(config: MlpConfig, *, rows: int) -> keras.Optimizer:
+    """Make what trains a network on so many rows."""
     import keras
 
     rate: Any = config.learning_rate
-    if config.decay_rate != 1:
+    if config.schedule is Schedule.one_cycle:
+        steps = -(-rows // config.batch_size) * config.epochs
+        rate = one_cycle(rate, steps=steps)
+    elif config.decay_rate != 1:
         rate = keras.optimizers.schedules.ExponentialDecay(
             rate, decay_steps=config.decay_steps, decay_rate=config.decay_rate, staircase=False
         )
@@ -188,6 +197,21 @@ def make_optimizer(config: MlpConfig) -> keras.Optimizer:
     if config.optimizer is Optimizer.adam:
         return adam(rate, global_clipnorm=clip)
     return sgd(rate, momentum=config.momentum, nesterov=config.nesterov, global_clipnorm=clip)
+
+
+def one_cycle(rate: float, *, steps: int) -> Any:
+    """
+    Return Keras's schedule of a rate that grows during a tenth of the steps and ends at 0.
+
+    It starts at a 25th, as in fastai and PyTorch's OneCycleLR (L. Smith and N. Topin,
+    Super-Convergence, 2018).
+    """
+    import keras
+
+    warm = max(1, steps // 10)
+    return keras.optimizers.schedules.CosineDecay(
+        rate / 25, decay_steps=max(1, steps - warm), warmup_target=rate, warmup_steps=warm
+    )
 
 
 @cache

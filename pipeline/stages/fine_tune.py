@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, heads, images, report, store
-from pipeline.choices import ClassWeight, HeadKind, Optimizer, Pool, Precision, choose
+from pipeline.choices import ClassWeight, HeadKind, Optimizer, Pool, Precision, Schedule, choose
 from pipeline.errors import HeadError, Interrupted, OutputError, SpaceMismatch, StoreError, counted
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.space import Space
@@ -46,7 +46,7 @@ class FineTuning:
     precision : str
         What the layers computed in while they were trained.
     learning_rate : float
-        At the first step.
+        At the first step, or the largest of a cycle.
     val_accuracy_before, val_accuracy : float or None
         On the validation images: of the head as it was, fitted on the training images alone, and
         of the best epoch.
@@ -91,11 +91,12 @@ def fine_tune(
     learning_rate: float | str = "auto",
     momentum: float = 0.0,
     nesterov: bool = False,
+    schedule: Schedule | str = Schedule.one_cycle,
     decay_rate: float = 1.0,
     decay_steps: int = 1000,
-    epochs: int = 20,
+    epochs: int = 10,
     batch_size: int = 32,
-    early_stopping: int = 5,
+    early_stopping: int | None = None,
     augment: str | None = None,
     precision: Precision | str = Precision.auto,
     seed: int = 0,
@@ -125,14 +126,20 @@ def fine_tune(
         The new head; by default the name of the head and ``-tuned``.
     optimizer : Optimizer or str, default "adam"
     learning_rate : float or "auto", default "auto"
-        At the first step; auto tries some on a few images.
+        The largest of the schedule; auto finds one by short trainings on some images, judged by
+        the validation loss that they end with.
     momentum, nesterov : float, bool
         Of sgd.
+    schedule : Schedule or str, default "one-cycle"
+        ``one-cycle``: the rate grows during a tenth of all steps and ends at 0; ``constant``:
+        it stays, or decays.
     decay_rate, decay_steps : float, int
-        The learning rate is multiplied by `decay_rate` every `decay_steps` steps, smoothly.
+        Of the schedule ``constant``: the learning rate is multiplied by `decay_rate` every
+        `decay_steps` steps, smoothly.
     epochs, batch_size : int
-    early_stopping : int, default 5
-        Epochs without a smaller validation loss after which training ends; 0 for never. The best
+    early_stopping : int, optional
+        Epochs without a smaller validation loss after which training ends; 0 for never, which is
+        the default of a cycle, whose last epochs are the best; of ``constant`` it is 5. The best
         epoch is kept in any case.
     augment : str, optional
         How photos differ from epoch to epoch, see `extract`; flip and crop by default. For
@@ -173,6 +180,9 @@ def fine_tune(
     tell = tell or quiet
     saved = heads.load(Path(head))
     _check_layers(saved)
+    schedule = choose(Schedule, schedule, what="schedule")
+    if early_stopping is None:
+        early_stopping = 0 if schedule is Schedule.one_cycle else 5
     find_rate = learning_rate == "auto"
     if isinstance(learning_rate, str) and not find_rate:
         raise HeadError(f"expected --learning-rate auto or a number, found {learning_rate!r}")
@@ -182,6 +192,7 @@ def fine_tune(
         **({} if find_rate else {"learning_rate": learning_rate}),
         momentum=momentum,
         nesterov=nesterov,
+        schedule=schedule,
         decay_rate=decay_rate,
         decay_steps=decay_steps,
         epochs=epochs,

@@ -20,7 +20,7 @@ from pipeline.heads._training import build_model
 
 def keras_layers(preset, *, inputs, classes):
     """Layers, and training, of the Keras model that a preset becomes."""
-    model = build_model(PRESETS[preset], inputs, classes, seed=0)
+    model = build_model(PRESETS[preset], inputs, classes, rows=100, seed=0)
     layers = []
     for layer in model.layers:
         if type(layer).__name__ == "Dense":
@@ -205,7 +205,7 @@ class TestOptions:
 def test_forward_pass_equals_keras(output, activation):
     config = MlpConfig.from_options(hidden=(7, 5), activation=activation, output=output)
     k = 2 if output is Output.binary else 4
-    model = build_model(config, 6, k, seed=5)
+    model = build_model(config, 6, k, rows=100, seed=5)
     weights = model.get_weights()
     arrays = {"scale": np.ones(6)}
     for i in range(3):

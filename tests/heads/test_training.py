@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
 
-from pipeline.choices import Optimizer
+from pipeline.choices import Optimizer, Schedule
 from pipeline.heads._config import MlpConfig
 from pipeline.heads._training import make_optimizer
 
@@ -32,7 +34,7 @@ OF_KERAS = {
 @pytest.mark.parametrize("name", OF_KERAS)
 def test_an_optimizer_takes_the_steps_of_keras(name: str) -> None:
     settings, theirs = OF_KERAS[name]
-    own = make_optimizer(MlpConfig(learning_rate=RATE, **settings))
+    own = make_optimizer(MlpConfig(learning_rate=RATE, **settings), rows=100)
     rng = np.random.default_rng(0)
     start = rng.normal(size=(5, 3)).astype(np.float32)
     gradients = rng.normal(size=(50, 5, 3)).astype(np.float32)
@@ -45,3 +47,16 @@ def test_an_optimizer_takes_the_steps_of_keras(name: str) -> None:
         return keras.ops.convert_to_numpy(variable)
 
     np.testing.assert_allclose(after(own), after(theirs()), atol=1e-5)
+
+
+def test_a_cycle_rises_for_a_tenth_of_the_steps_and_ends_at_nothing() -> None:
+    config = MlpConfig(learning_rate=1.0, schedule=Schedule.one_cycle, epochs=10, batch_size=10)
+    rate = make_optimizer(config, rows=100).learning_rate
+    schedule = make_optimizer(config, rows=100)._learning_rate
+    found = [float(schedule(step)) for step in range(101)]
+    assert float(rate) == pytest.approx(1 / 25)
+    assert found[10] == pytest.approx(1)
+    assert found[55] == pytest.approx(0.5)
+    assert found[100] == pytest.approx(0)
+    assert all(a < b for a, b in pairwise(found[:11]))
+    assert all(a > b for a, b in pairwise(found[10:]))
