@@ -914,6 +914,9 @@ def _say_tuning(result: FineTuning) -> None:
         f"validation accuracy {result.val_accuracy:.4f}, {result.val_accuracy_before:.4f} before "
         f"(epoch {result.best_epoch} of {result.epochs_run} is the best)"
     )
+    if result.still_falling:
+        more = 2 * result.epochs_run
+        typer.echo(f"the validation loss was still falling; --epochs {more} may be better")
 
 
 @command

@@ -38,7 +38,10 @@ _AT_ONCE = 128  # rows between two calls of `progress`
 _LOWER = 10.0  # what a rate is divided by that made validation worse
 # Rates that are tried, the place of the first, and how: in so many steps on so many images, which
 # take so many bytes at the most.
-_RATES = tuple(factor * 10.0**power for power in range(-8, -1) for factor in (1, 3))
+_RATES = (
+    *(1e-8, 3e-8, 1e-7, 3e-7, 1e-6, 3e-6, 1e-5, 3e-5),
+    *(1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
+)
 _FIRST = _RATES.index(1e-3)
 _TRIAL_STEPS, _TRIAL_IMAGES, _TRIAL_BYTES = 40, 1280, 1 << 26
 

@@ -52,6 +52,9 @@ class FineTuning:
         of the best epoch.
     epochs_run, best_epoch : int
         Epoch 0 is the head as it was.
+    still_falling : bool
+        Whether the last epoch made the validation loss smaller by a hundredth or more, so that
+        further epochs may help.
     images_per_second : float or None
         Training images by the clock, validation included.
     memory_bytes : int
@@ -75,6 +78,7 @@ class FineTuning:
     val_accuracy: float | None
     epochs_run: int
     best_epoch: int
+    still_falling: bool
     images_per_second: float | None
     memory_bytes: int
     in_memory: bool
@@ -284,6 +288,7 @@ def fine_tune(
         val_accuracy=(tuned.validation_ or {}).get("accuracy"),
         epochs_run=tuned.parameters["epochs_run"],
         best_epoch=tuned.parameters["best_epoch"],
+        still_falling=_falls((tuned.history_ or {}).get("val_loss", [])),
         images_per_second=_rate(clock, done * task.size.train),
         memory_bytes=plan.bytes,
         in_memory=plan.in_memory,
@@ -522,6 +527,11 @@ def _line(epoch: heads.Epoch) -> str:
     if epoch.val_accuracy is None:
         return name
     return f"{name}: validation loss {epoch.val_loss:.4f}  accuracy {epoch.val_accuracy:.4f}"
+
+
+def _falls(losses: list[float]) -> bool:
+    """Whether the last of some losses is the smallest, and clearly smaller than the one before."""
+    return len(losses) > 1 and losses[-1] < 0.99 * min(losses[:-1])
 
 
 def _rate(clock: list[float], images: int) -> float | None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from pipeline.choices import HeadKind, Optimizer, Pool
+from pipeline.choices import HeadKind, Optimizer, Pool, Schedule
 from pipeline.errors import HeadError
 from pipeline.heads import (
     Card,
@@ -199,6 +199,30 @@ def test_the_rate_depends_on_how_large_the_numbers_are(size, layers, tmp_path):
     assert 1e-6 <= tuned.parameters["learning_rate"] <= 1e-2
 
 
+def test_a_cycle_of_another_length_begins_anew(layers, tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "_SECONDS", 0.0)
+    food, epochs = material(layers), []
+
+    def stop(epoch):
+        if epoch.number == 2:
+            raise KeyboardInterrupt
+
+    cycle = {"schedule": Schedule.one_cycle}
+    with pytest.raises(KeyboardInterrupt):
+        run(layers, fitted(layers, food), food, tmp_path, tell=stop, **cycle)
+    other = Convolution()
+    run(other, fitted(other, food), food, tmp_path, tell=epochs.append, epochs=6, **cycle)
+    assert [epoch.number for epoch in epochs] == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_a_rate_that_destroys_the_network_is_not_taken(layers, tmp_path):
+    food = material(layers)
+    cycle = {"schedule": Schedule.one_cycle, "find_rate": True}
+    tuned = run(layers, fitted(layers, food), food, tmp_path, epochs=8, **cycle)
+    assert tuned.parameters["best_epoch"] > 0
+    assert tuned.history_["val_loss"][-1] < tuned.history_["val_loss"][0]
+
+
 class TestKilled:
     """What a kill interrupts goes on, and ends where it would have ended."""
 
@@ -231,6 +255,7 @@ class TestKilled:
             {},
             {"optimizer": Optimizer.sgd, "momentum": 0.9, "nesterov": True, "decay_rate": 0.5},
             {"find_rate": True},
+            {"find_rate": True, "schedule": Schedule.one_cycle},
         ],
     )
     def test_the_weights_are_those_of_a_quiet_run(self, tmp_path, options):
