@@ -148,6 +148,7 @@ def cached(case: Case, own: Path, head: str, precision: str) -> dict[str, Any]:
         out=own / f"tuned-{precision}",
         epochs=case.epochs,
         early_stopping=0,
+        schedule="constant",  # as in the loop
         precision=precision,
         tell=lambda sentence: ends.append(time.monotonic()),
         **case.options,

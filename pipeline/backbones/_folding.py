@@ -29,15 +29,16 @@ def folded(network: Any) -> Any:
     """
     import keras
 
+    folded_layer, merged_layer = _kinds()
     behind = _normalizations(network)
     merged = {normalization.name for normalization in behind.values()}
 
     def converted(layer: Any) -> Any:
         if layer.name in merged:
-            return _kinds()[1](name=layer.name, dtype=layer.dtype_policy)
+            return merged_layer(name=layer.name, dtype=layer.dtype_policy)
         copy = _copy(layer)
         if layer.name in behind:
-            return _kinds()[0](copy, _copy(behind[layer.name]))
+            return folded_layer(copy, _copy(behind[layer.name]))
         return copy
 
     copy = keras.models.clone_model(network, clone_function=converted)
@@ -53,17 +54,13 @@ def copy_weights(source: Any, target: Any) -> None:
 
 
 def _by_name(network: Any) -> dict[str, Any]:
-    """Return the layers with weights, those within folded ones too."""
-    layers = [
-        part
-        for layer in network.layers
-        for part in ((layer.convolution, layer.normalization) if _is_folded(layer) else (layer,))
-    ]
+    """Return the layers with weights, in place of folded ones the two within."""
+    folded_layer, _ = _kinds()
+    layers: list[Any] = []
+    for layer in network.layers:
+        two = isinstance(layer, folded_layer)
+        layers += (layer.convolution, layer.normalization) if two else (layer,)
     return {layer.name: layer for layer in layers if layer.weights}
-
-
-def _is_folded(layer: Any) -> bool:
-    return isinstance(layer, _kinds()[0])
 
 
 def _copy(layer: Any) -> Any:

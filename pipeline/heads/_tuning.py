@@ -30,6 +30,9 @@ from pipeline.lazy import import_keras, in_batches
 if TYPE_CHECKING:
     import keras
 
+# Codes (n, d) to logits (n, k).
+Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
 # How often what has been learned is written down: an epoch of a small network takes less than
 # writing its weights does.
 _SECONDS = 20.0
@@ -261,9 +264,10 @@ def tune(
     kept = _read(unfinished, hashlib.sha256(canonical_json(asked)).hexdigest())
     try:
         model = _build(layers, stack, scale, config=config, how=how, seed=seed)
+        forward = in_batches(model, shape=model.input_shape[1:], batch_size=config.batch_size)
         if find_rate:
             found = kept.facts["learning_rate"] if kept.facts else None
-            rate = found or _find_rate(model, config, material, seed=seed)
+            rate = found or _find_rate(model, forward, config, material, seed=seed)
             config = replace(config, learning_rate=rate)
         examples, before = _examples(head, material), _judged(head, material)
         rows = len(material.y)
@@ -274,7 +278,7 @@ def tune(
             lower = config.learning_rate / _LOWER
             may_retry = find_rate and lower >= _RATES[0]
             try:
-                _descend(model, diary, config, material, examples, seed, tell, progress)
+                _descend(model, forward, diary, config, material, examples, seed, tell, progress)
             except Diverged:
                 if not may_retry:
                     raise
@@ -419,6 +423,7 @@ def _judge(logits: NDArray[np.float64], y: NDArray[np.int64]) -> dict[str, float
 
 def _descend(
     model: keras.Model,
+    forward: Forward,
     diary: _Diary,
     config: MlpConfig,
     material: Material,
@@ -431,8 +436,6 @@ def _descend(
     import keras
 
     tell(diary.last)
-
-    forward = in_batches(model, shape=model.input_shape[1:], batch_size=config.batch_size)
 
     def end_of_epoch(epoch: int, logs: dict[str, float]) -> None:
         found = {}
@@ -458,9 +461,7 @@ def _descend(
         raise
 
 
-def _all(
-    forward: Callable[[NDArray[np.float32]], NDArray[np.float32]], codes: Codes
-) -> NDArray[np.float64]:
+def _all(forward: Forward, codes: Codes) -> NDArray[np.float64]:
     """Compute the logits of all codes (n, k)."""
     logits, places = [], []
     for positions, block in codes.blocks():
@@ -630,28 +631,29 @@ def _compile(model: keras.Model, optimizer: keras.Optimizer) -> None:
     optimizer.build(model.trainable_variables)
 
 
-def _find_rate(model: keras.Model, config: MlpConfig, material: Material, *, seed: int) -> float:
+def _find_rate(
+    model: keras.Model, forward: Forward, config: MlpConfig, material: Material, *, seed: int
+) -> float:
     """
     Find the largest learning rate that helps in the end of a short training on some images.
 
-    Each takes a whole cycle of rates: what helps in the end may make the first steps worse. The
-    longer a training, the larger the best rate: on digits, EfficientNet-Lite0 and adam, 40 steps
-    at 3e-4 and 1e-3 took a loss of 0.202 to 0.172 and 0.181, 100 steps to 0.149 and 0.095; 3e-3
-    destroyed the network. For a VGG16 without batch normalization 1e-6 was right.
+    Each has the schedule of the training, a cycle a whole one: what helps in the end may make the
+    first steps worse. The longer a training, the larger the best rate: on digits,
+    EfficientNet-Lite0 and adam, 40 steps at 3e-4 and 1e-3 took a loss of 0.202 to 0.172 and 0.181,
+    100 steps to 0.149 and 0.095; 3e-3 destroyed the network. For a VGG16 without batch
+    normalization 1e-6 was right.
     """
     codes, y = _some(material.train, material.y, seed=seed)
     if material.val is not None and material.y_val is not None:
         judge, y_judge = _some(material.val, material.y_val, seed=seed)
     else:
-        count = len(y) // 4
+        count = max(1, len(y) // 4)
         judge, y_judge, codes, y = codes[:count], y[:count], codes[count:], y[count:]
     optimizer = make_optimizer(
         replace(config, decay_rate=1.0, schedule=Schedule.constant), rows=len(y)
     )
     _compile(model, optimizer)
     start = [(each, _numbers(each)) for each in (*model.variables, *optimizer.variables)]
-    forward = in_batches(model, shape=model.input_shape[1:], batch_size=config.batch_size)
-    order = np.random.default_rng(seed).permutation(len(y))
 
     def loss() -> float:
         found = _judge(forward(judge).astype(np.float64), y_judge)["val_loss"]
@@ -660,10 +662,8 @@ def _find_rate(model: keras.Model, config: MlpConfig, material: Material, *, see
     before = loss()
 
     def better(place: int) -> bool:
-        for step, rate in enumerate(_cycle(_RATES[place])):
-            part = np.take(
-                order, range(step * config.batch_size, (step + 1) * config.batch_size), mode="wrap"
-            )
+        for step, rate in enumerate(_trial_rates(config, _RATES[place])):
+            part = (step * config.batch_size + np.arange(config.batch_size)) % len(y)
             optimizer.learning_rate = rate
             if not np.isfinite(model.train_on_batch(codes[part], y[part])[0]):
                 break
@@ -685,8 +685,10 @@ def _largest(better: Callable[[int], bool]) -> int:
     return place
 
 
-def _cycle(rate: float) -> list[float]:
-    """Return the rates of the steps of a short training."""
+def _trial_rates(config: MlpConfig, rate: float) -> list[float]:
+    """Return the rates of the steps of a short training, which goes on as the long one will."""
+    if config.schedule is Schedule.constant:
+        return [rate] * _TRIAL_STEPS
     schedule = one_cycle(rate, steps=_TRIAL_STEPS)
     return [float(schedule(step)) for step in range(_TRIAL_STEPS)]
 

@@ -228,7 +228,8 @@ def fine_tune(
         resident=resident_bytes(),
         read=start == backbones.INPUT,
     )
-    tell(f"{plan}; training in {tail.precision.value}")
+    first = ", short trainings to find the learning rate first" if find_rate else ""
+    tell(f"{plan}; training in {tail.precision.value}{first}")
     progress = progress or silent
     lines: list[heads.Epoch] = []
     clock: list[float] = []

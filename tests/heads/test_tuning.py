@@ -223,6 +223,12 @@ def test_a_rate_that_destroys_the_network_is_not_taken(layers, tmp_path):
     assert tuned.history_["val_loss"][-1] < tuned.history_["val_loss"][0]
 
 
+def test_a_rate_is_found_on_three_images_without_validation_images(layers, tmp_path):
+    food = material(layers, val=False, rows=3)
+    tuned = run(layers, fitted(layers, food), food, tmp_path, find_rate=True, epochs=1)
+    assert 1e-8 <= tuned.parameters["learning_rate"] <= 1e-2
+
+
 class TestKilled:
     """What a kill interrupts goes on, and ends where it would have ended."""
 
