@@ -211,7 +211,10 @@ class MlpConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return the configuration as plain JSON values."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        values = {name: _plain(value) for name, value in asdict(self).items()}
+        if self.schedule is Schedule.constant:  # the only one there was at first, never named
+            del values["schedule"]
+        return values
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> MlpConfig:
