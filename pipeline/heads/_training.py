@@ -110,6 +110,9 @@ class Examples:
         What an image of a class counts.
     room : int
         Bytes for shuffling rows that are not in memory.
+    views : int
+        Rows of `train` that show the same image, one after another; an epoch has one of them,
+        drawn anew.
     """
 
     train: Rows
@@ -117,6 +120,19 @@ class Examples:
     scale: NDArray[np.float64]
     class_weights: NDArray[np.float64]
     room: int
+    views: int = 1
+
+    @property
+    def images(self) -> int:
+        """How many an epoch has."""
+        return len(self.train) // self.views
+
+    def draw(self, rng: np.random.Generator) -> Rows:
+        """Choose a view of each image at random."""
+        if self.views == 1:
+            return self.train
+        first = np.arange(self.images) * self.views
+        return self.train.take(first + rng.integers(self.views, size=self.images))
 
 
 def train(
@@ -288,14 +304,14 @@ def run(
     """Train a compiled network from an epoch on; return what Keras recorded of each epoch."""
     import tensorflow as tf
 
-    rows, val = examples.train, examples.val
-
+    val = examples.val
     epochs = iter(range(first, config.epochs))
-    pool = pool_for(rows, room=examples.room)
+    pool = pool_for(examples.train, room=examples.room)
 
     def epoch() -> Iterator[Part]:
         rng = np.random.default_rng([seed, next(epochs, config.epochs)])
-        return shuffled(rows, batch_size=config.batch_size, pool=pool, rng=rng)
+        drawn = examples.draw(rng)
+        return shuffled(drawn, batch_size=config.batch_size, pool=pool, rng=rng)
 
     def validation() -> Iterator[Part]:
         assert val is not None  # noqa: S101 - asked for where there are validation rows only
@@ -311,7 +327,7 @@ def run(
 
     try:
         history: dict[str, list[float]] = model.fit(
-            data(epoch, len(rows), config.batch_size, weighted=True),
+            data(epoch, examples.images, config.batch_size, weighted=True),
             epochs=config.epochs,
             initial_epoch=first,
             validation_data=None

@@ -94,6 +94,9 @@ class Material:
         What the layers, as they are, make of the validation images; see `through`.
     room : int
         Bytes for shuffling codes that are not in memory.
+    views : int
+        Rows of `train` that show the same image, one after another; an epoch has one of them,
+        drawn anew.
     """
 
     train: Codes
@@ -102,6 +105,7 @@ class Material:
     y_val: NDArray[np.int64] | None
     before: NDArray[np.float32] | None
     room: int
+    views: int = 1
 
 
 class Diverged(HeadError):
@@ -270,8 +274,7 @@ def tune(
             rate = found or _find_rate(model, forward, config, material, seed=seed)
             config = replace(config, learning_rate=rate)
         examples, before = _examples(head, material), _judged(head, material)
-        rows = len(material.y)
-        diary = _Diary(model, config, rows, unfinished, kept)
+        diary = _Diary(model, config, examples.images, unfinished, kept)
         while True:
             if not diary.epochs:
                 diary.begin(before)
@@ -287,7 +290,8 @@ def tune(
             # What was right for a few steps was too much for whole epochs.
             diary.restore_best()
             config = replace(config, learning_rate=lower)
-            diary = _Diary(model, config, rows, unfinished, _Kept(kept.identity, {}, [], []))
+            kept = _Kept(kept.identity, {}, [], [])
+            diary = _Diary(model, config, examples.images, unfinished, kept)
     except tf.errors.ResourceExhaustedError as error:
         raise MemoryError("a batch does not fit into memory; try --batch-size 8") from error
     diary.restore_best()
@@ -395,6 +399,7 @@ def _examples(head: Head, material: Material) -> Examples:
             [1.0 if of_class is None else of_class[i] for i in range(head.n_classes_)]
         ),
         room=material.room,
+        views=material.views,
     )
 
 
@@ -446,8 +451,8 @@ def _descend(
         model.stop_training = diary.enough
 
     def end_of_step(step: int, logs: Any) -> None:
-        done = min((step + 1) * config.batch_size, len(examples.train))
-        progress(diary.epochs * len(examples.train) + done, config.epochs * len(examples.train))
+        done = min((step + 1) * config.batch_size, examples.images)
+        progress(diary.epochs * examples.images + done, config.epochs * examples.images)
 
     if diary.enough:
         return
@@ -513,11 +518,11 @@ class _Diary:
     """
 
     def __init__(
-        self, model: keras.Model, config: MlpConfig, rows: int, path: Path, kept: _Kept
+        self, model: keras.Model, config: MlpConfig, images: int, path: Path, kept: _Kept
     ) -> None:
         # Dropout's random numbers go on where they stopped, too.
         self._variables = list(model.variables)
-        optimizer = make_optimizer(config, rows=rows)
+        optimizer = make_optimizer(config, rows=images)
         _compile(model, optimizer)
         self._variables += optimizer.variables
         self._weights = model.trainable_variables

@@ -290,7 +290,7 @@ def fine_tune(
         epochs_run=tuned.parameters["epochs_run"],
         best_epoch=tuned.parameters["best_epoch"],
         still_falling=_falls((tuned.history_ or {}).get("val_loss", [])),
-        images_per_second=_rate(clock, done * task.size.train),
+        images_per_second=_rate(clock, done * len(task.examples.train)),
         memory_bytes=plan.bytes,
         in_memory=plan.in_memory,
         seconds=round(time.monotonic() - began, 3),
@@ -374,7 +374,13 @@ class _Task:
         own = heads.build(self.saved.head.kind, seed=self.saved.card.seed, **_again(self.saved))
         fitted = own.fit(vectors, used.y, X_val=before, y_val=y_val)
         material = heads.Material(
-            train=train, y=used.y, val=val, y_val=y_val, before=before, room=plan.room
+            train=train,
+            y=used.y,
+            val=val,
+            y_val=y_val,
+            before=before,
+            room=plan.room,
+            views=used.views,
         )
         return material, fitted
 

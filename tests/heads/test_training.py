@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from pipeline.choices import Optimizer, Schedule
+from pipeline.heads._codes import InMemory, Rows
 from pipeline.heads._config import MlpConfig
-from pipeline.heads._training import make_optimizer
+from pipeline.heads._training import Examples, make_optimizer
 
 RATE = 1e-2
 OF_KERAS = {
@@ -60,3 +61,24 @@ def test_a_cycle_rises_for_a_tenth_of_the_steps_and_ends_at_nothing() -> None:
     assert found[100] == pytest.approx(0)
     assert all(a < b for a, b in pairwise(found[:11]))
     assert all(a > b for a, b in pairwise(found[10:]))
+
+
+def test_an_epoch_has_one_view_of_each_image_drawn_anew() -> None:
+    """Three views of five images, whose codes are the place of image and view."""
+    codes = np.arange(15, dtype=np.float32)[:, None]
+    examples = Examples(
+        train=Rows(codes=InMemory(codes), y=np.repeat(np.arange(5), 3)),
+        val=None,
+        scale=np.ones(1),
+        class_weights=np.ones(5),
+        room=1 << 20,
+        views=3,
+    )
+    seen = set()
+    for epoch in range(30):
+        drawn = examples.draw(np.random.default_rng(epoch))
+        ((_, rows),) = drawn.codes.blocks()
+        np.testing.assert_array_equal(rows[:, 0] // 3, np.arange(5))
+        np.testing.assert_array_equal(drawn.y, np.arange(5))
+        seen |= {int(row) for row in rows[:, 0]}
+    assert seen == set(range(15))

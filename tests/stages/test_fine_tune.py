@@ -147,8 +147,8 @@ def test_cached_views_are_learned_from(tiny, photos, tmp_path):
         progress=lambda done, total: steps.append(total),
         **QUICK,
     )
-    assert steps[0] == 2 * result.train_images
-    assert steps[-1] == 2 * 2 * result.train_images  # two views, two epochs
+    assert steps[0] == 2 * result.train_images  # the head learns from all views
+    assert steps[-1] == 2 * result.train_images  # each of two epochs from one of each image
     pipeline.evaluate(result.head, out, views=True, out=tmp_path / "report")
 
 
