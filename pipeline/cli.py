@@ -795,9 +795,14 @@ def fine_tune(
         str,
         typer.Option(
             "--from",
-            help="The block boundary above which the backbone learns, or 'input' for all of it.",
+            help="The block boundary above which the backbone learns; auto: each one that is "
+            "cached, and the best is kept; input: all of the backbone.",
         ),
-    ],
+    ] = "auto",
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="How long all may take.", show_default="as long as the epochs take"),
+    ] = None,
     store: Annotated[
         Path | None,
         typer.Option(help="A store with that layer.", show_default="the one of the head"),
@@ -837,7 +842,10 @@ def fine_tune(
     decay_steps: Annotated[
         int, typer.Option(rich_help_panel=_OPTIMIZER, help="Steps; see --decay-rate.")
     ] = 1000,
-    epochs: Annotated[int, typer.Option(help="At the most.")] = 10,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="At the most.", show_default="10; with --minutes 30"),
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Images in one step.")] = 32,
     early_stopping: Annotated[
         int | None,
@@ -870,6 +878,7 @@ def fine_tune(
         result = stage(
             head,
             start=start,
+            minutes=minutes,
             store_path=store,
             out=out,
             optimizer=optimizer,

@@ -37,6 +37,9 @@ def import_keras() -> None:
     if "tensorflow" not in sys.modules:
         check_room("TensorFlow", advice=_ADVICE, **_TENSORFLOW)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # TensorFlow turns oneDNN on by itself on processors with AVX-512 VNNI only. On one with AVX2
+    # it runs EfficientNetB0 and MobileNetV2 twice as fast, VGG16 and ResNet50 1.1 to 1.2 times.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "tensorflow"  # over the user's keras.json
     with _no_import_noise():

@@ -2,33 +2,45 @@
 
 from pipeline.heads._calibration import HeldOut
 from pipeline.heads._card import Card, Origin
+from pipeline.heads._checkpoint import Epoch
 from pipeline.heads._codes import Codes, InMemory, Streamed
 from pipeline.heads._config import PRESET_POOLS, PRESETS, Initializer, MlpConfig, Monitor, Output
 from pipeline.heads._estimator import EstimatorHead
 from pipeline.heads._folded import Classifier, Dense, Neighbours, Step, Unit
 from pipeline.heads._head import Head
 from pipeline.heads._kinds import build
+from pipeline.heads._learning_rate import RateTrial
 from pipeline.heads._parts import Part, vectors
 from pipeline.heads._plan import Plan, Size, plan, plan_tuning
 from pipeline.heads._pool import pool
 from pipeline.heads._saved import (
     TRAINING,
-    UNFINISHED,
     SavedHead,
     check_target,
     described,
     load,
     save,
+    unfinished,
     writing,
 )
 from pipeline.heads._scaler import ParetoScaler
-from pipeline.heads._tuning import Epoch, Material, through, tune, tuning_config
+from pipeline.heads._tuning import (
+    Budget,
+    Material,
+    Planned,
+    TooLittleTime,
+    Tuned,
+    Watch,
+    through,
+    tune,
+    tuning_config,
+)
 
 __all__ = [
     "PRESETS",
     "PRESET_POOLS",
     "TRAINING",
-    "UNFINISHED",
+    "Budget",
     "Card",
     "Classifier",
     "Codes",
@@ -48,11 +60,16 @@ __all__ = [
     "ParetoScaler",
     "Part",
     "Plan",
+    "Planned",
+    "RateTrial",
     "SavedHead",
     "Size",
     "Step",
     "Streamed",
+    "TooLittleTime",
+    "Tuned",
     "Unit",
+    "Watch",
     "build",
     "check_target",
     "described",
@@ -64,6 +81,7 @@ __all__ = [
     "through",
     "tune",
     "tuning_config",
+    "unfinished",
     "vectors",
     "writing",
 ]

@@ -48,12 +48,11 @@ from pipeline.locks import NAME, Locked, locked
 FORMAT, TUNED_FORMAT, JOINED_FORMAT, SKLEARN_FORMAT, STORES_FORMAT = _FORMATS = (1, 2, 3, 4, 5)
 _JSON = "head.json"
 _PAYLOAD = re.compile(r"weights-[0-9a-f]{12}\.h5")
-# Where a head that is being trained writes down how far it has come.
-UNFINISHED = "unfinished.h5"
 # Held while one is trained there; NAME is held while one is saved.
 TRAINING = "LOCK.training"
+_UNFINISHED = "unfinished"
 # Payloads of heads replaced, and what a process that was killed left behind.
-_OURS = re.compile(r"curves\.png|unfinished\.h5|weights-[0-9a-f]{12}\.h5")
+_OURS = re.compile(r"curves\.png|unfinished(-[0-9a-f]{12})?\.h5|weights-[0-9a-f]{12}\.h5")
 _SAMPLE_ROWS = 4
 # Saving takes milliseconds: whoever saves a head to the same place waits for it.
 _PATIENCE = 60.0
@@ -172,7 +171,7 @@ def save(
         current = {path.name, *(attachments or {})}
         for other in directory.iterdir():
             # What another process is training here is its own.
-            theirs = UNFINISHED in other.name and tuned is None
+            theirs = _UNFINISHED in other.name and tuned is None
             if is_ours(other.name) and other.name not in current and not theirs:
                 other.unlink(missing_ok=True)
 
@@ -212,6 +211,11 @@ def writing(directory: Path, *, seconds: float = 0.0, name: str = NAME) -> Itera
             f"expected to be alone in {directory}, found it locked by {holder}; wait until that "
             "run ends or choose another --out"
         ) from None
+
+
+def unfinished(directory: Path, start: str) -> Path:
+    """Name the file in which a training of the layers above `start` writes how far it has come."""
+    return directory / f"{_UNFINISHED}-{hashlib.sha256(start.encode()).hexdigest()[:12]}.h5"
 
 
 def is_ours(name: str) -> bool:

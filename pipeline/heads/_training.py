@@ -86,7 +86,7 @@ def build_model(
     )
     model = keras.Sequential(layers)
     model.compile(
-        optimizer=make_optimizer(config, rows=rows),
+        optimizer=make_optimizer(config, images=rows),
         loss=_LOSSES[config.output],
         metrics=[_accuracy(config.output)],
         steps_per_execution=_STEPS,
@@ -196,13 +196,13 @@ def _initializer(which: Initializer, seed: int) -> keras.Initializer:
     return keras.initializers.GlorotUniform(seed=seed)
 
 
-def make_optimizer(config: MlpConfig, *, rows: int) -> keras.Optimizer:
-    """Make what trains a network on so many rows."""
+def make_optimizer(config: MlpConfig, *, images: int) -> keras.Optimizer:
+    """Make what trains a network on so many images."""
     import keras
 
     rate: Any = config.learning_rate
     if config.schedule is Schedule.one_cycle:
-        steps = -(-rows // config.batch_size) * config.epochs
+        steps = -(-images // config.batch_size) * config.epochs
         rate = one_cycle(rate, steps=steps)
     elif config.decay_rate != 1:
         rate = keras.optimizers.schedules.ExponentialDecay(
@@ -213,6 +213,25 @@ def make_optimizer(config: MlpConfig, *, rows: int) -> keras.Optimizer:
     if config.optimizer is Optimizer.adam:
         return adam(rate, global_clipnorm=clip)
     return sgd(rate, momentum=config.momentum, nesterov=config.nesterov, global_clipnorm=clip)
+
+
+def prepare(model: keras.Model, optimizer: keras.Optimizer) -> None:
+    """Compile a network that gives logits."""
+    import keras
+
+    model.compile(
+        optimizer=optimizer,
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+    )
+    optimizer.build(model.trainable_variables)
+
+
+def values(variable: Any) -> NDArray[Any]:
+    """Copy what a variable of Keras's holds."""
+    import keras
+
+    return np.array(keras.ops.convert_to_numpy(variable))
 
 
 def one_cycle(rate: float, *, steps: int) -> Any:

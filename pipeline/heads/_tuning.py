@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -15,38 +14,24 @@ from numpy.typing import NDArray
 
 from pipeline.choices import Pool, Schedule
 from pipeline.errors import HeadError
-from pipeline.files import canonical_json, make_folder, write_durably
-from pipeline.hdf5 import HostileFile, SealedDatasets, has_seal, names_in, sealed_bytes
-from pipeline.heads._calibration import calibrate
+from pipeline.files import canonical_json
+from pipeline.heads._checkpoint import Checkpoint, Diverged, Epoch, Kept, read
 from pipeline.heads._codes import Codes, InMemory, Rows
 from pipeline.heads._config import Initializer, MlpConfig, Output
-from pipeline.heads._head import Head, Progress, softmax
+from pipeline.heads._head import Head, Progress
+from pipeline.heads._learning_rate import RATES, Forward, RateSearch, RateTrial, judge
 from pipeline.heads._linear import LinearHead, SoftmaxHead, class_weights
 from pipeline.heads._mlp import MlpHead
 from pipeline.heads._pool import pool
-from pipeline.heads._training import Examples, make_optimizer, one_cycle, run
+from pipeline.heads._training import Examples, run, values
 from pipeline.lazy import import_keras, in_batches
 
 if TYPE_CHECKING:
     import keras
 
-# Codes (n, d) to logits (n, k).
-Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-
-# How often what has been learned is written down: an epoch of a small network takes less than
-# writing its weights does.
-_SECONDS = 20.0
 _DENSE = "dense_of_head_"
 _AT_ONCE = 128  # rows between two calls of `progress`
 _LOWER = 10.0  # what a rate is divided by that made validation worse
-# Rates that are tried, the place of the first, and how: in so many steps on so many images, which
-# take so many bytes at the most.
-_RATES = (
-    *(1e-8, 3e-8, 1e-7, 3e-7, 1e-6, 3e-6, 1e-5, 3e-5),
-    *(1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
-)
-_FIRST = _RATES.index(1e-3)
-_TRIAL_STEPS, _TRIAL_IMAGES, _TRIAL_BYTES = 40, 1280, 1 << 26
 
 
 class _Dense(NamedTuple):
@@ -108,19 +93,80 @@ class Material:
     views: int = 1
 
 
-class Diverged(HeadError):
-    """A loss is no number any more."""
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """How long training will take: seconds of an epoch, validation included, and how many."""
+
+    epoch_seconds: float
+    epochs: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """What an epoch led to; number 0 is before the first. Without validation the two are None."""
+class Watch:
+    """
+    Who is told how training goes.
 
-    number: int
-    of: int
-    val_loss: float | None
-    val_accuracy: float | None
-    learning_rate: float
+    Attributes
+    ----------
+    trial, plan, epoch : callable
+        Called after each short training that finds the learning rate, before the first epoch,
+        and after each.
+    progress : callable
+        Called with the images done and the images there are: of a short training, then of all
+        epochs.
+    """
+
+    trial: Callable[[RateTrial], None]
+    plan: Callable[[Planned], None]
+    epoch: Callable[[Epoch], None]
+    progress: Progress
+
+
+class TooLittleTime(HeadError):
+    """A training does not fit into the time that it may take."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """
+    How long a training may take, and how many epochs are worth beginning with.
+
+    Attributes
+    ----------
+    seconds : float
+    fewest : int
+    """
+
+    seconds: float
+    fewest: int
+
+    def less(self, seconds: float) -> Budget:
+        """Return what is left after so many seconds."""
+        return replace(self, seconds=self.seconds - seconds)
+
+    def epochs_of(self, seconds: float) -> int:
+        """
+        Return how many epochs of so many seconds fit, one at the least.
+
+        Raises
+        ------
+        TooLittleTime
+            If they are too few.
+        """
+        found = max(1, int(self.seconds / seconds))
+        if found < self.fewest:
+            raise TooLittleTime(
+                f"an epoch takes about {seconds:.3g} s, and {self.fewest} do not fit into "
+                f"the {max(0.0, self.seconds):.0f} s that are left"
+            )
+        return found
+
+
+class Tuned(NamedTuple):
+    """A head that learned with the layers below it, and its answers to the validation images."""
+
+    head: Head
+    answers: NDArray[np.int64] | None
 
 
 def through(
@@ -208,13 +254,13 @@ def tune(
     *,
     config: MlpConfig,
     find_rate: bool,
+    budget: Budget | None,
     how: Pool | None,
     seed: int,
     unfinished: Path,
     identity: str,
-    tell: Callable[[Epoch], None],
-    progress: Progress,
-) -> Head:
+    watch: Watch,
+) -> Tuned:
     """
     Train a fitted head and the layers below it together, by descent on the cross-entropy.
 
@@ -234,6 +280,8 @@ def tune(
     find_rate : bool
         Whether to find the learning rate by trial, in place of the configuration's. One that
         makes validation worse from the first epoch on is followed by a tenth of it.
+    budget : Budget or None
+        Decides how many of the configuration's epochs there are.
     how : Pool or None
         How what comes out of the layers becomes vectors.
     seed : int
@@ -242,65 +290,107 @@ def tune(
         Where to write down how far it has come.
     identity : str
         What the codes and the layers are: another one begins anew.
-    tell : callable
-        Called after each epoch.
-    progress : callable
-        Called with the images done and the images there are in all epochs.
+    watch : Watch
 
     Returns
     -------
-    Head
-        A new one, of kind mlp, or softmax for the linear kinds.
+    Tuned
 
     Raises
     ------
     HeadError
         If the loss is no longer a number.
+    TooLittleTime
+        If the budget leaves time for too few epochs.
     """
     import_keras()
     import tensorflow as tf
 
+    began = time.monotonic()
     stack, scale = _stack(head, len(material.train))
     # More epochs go on where fewer ended, unless the learning rate depends on their number.
-    endless = config.schedule is Schedule.constant
+    endless = config.schedule is Schedule.constant or budget is not None
     settings = (replace(config, epochs=1) if endless else config).to_json()
     asked = [identity, settings, find_rate, seed]
-    kept = _read(unfinished, hashlib.sha256(canonical_json(asked)).hexdigest())
+    kept = read(unfinished, hashlib.sha256(canonical_json(asked)).hexdigest())
     try:
         model = _build(layers, stack, scale, config=config, how=how, seed=seed)
         forward = in_batches(model, shape=model.input_shape[1:], batch_size=config.batch_size)
-        if find_rate:
-            found = kept.facts["learning_rate"] if kept.facts else None
-            rate = found or _find_rate(model, forward, config, material, seed=seed)
-            config = replace(config, learning_rate=rate)
+        if kept.facts:
+            planned = kept.facts["of"] if budget is not None else config.epochs
+            config = replace(config, epochs=planned, learning_rate=kept.facts["learning_rate"])
+        else:
+            config = _planned(
+                model, forward, config, material, find_rate=find_rate, seed=seed, watch=watch,
+                budget=budget and budget.less(time.monotonic() - began),
+            )  # fmt: skip
         examples, before = _examples(head, material), _judged(head, material)
-        diary = _Diary(model, config, examples.images, unfinished, kept)
+        checkpoint = Checkpoint(model, config, examples.images, unfinished, kept)
         while True:
-            if not diary.epochs:
-                diary.begin(before)
+            if not checkpoint.epochs:
+                checkpoint.begin(before)
             lower = config.learning_rate / _LOWER
-            may_retry = find_rate and lower >= _RATES[0]
+            may_retry = find_rate and lower >= RATES[0]
             try:
-                _descend(model, forward, diary, config, material, examples, seed, tell, progress)
+                _descend(model, forward, checkpoint, config, material, examples, seed, watch)
             except Diverged:
                 if not may_retry:
                     raise
-            if diary.best or not may_retry:
+            if checkpoint.best or not may_retry:
                 break
             # What was right for a few steps was too much for whole epochs.
-            diary.restore_best()
+            checkpoint.restore_best()
             config = replace(config, learning_rate=lower)
-            kept = _Kept(kept.identity, {}, [], [])
-            diary = _Diary(model, config, examples.images, unfinished, kept)
+            anew = Kept(kept.identity, {}, [], [])
+            checkpoint = Checkpoint(model, config, examples.images, unfinished, anew)
     except tf.errors.ResourceExhaustedError as error:
         raise MemoryError("a batch does not fit into memory; try --batch-size 8") from error
-    diary.restore_best()
+    checkpoint.restore_best()
     layers.learn()
-    tuned = _rebuilt(head, model, scale, config=config, diary=diary)
+    tuned = _rebuilt(head, model, scale, config=config, checkpoint=checkpoint)
+    answers = None
     if material.val is not None and material.y_val is not None:
         vectors = through(layers, material.val, how)
         tuned._measure(Rows(codes=InMemory(vectors), y=material.y_val), "validation images")
-    return tuned
+        answers = tuned.predict(vectors)
+    return Tuned(tuned, answers)
+
+
+def _planned(
+    model: keras.Model,
+    forward: Forward,
+    config: MlpConfig,
+    material: Material,
+    *,
+    find_rate: bool,
+    budget: Budget | None,
+    seed: int,
+    watch: Watch,
+) -> MlpConfig:
+    """Find the learning rate and the number of epochs, where these are asked for; tell the plan."""
+    val = None
+    if material.val is not None and material.y_val is not None:
+        val = (material.val, material.y_val)
+    began = time.monotonic()
+    search = RateSearch(
+        model,
+        forward,
+        config,
+        train=(material.train, material.y),
+        val=val,
+        seed=seed,
+    )
+    if find_rate:
+        rate = search.find(watch.trial, watch.progress)
+        config = replace(config, learning_rate=rate)
+    pace = search.pace
+    steps = -(-len(material.y) // material.views // config.batch_size)
+    epoch = steps * pace.step + (len(material.val) * pace.image if material.val else 0.0)
+    if budget is not None:
+        left = budget.less(time.monotonic() - began)
+        config = replace(config, epochs=min(config.epochs, left.epochs_of(epoch)))
+    watch.plan(Planned(epoch_seconds=epoch, epochs=config.epochs))
+    return config
 
 
 def _stack(head: Head, rows: int) -> tuple[list[_Dense], NDArray[np.float64]]:
@@ -407,63 +497,48 @@ def _judged(head: Head, material: Material) -> dict[str, float]:
     """Judge the head as it is, if there are validation images."""
     if material.before is None or material.y_val is None:
         return {}
-    return _judge(head.decision(material.before), material.y_val)
-
-
-def _judge(logits: NDArray[np.float64], y: NDArray[np.int64]) -> dict[str, float]:
-    """
-    Return accuracy, and loss after calibration.
-
-    Descent makes a network ever surer of itself, which costs loss although its answers get better;
-    the head that is saved is calibrated, and so is what is compared between epochs.
-    """
-    if not np.isfinite(logits).all():
-        return {"val_loss": float("nan"), "val_accuracy": 0.0}
-    slope = calibrate(logits, y, how="")["slope"]
-    own = softmax(slope * logits)[np.arange(len(y)), y]
-    losses = -np.log(np.maximum(own, np.finfo(np.float32).tiny))
-    accuracy = float((logits.argmax(axis=1) == y).mean())
-    return {"val_loss": float(losses.mean()), "val_accuracy": accuracy}
+    return judge(head.decision(material.before), material.y_val)
 
 
 def _descend(
     model: keras.Model,
     forward: Forward,
-    diary: _Diary,
+    checkpoint: Checkpoint,
     config: MlpConfig,
     material: Material,
     examples: Examples,
     seed: int,
-    tell: Callable[[Epoch], None],
-    progress: Progress,
+    watch: Watch,
 ) -> None:
     """Train epoch by epoch until nothing gets better."""
     import keras
 
-    tell(diary.last)
+    watch.epoch(checkpoint.last)
 
     def end_of_epoch(epoch: int, logs: dict[str, float]) -> None:
         found = {}
         if material.val is not None and material.y_val is not None:
-            found = _judge(_all(forward, material.val), material.y_val)
-        diary.note({**logs, **found})
-        tell(diary.last)
-        model.stop_training = diary.enough
+            found = judge(_all(forward, material.val), material.y_val)
+        checkpoint.note({**logs, **found})
+        watch.epoch(checkpoint.last)
+        model.stop_training = checkpoint.enough
 
     def end_of_step(step: int, logs: Any) -> None:
         done = min((step + 1) * config.batch_size, examples.images)
-        progress(diary.epochs * examples.images + done, config.epochs * examples.images)
+        images = checkpoint.epochs * examples.images + done
+        watch.progress(images, config.epochs * examples.images)
 
-    if diary.enough:
+    if checkpoint.enough:
         return
-    watch = keras.callbacks.LambdaCallback(
+    callback = keras.callbacks.LambdaCallback(
         on_epoch_end=end_of_epoch, on_train_batch_end=end_of_step
     )
     try:
-        run(model, config, examples, seed=seed, first=diary.epochs, callbacks=[watch])
+        run(model, config, examples, seed=seed, first=checkpoint.epochs, callbacks=[callback])
     except KeyboardInterrupt:
-        diary.write()
+        checkpoint.write()
         raise
+    checkpoint.write()
 
 
 def _all(forward: Forward, codes: Codes) -> NDArray[np.float64]:
@@ -476,258 +551,18 @@ def _all(forward: Forward, codes: Codes) -> NDArray[np.float64]:
     return np.concatenate(logits)[order].astype(np.float64)
 
 
-class _Kept(NamedTuple):
-    """What an unfinished training wrote down: empty if there is none of this task."""
-
-    identity: str
-    facts: dict[str, Any]
-    now: list[NDArray[Any]]
-    best: list[NDArray[Any]]
-
-
-def _read(path: Path, identity: str) -> _Kept:
-    """Read what was written down, if it was of the same task."""
-    try:
-        if not has_seal(path):
-            raise OSError("it is of an earlier version, or damaged")
-        with SealedDatasets(path) as kept:
-            facts = json.loads(kept.attributes["facts"] or "")
-            now, best = (
-                [kept.read(f"{name}/{number}") for number in range(len(names_in(kept, name)))]
-                for name in ("now", "best")
-            )
-        if facts["identity"] == identity:
-            return _Kept(identity, facts, now, best)
-    except (OSError, HostileFile, LookupError, TypeError, ValueError):
-        pass
-    return _Kept(identity, {}, [], [])
-
-
-class _Diary:
-    """
-    How far training has come, and the best weights so far; written down now and then.
-
-    Attributes
-    ----------
-    epochs : int
-        That are done.
-    best : int
-        The one with the best weights; 0 for those from before the first.
-    history : dict of str to list of float
-        For each epoch done, see `Head.history_`.
-    """
-
-    def __init__(
-        self, model: keras.Model, config: MlpConfig, images: int, path: Path, kept: _Kept
-    ) -> None:
-        # Dropout's random numbers go on where they stopped, too.
-        self._variables = list(model.variables)
-        optimizer = make_optimizer(config, rows=images)
-        _compile(model, optimizer)
-        self._variables += optimizer.variables
-        self._weights = model.trainable_variables
-        self._config, self._path, self._identity = config, path, kept.identity
-        self._written = time.monotonic()
-        self.epochs = self.best = 0
-        self.history: dict[str, list[float]] = {}
-        self._before: dict[str, float] = {}
-        self._best_weights: list[NDArray[Any]] = []
-        self._now: list[NDArray[Any]] = []
-        self._resume(kept)
-
-    @property
-    def last(self) -> Epoch:
-        """What the last epoch led to."""
-        last = {name: values[-1] for name, values in self.history.items()} or self._before
-        return Epoch(
-            number=self.epochs,
-            of=self._config.epochs,
-            val_loss=last.get("val_loss"),
-            val_accuracy=last.get("val_accuracy"),
-            learning_rate=self._config.learning_rate,
-        )
-
-    @property
-    def enough(self) -> bool:
-        """Whether further epochs are not worth it, or not wanted."""
-        patience = self._config.early_stopping if self._before else 0
-        waited = bool(patience) and self.epochs - self.best >= patience
-        return waited or self.epochs >= self._config.epochs
-
-    def begin(self, before: dict[str, float]) -> None:
-        """Note what the validation images say before the first epoch, if there are any."""
-        self._before = before
-        self._keep()
-
-    def note(self, logs: Mapping[str, float]) -> None:
-        """Note what an epoch led to."""
-        self.epochs += 1
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(float(value))
-        losses = [values[-1] for name, values in self.history.items() if name.endswith("loss")]
-        if not np.isfinite(losses).all():
-            self._path.unlink(missing_ok=True)
-            raise Diverged(
-                f"training diverged in epoch {self.epochs} (a loss is no number any more); try a "
-                f"lower --learning-rate than {self._config.learning_rate:g}"
-            )
-        if self._is_best():
-            self.best = self.epochs
-            self._keep()
-        self._now = [_numbers(variable) for variable in self._variables]
-        if time.monotonic() - self._written >= _SECONDS:
-            self.write()
-
-    def _is_best(self) -> bool:
-        name = self._config.monitor.value
-        if name not in self._before:  # without validation images the last one is
-            return True
-        sign = 1 if name.endswith("accuracy") else -1
-        return all(
-            sign * self.history[name][-1] > sign * earlier
-            for earlier in (self._before[name], *self.history[name][:-1])
-        )
-
-    def _keep(self) -> None:
-        self._best_weights = [_numbers(variable) for variable in self._weights]
-
-    def restore_best(self) -> None:
-        """Give the model the best weights."""
-        for variable, array in zip(self._weights, self._best_weights, strict=True):
-            variable.assign(array)
-
-    def write(self) -> None:
-        """Write down how things stood after the last whole epoch, in one step."""
-        if not self._now:
-            return
-        facts = {"epochs": self.epochs, "best": self.best, "history": self.history}
-        facts |= {"before": self._before, "identity": self._identity}
-        facts["learning_rate"] = self._config.learning_rate
-
-        def fill(file: Any) -> None:
-            file.attrs["facts"] = json.dumps(facts)
-            for name, arrays in (("now", self._now), ("best", self._best_weights)):
-                for number, array in enumerate(arrays):
-                    file.create_dataset(f"{name}/{number}", data=array)
-
-        make_folder(self._path.parent)
-        write_durably(self._path, sealed_bytes(fill))
-        self._written = time.monotonic()
-
-    def _resume(self, kept: _Kept) -> None:
-        shapes = [array.shape for array in (*kept.now, *kept.best)]
-        if shapes != [tuple(each.shape) for each in (*self._variables, *self._weights)]:
-            return
-        for variable, array in zip(self._variables, kept.now, strict=True):
-            variable.assign(array)
-        self.epochs, self.best = kept.facts["epochs"], kept.facts["best"]
-        self.history, self._before = kept.facts["history"], kept.facts["before"]
-        self._best_weights = kept.best
-
-
-def _compile(model: keras.Model, optimizer: keras.Optimizer) -> None:
-    import keras
-
-    model.compile(
-        optimizer=optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-    )
-    optimizer.build(model.trainable_variables)
-
-
-def _find_rate(
-    model: keras.Model, forward: Forward, config: MlpConfig, material: Material, *, seed: int
-) -> float:
-    """
-    Find the largest learning rate that helps in the end of a short training on some images.
-
-    Each has the schedule of the training, a cycle a whole one: what helps in the end may make the
-    first steps worse. The longer a training, the larger the best rate: on digits,
-    EfficientNet-Lite0 and adam, 40 steps at 3e-4 and 1e-3 took a loss of 0.202 to 0.172 and 0.181,
-    100 steps to 0.149 and 0.095; 3e-3 destroyed the network. For a VGG16 without batch
-    normalization 1e-6 was right.
-    """
-    codes, y = _some(material.train, material.y, seed=seed)
-    if material.val is not None and material.y_val is not None:
-        judge, y_judge = _some(material.val, material.y_val, seed=seed)
-    else:
-        count = max(1, len(y) // 4)
-        judge, y_judge, codes, y = codes[:count], y[:count], codes[count:], y[count:]
-    optimizer = make_optimizer(
-        replace(config, decay_rate=1.0, schedule=Schedule.constant), rows=len(y)
-    )
-    _compile(model, optimizer)
-    start = [(each, _numbers(each)) for each in (*model.variables, *optimizer.variables)]
-
-    def loss() -> float:
-        found = _judge(forward(judge).astype(np.float64), y_judge)["val_loss"]
-        return found if np.isfinite(found) else float("inf")
-
-    before = loss()
-
-    def better(place: int) -> bool:
-        for step, rate in enumerate(_trial_rates(config, _RATES[place])):
-            part = (step * config.batch_size + np.arange(config.batch_size)) % len(y)
-            optimizer.learning_rate = rate
-            if not np.isfinite(model.train_on_batch(codes[part], y[part])[0]):
-                break
-        found = loss()
-        for variable, array in start:
-            variable.assign(array)
-        return found < before
-
-    return _RATES[_largest(better)]
-
-
-def _largest(better: Callable[[int], bool]) -> int:
-    """Return the place of the largest rate that is better: by decades down, by half ones up."""
-    place = _FIRST
-    while place and not better(place):
-        place = max(0, place - 2)
-    while place < len(_RATES) - 1 and better(place + 1):
-        place += 1
-    return place
-
-
-def _trial_rates(config: MlpConfig, rate: float) -> list[float]:
-    """Return the rates of the steps of a short training, which goes on as the long one will."""
-    if config.schedule is Schedule.constant:
-        return [rate] * _TRIAL_STEPS
-    schedule = one_cycle(rate, steps=_TRIAL_STEPS)
-    return [float(schedule(step)) for step in range(_TRIAL_STEPS)]
-
-
-def _some(
-    codes: Codes, y: NDArray[np.int64], *, seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Read some images, at random, in no order."""
-    count = min(len(y), _TRIAL_IMAGES, max(64, _TRIAL_BYTES // (4 * codes.width)))
-    places = np.random.default_rng(seed).permutation(len(y))[:count]
-    found = np.empty((count, codes.width), np.float32)
-    for positions, block in codes.take(places).blocks():
-        found[positions] = block
-    return found, y[places]
-
-
-def _numbers(variable: Any) -> NDArray[Any]:
-    import keras
-
-    return np.array(keras.ops.convert_to_numpy(variable))
-
-
 def _rebuilt(
     head: Head,
     model: keras.Model,
     scale: NDArray[np.float64],
     *,
     config: MlpConfig,
-    diary: _Diary,
+    checkpoint: Checkpoint,
 ) -> Head:
     """Make a head of what was learned."""
     dense = [layer for layer in model.layers if layer.name.startswith(_DENSE)]
-    stack = [tuple(map(_numbers, layer.weights)) for layer in dense]
-    chosen = {"fitted_on": "train", "epochs_run": diary.epochs, "best_epoch": diary.best}
+    stack = [tuple(map(values, layer.weights)) for layer in dense]
+    chosen = {"fitted_on": "train", "epochs_run": checkpoint.epochs, "best_epoch": checkpoint.best}
     chosen["learning_rate"] = config.learning_rate
     asked = head.parameters
     same = {"class_weight": asked["class_weight"], "seed": asked["seed"], **chosen}
@@ -745,5 +580,5 @@ def _rebuilt(
         for number, (kernel, bias) in enumerate(stack):
             arrays |= {f"kernel_{number}": kernel, f"bias_{number}": bias}
         tuned = MlpHead.from_arrays(parameters, arrays)
-    tuned.history_ = dict(sorted(diary.history.items())) or None
+    tuned.history_ = dict(sorted(checkpoint.history.items())) or None
     return tuned

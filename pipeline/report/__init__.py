@@ -1,6 +1,7 @@
 """Report: labels and scores in; metrics, tables and plots out."""
 
 from pipeline.report._curve import CurvePoint, CurveReading, read_curve
+from pipeline.report._paired import PairedDifference, paired_difference
 from pipeline.report._plots import confusion_png, curves_png, learning_curve_png
 from pipeline.report._score import (
     ClassScore,
@@ -16,6 +17,7 @@ __all__ = [
     "ClassScore",
     "CurvePoint",
     "CurveReading",
+    "PairedDifference",
     "Report",
     "Tally",
     "calibration_error",
@@ -26,6 +28,7 @@ __all__ = [
     "curves_png",
     "learning_curve_png",
     "most_confused",
+    "paired_difference",
     "read_curve",
     "score",
 ]

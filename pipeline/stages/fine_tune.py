@@ -1,30 +1,60 @@
-"""Beyond stage two: the last block of the backbone and a head, trained together from the cache."""
+"""Beyond stage two: the last layers of the backbone and a head, trained together from the cache."""
 
 from __future__ import annotations
 
-import hashlib
+import gc
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline import backbones, heads, images, report, store
-from pipeline.choices import ClassWeight, HeadKind, Optimizer, Pool, Precision, Schedule, choose
-from pipeline.errors import HeadError, Interrupted, OutputError, SpaceMismatch, StoreError, counted
+from pipeline import backbones, heads, report, store
+from pipeline.choices import Optimizer, Precision, Schedule, Split, choose
+from pipeline.errors import HeadError, Interrupted, OutputError
 from pipeline.memory import memory_limit, resident_bytes
-from pipeline.space import Space
-from pipeline.stages._command import extract_command
-from pipeline.stages._fitting import Examples, card_of, examples
-from pipeline.stages._influence import CALIBRATED
-from pipeline.stages._layers import named, part
-from pipeline.stages._photos import Originals
 from pipeline.stages._recognise import space_of
+from pipeline.stages._tuning_task import (
+    Task,
+    augmentation,
+    check_layers,
+    check_space,
+    layer_missing,
+    load_layers,
+)
 from pipeline.stages._voice import quiet, silent
+
+AUTO = "auto"
+# Epochs where nothing is said, and at the most where the minutes decide.
+_EPOCHS, _MOST_EPOCHS = 10, 30
+# Less than this of a schedule is no fair trial of a boundary.
+_FEWEST_EPOCHS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """
+    What training from a boundary led to.
+
+    Attributes
+    ----------
+    start : str
+    learning_rate : float
+    epochs_run, best_epoch : int
+    val_loss, val_accuracy : float or None
+        Of the best epoch; None without validation images.
+    seconds : float
+    """
+
+    start: str
+    learning_rate: float
+    epochs_run: int
+    best_epoch: int
+    val_loss: float | None
+    val_accuracy: float | None
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +69,8 @@ class FineTuning:
     kind : str
     start, stop : str
         Between which layers the backbone was trained.
+    tried : tuple of Attempt
+        What training from each boundary led to.
     classes : tuple of str
     train_images, val_images : int
     weights : int
@@ -50,11 +82,16 @@ class FineTuning:
     val_accuracy_before, val_accuracy : float or None
         On the validation images: of the head as it was, fitted on the training images alone, and
         of the best epoch.
+    gain : PairedDifference or None
+        Between the two. The validation images also chose the epoch, and the boundary where there
+        were several.
     epochs_run, best_epoch : int
         Epoch 0 is the head as it was.
     still_falling : bool
         Whether the last epoch made the validation loss smaller by a hundredth or more, so that
         further epochs may help.
+    epoch_seconds : float or None
+        What an epoch took, validation included.
     images_per_second : float or None
         Training images by the clock, validation included.
     memory_bytes : int
@@ -68,6 +105,7 @@ class FineTuning:
     kind: str
     start: str
     stop: str
+    tried: tuple[Attempt, ...]
     classes: tuple[str, ...]
     train_images: int
     val_images: int
@@ -76,9 +114,11 @@ class FineTuning:
     learning_rate: float
     val_accuracy_before: float | None
     val_accuracy: float | None
+    gain: report.PairedDifference | None
     epochs_run: int
     best_epoch: int
     still_falling: bool
+    epoch_seconds: float | None
     images_per_second: float | None
     memory_bytes: int
     in_memory: bool
@@ -88,7 +128,8 @@ class FineTuning:
 def fine_tune(
     head: str | Path,
     *,
-    start: str,
+    start: str = AUTO,
+    minutes: float | None = None,
     store_path: str | Path | None = None,
     out: str | Path | None = None,
     optimizer: Optimizer | str = Optimizer.adam,
@@ -98,7 +139,7 @@ def fine_tune(
     schedule: Schedule | str = Schedule.one_cycle,
     decay_rate: float = 1.0,
     decay_steps: int = 1000,
-    epochs: int = 10,
+    epochs: int | None = None,
     batch_size: int = 32,
     early_stopping: int | None = None,
     augment: str | None = None,
@@ -121,9 +162,13 @@ def fine_tune(
         A head of kind svm, softmax, ridge or mlp, made by `fit_head`. Its kind and its settings
         are taken; it is fitted anew on the training images alone, so that the validation images
         can judge.
-    start : str
+    start : str, default "auto"
         A block boundary below the head's layer, or ``"input"`` to train everything on the photos
-        themselves, each augmented anew in every epoch.
+        themselves, each augmented anew in every epoch. ``"auto"`` trains from every boundary that
+        the store has codes of, the last first, and keeps what has the smallest validation loss.
+    minutes : float, optional
+        How long all may take: as many epochs as fit, and boundaries for which there is no time
+        are left out.
     store_path : str or Path, optional
         A store with codes of `start`; by default the one that the head was fitted on.
     out : str or Path, optional
@@ -140,7 +185,9 @@ def fine_tune(
     decay_rate, decay_steps : float, int
         Of the schedule ``constant``: the learning rate is multiplied by `decay_rate` every
         `decay_steps` steps, smoothly.
-    epochs, batch_size : int
+    epochs : int, optional
+        10 by default; with `minutes`, at the most, and 30 by default.
+    batch_size : int
     early_stopping : int, optional
         Epochs without a smaller validation loss after which training ends; 0 for never, which is
         the default of a cycle, whose last epochs are the best; of ``constant`` it is 5. The best
@@ -181,15 +228,18 @@ def fine_tune(
         If it was stopped; the same call goes on.
     """
     began = time.monotonic()
-    tell = tell or quiet
     saved = heads.load(Path(head))
-    _check_layers(saved)
+    check_layers(saved)
     schedule = choose(Schedule, schedule, what="schedule")
     if early_stopping is None:
         early_stopping = 0 if schedule is Schedule.one_cycle else 5
-    find_rate = learning_rate == "auto"
+    find_rate = learning_rate == AUTO
     if isinstance(learning_rate, str) and not find_rate:
         raise HeadError(f"expected --learning-rate auto or a number, found {learning_rate!r}")
+    if minutes is not None and not 0 < minutes < float("inf"):
+        raise HeadError(f"expected --minutes above 0, found {minutes:g}")
+    if epochs is None:
+        epochs = _EPOCHS if minutes is None else _MOST_EPOCHS
     config = heads.tuning_config(
         saved.head,
         optimizer=choose(Optimizer, optimizer, what="optimizer"),
@@ -203,8 +253,7 @@ def fine_tune(
         batch_size=batch_size,
         early_stopping=early_stopping,
     )
-    views = _augmentation(start, augment)
-    limit = memory_limit(memory)
+    views = augmentation(start, augment)
     folder = Path(out) if out is not None else _default_out(saved)
     if folder.absolute() == saved.directory.absolute():
         raise OutputError(
@@ -212,53 +261,33 @@ def fine_tune(
             "another --out"
         )
     heads.check_target(folder)
-    precision = choose(Precision, precision, what="precision")
-    tail = _layers(saved, start, weights, precision)
-    opened = store.open_store(Path(store_path or saved.card.trained_on["store"]))
-    _check_space(saved, opened, tail)
-    task = _Task(saved=saved, opened=opened, tail=tail, views=views)
-    task.check_classes()
-    if warning := task.left_out():
-        tell(warning)
-    plan = heads.plan_tuning(
-        task.size,
-        weights=4 * tail.count,
-        batch=4 * min(batch_size, task.size.train) * tail.activations,
-        limit=limit,
-        resident=resident_bytes(),
-        read=start == backbones.INPUT,
+    training = _Training(
+        config=config,
+        find_rate=find_rate,
+        minutes=minutes,
+        ends=None if minutes is None else began + 60 * minutes,
+        seed=seed,
+        limit=memory_limit(memory),
+        folder=folder,
+        tell=tell or quiet,
+        progress=progress or silent,
     )
-    first = ", short trainings to find the learning rate first" if find_rate else ""
-    tell(f"{plan}; training in {tail.precision.value}{first}")
-    progress = progress or silent
-    lines: list[heads.Epoch] = []
-    clock: list[float] = []
+    opened = store.open_store(Path(store_path or saved.card.trained_on["store"]))
+    precision = choose(Precision, precision, what="precision")
+    starts = _starts(saved, opened) if start == AUTO else [start]
+    if start == AUTO:
+        training.tell(f"training from {' and from '.join(starts)}, whose codes the store has")
 
-    def note(epoch: heads.Epoch) -> None:
-        lines.append(epoch)
-        clock.append(time.monotonic())
-        tell(_line(epoch))
+    def task(each: str) -> Task:
+        tail = load_layers(saved, each, weights, precision)
+        check_space(saved, opened, tail)
+        return Task(saved=saved, opened=opened, tail=tail, views=views)
 
-    unfinished = folder / heads.UNFINISHED
     with heads.writing(folder, name=heads.TRAINING):
         try:
-            material, fitted = task.prepare(plan, progress)
-            clock.append(time.monotonic())
-            tuned = heads.tune(
-                fitted,
-                tail,
-                material,
-                config=config,
-                find_rate=find_rate,
-                how=saved.card.pooling,
-                seed=seed,
-                unfinished=unfinished,
-                identity=task.identity,
-                tell=note,
-                progress=progress,
-            )
+            best, tried = _best(starts, task, training)
         except KeyboardInterrupt:
-            if not unfinished.exists():
+            if not any(heads.unfinished(folder, each).exists() for each in starts):
                 raise Interrupted(
                     "interrupted before the first epoch was done; run the same command again"
                 ) from None
@@ -266,265 +295,198 @@ def fine_tune(
                 "interrupted: what was learned up to the last whole epoch is kept; run the same "
                 "command again to go on"
             ) from None
+        tuned = best.tuned
         heads.save(
             folder,
             tuned,
-            task.card(tuned, head=head),
+            best.task.card(tuned, head=head, tried=[each.start for each in tried]),
             attachments={"curves.png": report.curves_png(tuned.history_)} if tuned.history_ else {},
-            tuned=tail.arrays(),
+            tuned=best.task.tail.arrays(),
         )
-    done = len(lines) - 1
+    used = best.task.examples
     return FineTuning(
         head=str(folder),
         kind=tuned.kind.value,
-        start=start,
+        start=best.task.tail.start,
         stop=saved.card.layer,
-        classes=task.examples.classes,
-        train_images=len(task.examples.train),
-        val_images=len(task.examples.val),
-        weights=tail.count,
-        precision=tail.precision.value,
+        tried=tuple(tried),
+        classes=used.classes,
+        train_images=len(used.train),
+        val_images=len(used.val),
+        weights=best.task.tail.count,
+        precision=best.task.tail.precision.value,
         learning_rate=tuned.parameters["learning_rate"],
-        val_accuracy_before=(fitted.validation_ or {}).get("accuracy"),
+        val_accuracy_before=(best.fitted.validation_ or {}).get("accuracy"),
         val_accuracy=(tuned.validation_ or {}).get("accuracy"),
+        gain=best.gain,
         epochs_run=tuned.parameters["epochs_run"],
         best_epoch=tuned.parameters["best_epoch"],
         still_falling=_falls((tuned.history_ or {}).get("val_loss", [])),
-        images_per_second=_rate(clock, done * len(task.examples.train)),
-        memory_bytes=plan.bytes,
-        in_memory=plan.in_memory,
+        epoch_seconds=best.epoch_seconds,
+        images_per_second=_rate(len(used.train), best.epoch_seconds),
+        memory_bytes=best.plan.bytes,
+        in_memory=best.plan.in_memory,
         seconds=round(time.monotonic() - began, 3),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Task:
-    """The head, its store and the layers between, and how the one becomes food for the other."""
+class _Training:
+    """How every boundary is trained from, and who hears of it."""
 
-    saved: heads.SavedHead
-    opened: store.Store
-    tail: backbones.Tail
-    views: images.Views | None
+    config: heads.MlpConfig
+    find_rate: bool
+    minutes: float | None
+    ends: float | None
+    seed: int
+    limit: int
+    folder: Path
+    tell: Callable[[str], None]
+    progress: Callable[[int, int], None]
 
-    @property
-    def photos(self) -> bool:
-        """Whether the photos themselves are learned from."""
-        return self.tail.start == backbones.INPUT
 
-    @cached_property
-    def examples(self) -> Examples:
-        """Which rows of the store are learned from."""
-        if not self.photos:
-            return examples(self.opened, [part(self.opened, self.tail.start, Pool.flat)])
-        first = part(self.opened, next(iter(self.opened.layers)), Pool.flat)
-        found = examples(self.opened, [first])
-        return replace(found, views=1)
+@dataclass(frozen=True, kw_only=True)
+class _Result:
+    """What training from a boundary led to, with all that is saved of it."""
 
-    def check_classes(self) -> None:
-        """Raise HeadError unless the store has training images of just the head's classes."""
-        known, found = self.saved.card.classes, self.examples.classes
-        if known != found:
-            missing = ", ".join(name for name in known if name not in found) or "none of these"
-            others = ", ".join(name for name in found if name not in known) or "no others"
-            raise HeadError(
-                f"expected training images of the classes of head {self.saved.directory}, found "
-                f"that {self.opened.location} lacks {missing} and has {others}; fit a head on "
-                "codes of this store's images first"
-            )
-
-    def left_out(self) -> str | None:
-        """Say when the head was fitted on images that are not learned from here."""
-        used, seen = self.examples, self.saved.card.part
-        here = self.opened.hashes(np.concatenate([used.train, used.val]))
-        if seen is None or here is None:
-            return None
-        missing = int((~np.isin(seen, here)).sum())
-        if not missing:
-            return None
-        return (
-            f"warning: {counted(missing, 'image')} that the head was fitted on took other sides of "
-            f"the split in {self.opened.location}, or are not there; extract with the --val, "
-            "--test and --limit of the head's store to learn from the same"
-        )
+    task: Task
+    plan: heads.Plan
+    fitted: heads.Head
+    tuned: heads.Head
+    gain: report.PairedDifference | None
+    epoch_seconds: float | None
 
     @property
-    def size(self) -> heads.Size:
-        """How much there is to learn."""
-        return replace(self.examples.size, width=int(np.prod(self.tail.shape)))
-
-    @property
-    def identity(self) -> str:
-        """What decides the result beside the settings of the training."""
-        used, tail, digest = self.examples, self.tail, hashlib.sha256()
-        for rows in (used.train, used.val):
-            hashes = self.opened.hashes(rows)
-            digest.update((rows if hashes is None else hashes).tobytes())
-        about = [tail.start, tail.stop, tail.precision, dict(tail.weights_sha256), self.views]
-        return repr([*about, digest.hexdigest(), self.saved.head.kind.value, self.saved.card.pool])
-
-    def prepare(
-        self, plan: heads.Plan, progress: Callable[[int, int], None]
-    ) -> tuple[heads.Material, heads.Head]:
-        """Find the codes, and fit the head anew on those of the training images alone."""
-        used = self.examples
-        train, val, plain = self._codes(plan)
-        vectors = heads.through(self.tail, plain, self.saved.card.pooling, progress=progress)
-        before = heads.through(self.tail, val, self.saved.card.pooling) if val is not None else None
-        y_val = used.y_val if val is not None else None
-        own = heads.build(self.saved.head.kind, seed=self.saved.card.seed, **_again(self.saved))
-        fitted = own.fit(vectors, used.y, X_val=before, y_val=y_val)
-        material = heads.Material(
-            train=train,
-            y=used.y,
-            val=val,
-            y_val=y_val,
-            before=before,
-            room=plan.room,
-            views=used.views,
-        )
-        return material, fitted
-
-    def _codes(self, plan: heads.Plan) -> tuple[heads.Codes, heads.Codes | None, heads.Codes]:
-        """Return what is trained on, what judges, and what is trained on without augmentation."""
-        used = self.examples
-        if not self.photos:
-            train, val = used.codes(plan)
-            return train, val, train
-        plain = self._of_photos(used.train, None)
-        judge = self._of_photos(used.val, None) if len(used.val) else None
-        return self._of_photos(used.train, self.views), judge, plain
-
-    def _of_photos(self, rows: NDArray[np.int64], views: images.Views | None) -> heads.Codes:
-        originals = Originals(self.opened, rows)  # looked up once, not in every epoch
-
-        def read(
-            wanted: NDArray[np.int64], rng: np.random.Generator | None
-        ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-            own = None
-            if views is not None and rng is not None:  # other copies in every epoch
-                own = replace(views, seed=int(rng.integers(2**32)))
-            for positions, pixels in originals.blocks(wanted, views=own, rng=rng):
-                chosen = pixels[:, -1] if own is not None else pixels
-                yield positions, chosen.reshape(len(chosen), -1).astype(np.float32)
-
-        width = int(np.prod(self.tail.shape))
-        return heads.Streamed(read, np.arange(len(rows)), width=width)
-
-    def card(self, tuned: heads.Head, *, head: str | Path) -> heads.Card:
-        """Describe the new head."""
-        used, card, start = self.examples, self.saved.card, self.tail.start
-        others: dict[str, Any] = {"layer": start, "shape": self.tail.shape, "pool": card.pool}
-        others |= {"tuned_to": self.tail.stop, "weights": dict(card.weights)}
-        if self.photos:
-            others |= {"probe": None}
-        about = {"store": str(self.opened.location.absolute()), "head": str(head), "from": start}
-        judged = ["chose its epoch"] + [CALIBRATED] * (tuned.calibration_ is not None)
-        return card_of(used, tuned, judged=judged, **others, trained_on=about)
+    def loss(self) -> float:
+        """Of the validation images, by which boundaries are compared."""
+        return float((self.tuned.validation_ or {}).get("log_loss", np.inf))
 
 
-def _check_layers(saved: heads.SavedHead) -> None:
-    """Refuse a head on several layers: the layers to train would have to end in all of them."""
-    card = saved.card
-    if card.also:
-        raise HeadError(
-            f"expected a head on one layer, found {saved.directory} on {named(card.inputs)}; fit "
-            f"one with `pipeline fit-head STORE --layer {card.inputs[0].name}` and fine-tune that"
-        )
-
-
-def _augmentation(start: str, augment: str | None) -> images.Views | None:
-    """Return two views: the photo and a copy; None where codes are cached."""
-    if start == backbones.INPUT:
-        return images.parse_views(2, augment=augment)
-    if augment is not None:
-        raise HeadError(
-            f"expected --augment with --from {backbones.INPUT} only, found --from {start}: cached "
-            "codes stay what they are; cache augmented ones with `pipeline extract --views 4`"
-        )
-    return None
-
-
-def _layers(
-    saved: heads.SavedHead, start: str, weights: str | None, precision: Precision
-) -> backbones.Tail:
-    """Load the layers between the boundary and the head, and see that they are the head's own."""
-    card = saved.card
-    if card.tuned_to is not None:
-        raise HeadError(
-            f"expected a head as fit-head makes it, found {saved.directory}, fine-tuned already; "
-            "fine-tune the head that it came from, with --from an earlier layer"
-        )
+def _starts(saved: heads.SavedHead, opened: store.Store) -> list[str]:
+    """Return the boundaries that a store has codes of, the last and cheapest first."""
     space = space_of(saved)
-    tail = backbones.load_tail(
-        backbones.find(space.backbone),
-        start=start,
-        stop=card.layer,
-        size=space.size,
-        weights=weights or card.weights["source"],
-        precision=precision,
+    known = backbones.boundaries(
+        backbones.find(space.backbone), stop=saved.card.layer, size=space.size
     )
-    if tail.weights_sha256[card.layer] != space.weights_sha256[card.layer]:
-        raise SpaceMismatch(
-            f"expected the weights that head {saved.directory} was fitted on, found others; name "
-            "the right ones with --weights"
+    found = [name for name in reversed(known) if name in opened.layers]
+    if not found:
+        raise layer_missing(saved, opened, known[-1])
+    if len(found) > 1 and not len(store.rows_of(opened, Split.val)):
+        raise HeadError(
+            f"expected validation images, by which one of {', '.join(found)} is chosen, found "
+            f"none; name one with --from, or extract with --val 0.2"
         )
-    return tail
+    return found
 
 
-def _check_space(saved: heads.SavedHead, opened: store.Store, tail: backbones.Tail) -> None:
-    """See that the store has the codes that these layers take."""
-    start, header = tail.start, opened.header
-    if start != backbones.INPUT and start not in opened.layers:
-        raise StoreError(
-            f"expected a store with the layer {start}, found {', '.join(opened.layers)} in "
-            f"{opened.location}; type: {_extract_command(saved, opened, start)} and name that "
-            "store with --store"
-        )
-    if header is None:
-        raise StoreError(
-            f"expected a store made by extract, found {opened.location}, of another program"
-        )
-    differences = _of_boundary(space_of(saved), tail).differences(header.space.of_layer(start))
-    if differences:
-        raise SpaceMismatch(
-            f"expected codes of the network that head {saved.directory} was fitted on, found "
-            f"others in {opened.location} ({'; '.join(differences)}); extract again"
-        )
+def _best(
+    starts: Sequence[str], task: Callable[[str], Task], training: _Training
+) -> tuple[_Result, list[Attempt]]:
+    """Train from each boundary; keep what has the smallest validation loss."""
+    best: _Result | None = None
+    tried: list[Attempt] = []
+    for number, start in enumerate(starts):
+        began = time.monotonic()
+        seconds = None
+        if training.ends is not None:
+            seconds = max(0.0, training.ends - began) / (len(starts) - number)
+        if len(starts) > 1:
+            training.tell(f"from {start}")
+        fewest = _FEWEST_EPOCHS if best is not None else 1
+        try:
+            found = _train(task(start), training, seconds=seconds, fewest=fewest)
+        except heads.TooLittleTime as error:
+            training.tell(f"from {start}: {error}; left out")
+            continue
+        tried.append(_attempt(found, seconds=time.monotonic() - began))
+        if best is None or found.loss < best.loss:
+            best = found
+        del found
+        gc.collect()  # a network refers to itself
+    assert best is not None  # noqa: S101 - the first one is never left out
+    return best, tried
 
 
-def _of_boundary(space: Space, tail: backbones.Tail) -> Space:
-    """Return the space of the codes that the layers take."""
-    start = tail.start
-    if start == backbones.INPUT:
-        return space.of_layer(start)
-    return replace(
-        space,
-        weights_sha256={start: tail.weights_sha256[start]},
-        layers={start: tail.shape},
-        pooling={start: "none"},
-    ).of_layer(start)
+def _train(task: Task, training: _Training, *, seconds: float | None, fewest: int) -> _Result:
+    """Train from one boundary."""
+    began = time.monotonic()
+    task.check_classes()
+    if warning := task.left_out():
+        training.tell(warning)
+    config, tail, tell = training.config, task.tail, training.tell
+    plan = heads.plan_tuning(
+        task.size,
+        weights=4 * tail.count,
+        batch=4 * min(config.batch_size, task.size.train) * tail.activations,
+        limit=training.limit,
+        resident=resident_bytes(),
+        read=task.photos,
+    )
+    tell(f"{plan}; training in {tail.precision.value}")
+    clock: list[float] = []
 
+    def note(epoch: heads.Epoch) -> None:
+        clock.append(time.monotonic())
+        tell(_line(epoch))
 
-def _extract_command(saved: heads.SavedHead, opened: store.Store, start: str) -> str:
-    """Write down the command that makes a store with a layer."""
-    return extract_command(
-        space_of(saved),
-        weights=saved.card.weights,
-        source=opened.table.source if isinstance(opened, store.FolderStore) else {},
-        layers=[start],
-        dtype="float16",
-        out=Path("artifacts") / "features" / f"{store.name_of(opened)}-{start}",
+    material, fitted = task.prepare(plan, training.progress)
+    left = None if seconds is None else seconds - (time.monotonic() - began)
+    tuned, answers = heads.tune(
+        fitted,
+        tail,
+        material,
+        config=config,
+        find_rate=training.find_rate,
+        budget=None if left is None else heads.Budget(seconds=left, fewest=fewest),
+        how=task.saved.card.pooling,
+        seed=training.seed,
+        unfinished=heads.unfinished(training.folder, tail.start),
+        identity=f"{task.identity} {training.minutes}",
+        watch=heads.Watch(
+            trial=lambda trial: tell(_trial(trial)),
+            plan=lambda planned: tell(_planned(planned)),
+            epoch=note,
+            progress=training.progress,
+        ),
+    )
+    gain = None
+    if answers is not None and material.before is not None:
+        before = fitted.predict(material.before) == material.y_val
+        gain = report.paired_difference(before, answers == material.y_val)
+    return _Result(
+        task=task,
+        plan=plan,
+        fitted=fitted,
+        tuned=tuned,
+        gain=gain,
+        epoch_seconds=_epoch_seconds(clock),
     )
 
 
-def _again(saved: heads.SavedHead) -> dict[str, Any]:
-    """Return what fits such a head again, on the training images alone."""
-    own = saved.head.parameters
-    weight = own["class_weight"]
-    same = {"class_weight": None if weight == ClassWeight.none.value else weight}
-    if saved.head.kind is HeadKind.mlp:
-        return {"config": heads.MlpConfig.from_json(own["config"]), **same}
-    return {"C": own["C_used"], "refit": False, **same}
+def _attempt(found: _Result, *, seconds: float) -> Attempt:
+    parameters, validation = found.tuned.parameters, found.tuned.validation_ or {}
+    return Attempt(
+        start=found.task.tail.start,
+        learning_rate=parameters["learning_rate"],
+        epochs_run=parameters["epochs_run"],
+        best_epoch=parameters["best_epoch"],
+        val_loss=validation.get("log_loss"),
+        val_accuracy=validation.get("accuracy"),
+        seconds=round(seconds, 3),
+    )
+
+
+def _trial(trial: heads.RateTrial) -> str:
+    return (
+        f"learning rate {trial.learning_rate:g}: validation loss {trial.val_loss:.4f} after "
+        f"{trial.steps} steps, {trial.val_loss_before:.4f} before"
+    )
+
+
+def _planned(planned: heads.Planned) -> str:
+    total = timedelta(seconds=round(planned.epochs * planned.epoch_seconds))
+    each = f"{planned.epoch_seconds:.3g} s"
+    return f"plan: {planned.epochs} epochs of about {each}, {total} in all"
 
 
 def _line(epoch: heads.Epoch) -> str:
@@ -541,11 +503,13 @@ def _falls(losses: list[float]) -> bool:
     return len(losses) > 1 and losses[-1] < 0.99 * min(losses[:-1])
 
 
-def _rate(clock: list[float], images: int) -> float | None:
-    """Return images a second between the first two marks and the last."""
-    if len(clock) < 3 or not images:
-        return None
-    return round(images / (clock[-1] - clock[1]), 1)
+def _epoch_seconds(clock: Sequence[float]) -> float | None:
+    """Return the median time of an epoch; the first mark is before the first one."""
+    return round(float(np.median(np.diff(clock))), 3) if len(clock) > 1 else None
+
+
+def _rate(images: int, seconds: float | None) -> float | None:
+    return round(images / seconds, 1) if seconds else None
 
 
 def _default_out(saved: heads.SavedHead) -> Path:

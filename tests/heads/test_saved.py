@@ -24,6 +24,7 @@ from pipeline.heads import _saved as saved_module
 from pipeline.locks import locked
 
 KINDS = list(HeadKind)
+UNFINISHED = ("unfinished-0123456789ab.h5", ".unfinished-0123456789ab.h5.0123abcd.tmp")
 
 
 @pytest.fixture
@@ -431,11 +432,10 @@ class TestSeveralAtOnce:
         assert load(saved).head.kind is HeadKind.svm
 
     def test_what_another_trains_in_the_folder_stays(self, saved, heads, card):
-        for name in ("unfinished.h5", ".unfinished.h5.0123abcd.tmp"):
+        for name in UNFINISHED:
             (saved / name).write_bytes(b"an hour of epochs")
         save(saved, heads[HeadKind.ridge], card)
-        assert (saved / "unfinished.h5").exists()
-        assert (saved / ".unfinished.h5.0123abcd.tmp").exists()
+        assert all((saved / name).exists() for name in UNFINISHED)
 
     def test_a_head_that_is_replaced_while_it_is_read(self, saved, heads, card, monkeypatch):
         """The payload that the old head.json names is gone: the new head is read instead."""

@@ -35,7 +35,7 @@ OF_KERAS = {
 @pytest.mark.parametrize("name", OF_KERAS)
 def test_an_optimizer_takes_the_steps_of_keras(name: str) -> None:
     settings, theirs = OF_KERAS[name]
-    own = make_optimizer(MlpConfig(learning_rate=RATE, **settings), rows=100)
+    own = make_optimizer(MlpConfig(learning_rate=RATE, **settings), images=100)
     rng = np.random.default_rng(0)
     start = rng.normal(size=(5, 3)).astype(np.float32)
     gradients = rng.normal(size=(50, 5, 3)).astype(np.float32)
@@ -52,8 +52,8 @@ def test_an_optimizer_takes_the_steps_of_keras(name: str) -> None:
 
 def test_a_cycle_rises_for_a_tenth_of_the_steps_and_ends_at_nothing() -> None:
     config = MlpConfig(learning_rate=1.0, schedule=Schedule.one_cycle, epochs=10, batch_size=10)
-    rate = make_optimizer(config, rows=100).learning_rate
-    schedule = make_optimizer(config, rows=100)._learning_rate
+    rate = make_optimizer(config, images=100).learning_rate
+    schedule = make_optimizer(config, images=100)._learning_rate
     found = [float(schedule(step)) for step in range(101)]
     assert float(rate) == pytest.approx(1 / 25)
     assert found[10] == pytest.approx(1)

@@ -10,10 +10,13 @@ from scipy.special import log_softmax
 from pipeline.choices import HeadKind, Optimizer, Pool, Schedule
 from pipeline.errors import HeadError
 from pipeline.heads import (
+    Budget,
     Card,
     InMemory,
     Material,
     MlpConfig,
+    TooLittleTime,
+    Watch,
     build,
     load,
     save,
@@ -21,7 +24,7 @@ from pipeline.heads import (
     tune,
     tuning_config,
 )
-from pipeline.heads import _tuning as tuning
+from pipeline.heads import _checkpoint as checkpoint
 
 SHAPE = (4, 4, 3)
 CLASSES = 3
@@ -97,23 +100,32 @@ def run(
     *,
     how=Pool.avg,
     tell=lambda epoch: None,
+    trial=lambda trial: None,
+    plan=lambda planned: None,
     find_rate=False,
+    budget=None,
     **options,
 ):
     options = {"learning_rate": 0.01, "epochs": 4, "early_stopping": 0, "batch_size": 16} | options
-    return tune(
+    watch = Watch(trial=trial, plan=plan, epoch=tell, progress=lambda done, total: None)
+    tuned, answers = tune(
         head,
         layers,
         food,
         config=tuning_config(head, **options),
         find_rate=find_rate,
+        budget=budget,
         how=how,
         seed=0,
         unfinished=tmp_path / "head" / "unfinished.h5",
         identity="these",
-        tell=tell,
-        progress=lambda done, total: None,
+        watch=watch,
     )
+    if food.val is None:
+        assert answers is None
+    else:
+        assert (answers == food.y_val).mean() == tuned.validation_["accuracy"]
+    return tuned
 
 
 @pytest.mark.parametrize("kind", [HeadKind.svm, HeadKind.softmax, HeadKind.ridge, HeadKind.mlp])
@@ -200,7 +212,7 @@ def test_the_rate_depends_on_how_large_the_numbers_are(size, layers, tmp_path):
 
 
 def test_a_cycle_of_another_length_begins_anew(layers, tmp_path, monkeypatch):
-    monkeypatch.setattr(tuning, "_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "_SECONDS", 0.0)
     food, epochs = material(layers), []
 
     def stop(epoch):
@@ -229,11 +241,62 @@ def test_a_rate_is_found_on_three_images_without_validation_images(layers, tmp_p
     assert 1e-8 <= tuned.parameters["learning_rate"] <= 1e-2
 
 
+def test_the_trials_and_the_plan_are_told(layers, tmp_path):
+    food, trials, plans = material(layers), [], []
+    told = {"trial": trials.append, "plan": plans.append}
+    tuned = run(layers, fitted(layers, food), food, tmp_path, find_rate=True, epochs=3, **told)
+    better = [each.learning_rate for each in trials if each.val_loss < each.val_loss_before]
+    assert tuned.parameters["learning_rate"] in {max(better), max(better) / 10}
+    [planned] = plans
+    assert planned.epochs == 3
+    assert planned.epoch_seconds > 0
+
+
+class TestBudget:
+    """How many epochs there are where time decides."""
+
+    def test_as_many_as_fit(self, layers, tmp_path):
+        food = material(layers)
+        plenty = Budget(seconds=1e6, fewest=1)
+        tuned = run(layers, fitted(layers, food), food, tmp_path, epochs=3, budget=plenty)
+        assert tuned.parameters["epochs_run"] == 3
+
+    def test_one_at_the_least(self, layers, tmp_path):
+        food, plans = material(layers), []
+        none = Budget(seconds=0.0, fewest=1)
+        tuned = run(layers, fitted(layers, food), food, tmp_path, budget=none, plan=plans.append)
+        assert tuned.parameters["epochs_run"] == plans[0].epochs == 1
+
+    def test_too_few_are_not_begun_with(self, layers, tmp_path):
+        food = material(layers)
+        with pytest.raises(TooLittleTime, match="3 do not fit into the 0 s that are left"):
+            run(layers, fitted(layers, food), food, tmp_path, budget=Budget(seconds=0, fewest=3))
+
+    def test_epochs_by_hand(self):
+        assert Budget(seconds=60.0, fewest=3).less(10.0).epochs_of(12.0) == 4
+
+    def test_after_a_kill_their_number_stays(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(checkpoint, "_SECONDS", 0.0)
+
+        def stop(epoch):
+            if epoch.number == 1:
+                raise KeyboardInterrupt
+
+        plenty, none = Budget(seconds=1e6, fewest=1), Budget(seconds=0.0, fewest=1)
+        layers, again = Convolution(), Convolution()
+        food = material(layers)
+        cycle = {"schedule": Schedule.one_cycle, "epochs": 3}
+        with pytest.raises(KeyboardInterrupt):
+            run(layers, fitted(layers, food), food, tmp_path, tell=stop, budget=plenty, **cycle)
+        tuned = run(again, fitted(again, food), food, tmp_path, budget=none, **cycle)
+        assert tuned.parameters["epochs_run"] == 3
+
+
 class TestKilled:
     """What a kill interrupts goes on, and ends where it would have ended."""
 
     def test_ctrl_c_keeps_the_last_whole_epoch(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(tuning, "_SECONDS", 1e9)
+        monkeypatch.setattr(checkpoint, "_SECONDS", 1e9)
         self.killed(tmp_path, after=2)
         layers, epochs = Convolution(), []
         food = material(layers)
@@ -242,7 +305,7 @@ class TestKilled:
 
     @pytest.fixture(autouse=True)
     def every_epoch(self, monkeypatch):
-        monkeypatch.setattr(tuning, "_SECONDS", 0.0)
+        monkeypatch.setattr(checkpoint, "_SECONDS", 0.0)
 
     def killed(self, tmp_path, after: int, **options):
         layers = Convolution()

@@ -67,11 +67,61 @@ def test_the_result_says_what_was_done(svm, tmp_path):
     assert result.epochs_run == 2
     assert 0 <= result.best_epoch <= 2
     assert lines[0].startswith("memory: about ")
-    assert [line.partition(":")[0] for line in lines[1:]] == [
+    assert lines[1].startswith("plan: 2 epochs of about ")
+    assert [line.partition(":")[0] for line in lines[2:]] == [
         "before, at a learning rate of 0.001", "epoch 1 of 2", "epoch 2 of 2",
     ]  # fmt: skip
+    assert result.gain.value == pytest.approx(result.val_accuracy - result.val_accuracy_before)
+    [attempt] = result.tried
+    assert (attempt.start, attempt.val_accuracy) == ("conv", result.val_accuracy)
     assert sorted(path.suffix for path in Path(result.head).iterdir()) == [".h5", ".json", ".png"]
     assert json.loads((Path(result.head) / "head.json").read_text())["tuned_to"] == "avg"
+
+
+class TestAuto:
+    """Every boundary that is cached is trained from, and the best is kept."""
+
+    def test_by_default_the_only_one(self, svm, tmp_path):
+        result = pipeline.fine_tune(svm, out=tmp_path / "tuned", **QUICK)
+        assert (result.start, [each.start for each in result.tried]) == ("conv", ["conv"])
+
+    def test_the_smallest_validation_loss_of_several(self, photos, tmp_path):
+        out, lines = tmp_path / "lite", []
+        layers = ["avg", "block6d_add", "block7a_project_bn"]
+        pipeline.extract(photos, out=out, layers=layers, size=32)
+        head = pipeline.fit_head(out, kind="softmax", layer="avg", out=tmp_path / "head").head
+        result = pipeline.fine_tune(head, out=tmp_path / "tuned", tell=lines.append, **QUICK)
+        assert lines[0] == (
+            "training from block7a_project_bn and from block6d_add, whose codes the store has"
+        )
+        losses = {each.start: each.val_loss for each in result.tried}
+        assert list(losses) == ["block7a_project_bn", "block6d_add"]
+        assert losses[result.start] == min(losses.values())
+        saved = heads.load(Path(result.head))
+        assert saved.card.layer == result.start
+        assert saved.head.validation_["log_loss"] == losses[result.start]
+        assert "chose its boundary and its epoch" in saved.card.trained_on["judged"]
+        pipeline.evaluate(result.head, out, out=tmp_path / "report")
+        assert [path.name for path in Path(result.head).glob("unfinished*")] == []
+
+        lines = []
+        hurried = pipeline.fine_tune(
+            head, out=tmp_path / "h", minutes=1e-6, tell=lines.append, **QUICK | {"epochs": None}
+        )
+        assert [each.start for each in hurried.tried] == ["block7a_project_bn"]
+        assert hurried.epochs_run == 1
+        assert lines[-1].startswith("from block6d_add: an epoch takes about ")
+        assert lines[-1].endswith("3 do not fit into the 0 s that are left; left out")
+
+    def test_a_store_without_any(self, cached, tmp_path):
+        fit = pipeline.fit_head(cached, kind="softmax", layer="avg", out=tmp_path / "head")
+        with pytest.raises(StoreError, match="--layer conv --dtype float16"):
+            pipeline.fine_tune(fit.head)
+
+    @pytest.mark.parametrize("minutes", [0, -1.0, float("inf"), float("nan")])
+    def test_impossible_minutes(self, svm, minutes):
+        with pytest.raises(HeadError, match="expected --minutes above 0"):
+            pipeline.fine_tune(svm, minutes=minutes)
 
 
 def test_evaluate_and_predict_agree_with_the_whole_network(tuned, trunk, photos):
@@ -279,7 +329,7 @@ class TestRefused:
 
 def test_a_rate_that_makes_validation_worse_is_followed_by_lower_ones(svm, tmp_path, monkeypatch):
     """What trial on a few images finds may be too much for whole epochs."""
-    monkeypatch.setattr("pipeline.heads._tuning._find_rate", lambda *_, **__: 1000.0)
+    monkeypatch.setattr("pipeline.heads._learning_rate.RateSearch.find", lambda *_: 1000.0)
     told = []
     quick = {name: value for name, value in QUICK.items() if name != "learning_rate"}
     done = pipeline.fine_tune(svm, start="conv", out=tmp_path / "t", tell=told.append, **quick)
