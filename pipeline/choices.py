@@ -137,7 +137,7 @@ class Schedule(str, Enum):
     """How a learning rate goes on after the first step."""
 
     constant = "constant"  # or smoothly smaller, see `decay_rate`
-    one_cycle = "one-cycle"  # up during a tenth of all steps, then down to 0 by a half cosine
+    one_cycle = "one-cycle"  # up during three tenths of all steps, then down to 0 by a half cosine
 
 
 class ExportFormat(str, Enum):

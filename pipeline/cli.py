@@ -846,7 +846,7 @@ def fine_tune(
         int | None,
         typer.Option(help="At the most.", show_default="10; with --minutes 30"),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images in one step.")] = 32,
+    batch_size: Annotated[int, typer.Option(help="Images in one step.")] = 16,
     early_stopping: Annotated[
         int | None,
         typer.Option(
@@ -914,14 +914,27 @@ def _say_tuning(result: FineTuning) -> None:
     counts = f"train {result.train_images}  val {result.val_images}"
     typer.echo(f"learning rate {result.learning_rate:.2g}, in {result.precision}")
     typer.echo(f"{counts}  in {result.seconds:.1f} s{rate}")
-    if result.val_accuracy is None:
+    if result.val_accuracy is None or result.gain is None:
         typer.echo("no validation images: the last epoch is kept")
         return
+    if len(result.tried) > 1:
+        for each in result.tried:
+            kept = "  (kept)" if each.start == result.start else ""
+            typer.echo(
+                f"from {each.start}: validation loss {each.val_loss:.4f}  accuracy "
+                f"{each.val_accuracy:.4f}  in {each.seconds:.0f} s{kept}"
+            )
     if result.best_epoch == 0:
         typer.echo("warning: no epoch was better than the head as it was, which is kept")
     typer.echo(
         f"validation accuracy {result.val_accuracy:.4f}, {result.val_accuracy_before:.4f} before "
         f"(epoch {result.best_epoch} of {result.epochs_run} is the best)"
+    )
+    low, high = result.gain.interval
+    chance = "" if result.gain.is_clear else ", which may be chance"
+    typer.echo(
+        f"gain {result.gain.value:+.4f}, with 95 % confidence from {low:+.4f} to {high:+.4f}"
+        f"{chance} ({result.gain.images} validation images, which chose the epoch too)"
     )
     if result.still_falling:
         more = 2 * result.epochs_run

@@ -140,7 +140,7 @@ def fine_tune(
     decay_rate: float = 1.0,
     decay_steps: int = 1000,
     epochs: int | None = None,
-    batch_size: int = 32,
+    batch_size: int = 16,
     early_stopping: int | None = None,
     augment: str | None = None,
     precision: Precision | str = Precision.auto,
@@ -180,7 +180,7 @@ def fine_tune(
     momentum, nesterov : float, bool
         Of sgd.
     schedule : Schedule or str, default "one-cycle"
-        ``one-cycle``: the rate grows during a tenth of all steps and ends at 0; ``constant``:
+        ``one-cycle``: the rate grows during three tenths of all steps and ends at 0; ``constant``:
         it stays, or decays.
     decay_rate, decay_steps : float, int
         Of the schedule ``constant``: the learning rate is multiplied by `decay_rate` every

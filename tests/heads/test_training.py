@@ -50,17 +50,17 @@ def test_an_optimizer_takes_the_steps_of_keras(name: str) -> None:
     np.testing.assert_allclose(after(own), after(theirs()), atol=1e-5)
 
 
-def test_a_cycle_rises_for_a_tenth_of_the_steps_and_ends_at_nothing() -> None:
+def test_a_cycle_rises_for_three_tenths_of_the_steps_and_ends_at_nothing() -> None:
     config = MlpConfig(learning_rate=1.0, schedule=Schedule.one_cycle, epochs=10, batch_size=10)
     rate = make_optimizer(config, images=100).learning_rate
     schedule = make_optimizer(config, images=100)._learning_rate
     found = [float(schedule(step)) for step in range(101)]
     assert float(rate) == pytest.approx(1 / 25)
-    assert found[10] == pytest.approx(1)
-    assert found[55] == pytest.approx(0.5)
+    assert found[30] == pytest.approx(1)
+    assert found[65] == pytest.approx(0.5)
     assert found[100] == pytest.approx(0)
-    assert all(a < b for a, b in pairwise(found[:11]))
-    assert all(a > b for a, b in pairwise(found[10:]))
+    assert all(a < b for a, b in pairwise(found[:31]))
+    assert all(a > b for a, b in pairwise(found[30:]))
 
 
 def test_an_epoch_has_one_view_of_each_image_drawn_anew() -> None:
