@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+BATCH = 16
 PAGE = Path(__file__).parent.parent / "docs" / "performance-tuning.md"
 TEXT = """# Fine-tuning from the cache
 
@@ -22,9 +23,9 @@ below the block frozen, reads and decodes every photo in every epoch, and pays t
 `pipeline fine-tune` reads what the frozen layers gave from the store. Both start from the same
 weights (the head fitted on the training images alone), with the same optimizer, learning rate and
 number of epochs, without augmentation, batch statistics at rest. An epoch is training and
-validation; the medians leave out the first, with TensorFlow's start in it. Accuracies are those of
-the epoch with the smallest validation loss. Made by `make bench-tuning` on {processors} processors
-(load {load} at the end).
+validation, {batch} images in a step; the times are medians. Accuracies are those of the epoch with
+the smallest validation loss. Made by `make bench-tuning` on {processors} processors (load {load} at
+the end).
 
 | | loop s | cache s | ratio | val. before | loop | cache | test before | cache | caching s |
 |---|---|---|---|---|---|---|---|---|---|
@@ -70,6 +71,7 @@ def main() -> None:
         rows = [row for case in cases for row in measure(case, arguments.photos, Path(folder))]
     text = TEXT.format(
         photos=arguments.photos.name,
+        batch=BATCH,
         train=rows[0]["train"],
         val=rows[0]["val"],
         processors=os.cpu_count(),
@@ -141,7 +143,6 @@ def cached(case: Case, own: Path, head: str, precision: str) -> dict[str, Any]:
     """Fine-tune from the cache; keep the head as it was before the first epoch, too."""
     import pipeline
 
-    ends: list[float] = []
     result = pipeline.fine_tune(
         head,
         start=case.start,
@@ -150,7 +151,7 @@ def cached(case: Case, own: Path, head: str, precision: str) -> dict[str, Any]:
         early_stopping=0,
         schedule="constant",  # as in the loop
         precision=precision,
-        tell=lambda sentence: ends.append(time.monotonic()),
+        batch_size=BATCH,
         **case.options,
     )
     still = own / "start"  # the head fitted on the training images alone
@@ -159,10 +160,8 @@ def cached(case: Case, own: Path, head: str, precision: str) -> dict[str, Any]:
             head, start=case.start, out=still, epochs=1, learning_rate=1e-30, precision="float32"
         )
     report = pipeline.evaluate(result.head, own / "store", out=own / "r1").report
-    # A sentence on memory, one before the first epoch, and one after each.
-    epochs = [after - before for before, after in pairwise(ends[1:])]
     return {
-        "seconds": median(epochs[1:]), "accuracy": result.val_accuracy, "test": report.accuracy,
+        "seconds": result.epoch_seconds, "accuracy": result.val_accuracy, "test": report.accuracy,
         "before": result.val_accuracy_before, "precision": result.precision,
         "learning_rate": result.learning_rate, "train": result.train_images,
         "val": result.val_images,
@@ -198,10 +197,10 @@ def loop(
             self.rng = np.random.default_rng(0)
 
         def __len__(self) -> int:
-            return -(-len(self.rows) // 32)
+            return -(-len(self.rows) // BATCH)
 
         def __getitem__(self, number: int) -> Any:
-            rows = self.rows[32 * number : 32 * number + 32]
+            rows = self.rows[BATCH * number : BATCH * number + BATCH]
             files = [Path(folder) / path.decode() for path in opened.paths(rows)]
             pixels = np.stack(
                 [
@@ -240,7 +239,7 @@ def loop(
         ],
     ).history
     best = int(np.argmin(history["val_loss"]))
-    seconds = median([after - before for before, after in pairwise(ends)][1:])
+    seconds = median([after - before for before, after in pairwise(ends)])
     return {"seconds": seconds, "accuracy": history["val_accuracy"][best]}
 
 
