@@ -378,6 +378,7 @@ def _planned(
         config,
         train=(material.train, material.y),
         val=val,
+        views=material.views,
         seed=seed,
     )
     if find_rate:

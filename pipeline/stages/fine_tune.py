@@ -477,6 +477,8 @@ def _attempt(found: _Result, *, seconds: float) -> Attempt:
 
 
 def _trial(trial: heads.RateTrial) -> str:
+    if not np.isfinite(trial.val_loss):
+        return f"learning rate {trial.learning_rate:g}: too large after {trial.steps} steps"
     return (
         f"learning rate {trial.learning_rate:g}: validation loss {trial.val_loss:.4f} after "
         f"{trial.steps} steps, {trial.val_loss_before:.4f} before"
