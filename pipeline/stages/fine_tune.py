@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline import backbones, heads, report, store
 from pipeline.choices import BatchStatistics, Optimizer, Precision, Schedule, Split, choose
-from pipeline.errors import HeadError, Interrupted, OutputError
+from pipeline.errors import HeadError, Interrupted, OutputError, ResourceError
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.stages._recognise import space_of
 from pipeline.stages._tuning_task import (
@@ -386,7 +386,11 @@ def _starts(saved: heads.SavedHead, opened: store.Store) -> list[str]:
 def _best(
     starts: Sequence[str], task: Callable[[str], Task], training: _Training
 ) -> tuple[_Result, list[Attempt]]:
-    """Train from each boundary; keep what has the smallest validation loss."""
+    """
+    Train from each boundary; keep what has the smallest validation loss.
+
+    One for which time or memory does not suffice is left out, but for the first and cheapest one.
+    """
     best: _Result | None = None
     tried: list[Attempt] = []
     for number, start in enumerate(starts):
@@ -399,7 +403,9 @@ def _best(
         fewest = _FEWEST_EPOCHS if best is not None else 1
         try:
             found = _train(task(start), training, seconds=seconds, fewest=fewest)
-        except heads.TooLittleTime as error:
+        except (HeadError, ResourceError, MemoryError) as error:
+            if best is None:
+                raise
             training.tell(f"from {start}: {error}; left out")
             continue
         tried.append(_attempt(found, seconds=time.monotonic() - began))
