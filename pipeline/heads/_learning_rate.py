@@ -137,12 +137,14 @@ class RateSearch:
 
     def find(self, tell: Callable[[RateTrial], None], progress: Progress) -> float:
         """
-        Find the largest learning rate that makes a short training end better than it began.
+        Find the largest learning rate that does not destroy the network in a short training.
 
-        Each has the schedule of the training, a cycle a whole one: what helps in the end may make
-        the first steps worse. The largest, not the one with the smallest loss, since the longer a
-        training, the larger the best rate: on digits, EfficientNet-Lite0 and adam, 40 steps at
-        3e-4 and 1e-3 took a loss of 0.202 to 0.172 and 0.181, 100 steps to 0.149 and 0.095.
+        That is where the validation loss ends nearer to what it was than to that of guessing. A
+        larger or smaller loss than before says little: what helps in the end makes the first steps
+        worse, and the longer a training, the larger the best rate. Of MobileNet (width 0.25) on
+        600 digits, 80 steps at 1e-3 and batches of 16 took a loss of 0.13 to 0.38, 380 steps to
+        0.05; at 3e-3 it was that of guessing after 11. Each has the schedule of the training, a
+        cycle a whole one.
 
         Parameters
         ----------
@@ -156,8 +158,9 @@ class RateSearch:
         float
             One of `RATES`.
         """
+        middle = (self._before + self._guessing) / 2
 
-        def better(place: int) -> bool:
+        def bears(place: int) -> bool:
             rates = self._rates(RATES[place])
             steps = self._train(rates, progress)
             found = self._loss() if steps == len(rates) else float("inf")
@@ -170,9 +173,9 @@ class RateSearch:
                     val_loss_before=self._before,
                 )
             )
-            return found < self._before
+            return found < middle
 
-        return RATES[_largest(better)]
+        return RATES[_largest(bears)]
 
     def _rates(self, rate: float) -> list[float]:
         """Return the rates of the steps, which go on as those of the long training will."""
@@ -236,12 +239,12 @@ def judge(logits: NDArray[np.float64], y: NDArray[np.int64]) -> dict[str, float]
     return {"val_loss": float(losses.mean()), "val_accuracy": accuracy}
 
 
-def _largest(better: Callable[[int], bool]) -> int:
-    """Return the place of the largest rate that is better: by decades down, by half ones up."""
+def _largest(bears: Callable[[int], bool]) -> int:
+    """Return the place of the largest rate that is borne: by decades down, by half ones up."""
     place, too_large = _FIRST, len(RATES)
-    while place and not better(place):
+    while place and not bears(place):
         place, too_large = max(0, place - 2), place
-    while place + 1 < too_large and better(place + 1):
+    while place + 1 < too_large and bears(place + 1):
         place += 1
     return place
 

@@ -175,8 +175,8 @@ def fine_tune(
         The new head; by default the name of the head and ``-tuned``.
     optimizer : Optimizer or str, default "adam"
     learning_rate : float or "auto", default "auto"
-        The largest of the schedule; auto finds one by short trainings on some images, judged by
-        the validation loss that they end with.
+        The largest of the schedule; auto finds the largest that does not destroy the network in
+        a short training on some images.
     momentum, nesterov : float, bool
         Of sgd.
     schedule : Schedule or str, default "one-cycle"
