@@ -133,13 +133,6 @@ class Optimizer(str, Enum):
     sgd = "sgd"
 
 
-class BatchStatistics(str, Enum):
-    """What becomes of the means and variances of batch normalization."""
-
-    kept = "kept"  # as the backbone has them
-    renewed = "renewed"  # computed anew once, from training images, before training
-
-
 class Schedule(str, Enum):
     """How a learning rate goes on after the first step."""
 

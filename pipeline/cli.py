@@ -24,7 +24,6 @@ from pipeline._version import __version__
 from pipeline.choices import (
     Activation,
     Augment,
-    BatchStatistics,
     ClassWeight,
     Dtype,
     Engine,
@@ -864,12 +863,6 @@ def fine_tune(
     precision: Annotated[
         Precision, typer.Option(help="Of the training; auto: bfloat16 where that is faster.")
     ] = Precision.auto,
-    batch_statistics: Annotated[
-        BatchStatistics,
-        typer.Option(
-            help="Of batch normalization; renewed: computed anew, for images unlike ImageNet's."
-        ),
-    ] = BatchStatistics.kept,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides everything random.")] = 0,
     memory: MemoryOption = None,
     weights: Annotated[
@@ -900,7 +893,6 @@ def fine_tune(
             early_stopping=early_stopping,
             augment=augment,
             precision=precision,
-            batch_statistics=batch_statistics,
             seed=seed,
             memory=memory,
             weights=weights,

@@ -6,7 +6,7 @@ trained on cached codes of the map, the layers above are the same as if the whol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -75,47 +75,6 @@ class Tail:
         if self._compiled is None:
             self._compiled = in_batches(self.model, shape=self.shape, batch_size=BATCH_SIZE)
         return self._compiled(np.asarray(codes, np.float32))
-
-    def renew_statistics(self, batches: Iterable[NDArray[np.float32]]) -> int:
-        """
-        Compute means and variances of batch normalization anew, from these codes.
-
-        Images unlike those of ImageNet have others (Y. Li et al., Revisiting Batch Normalization
-        For Practical Domain Adaptation, 2016).
-
-        Parameters
-        ----------
-        batches : iterable of float32 arrays of shape (b, *shape)
-            Images in random order; each batch counts alike.
-
-        Returns
-        -------
-        int
-            How many layers have such statistics; with none, nothing is computed.
-        """
-        import keras
-
-        layers = self._network.layers
-        normal = [each for each in layers if type(each) is keras.layers.BatchNormalization]
-        dropout = [each for each in layers if isinstance(each, keras.layers.Dropout)]
-        before = [
-            (each, name, getattr(each, name))
-            for each, name in [
-                *((each, "momentum") for each in normal),
-                *((each, "rate") for each in dropout),
-            ]
-        ]
-        try:
-            for each in dropout:
-                each.rate = 0
-            for number, codes in enumerate(batches if normal else ()):
-                for each in normal:  # so that the average is of all batches so far
-                    each.momentum = number / (number + 1)
-                self.model(codes, training=True)
-        finally:
-            for each, name, value in before:
-                setattr(each, name, value)
-        return len(normal)
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Copy the weights, by paths that name them in every process."""

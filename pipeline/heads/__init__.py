@@ -9,7 +9,7 @@ from pipeline.heads._estimator import EstimatorHead
 from pipeline.heads._folded import Classifier, Dense, Neighbours, Step, Unit
 from pipeline.heads._head import Head
 from pipeline.heads._kinds import build
-from pipeline.heads._learning_rate import RateTrial, some
+from pipeline.heads._learning_rate import RateTrial
 from pipeline.heads._parts import Part, vectors
 from pipeline.heads._plan import Plan, Size, plan, plan_tuning
 from pipeline.heads._pool import pool
@@ -78,7 +78,6 @@ __all__ = [
     "plan_tuning",
     "pool",
     "save",
-    "some",
     "through",
     "tune",
     "tuning_config",

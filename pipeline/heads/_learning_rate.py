@@ -106,9 +106,9 @@ class RateSearch:
         seed: int,
     ) -> None:
         self._model, self._forward, self._config = model, forward, config
-        self._codes, self._y = some(*train, most=_IMAGES, seed=seed)
+        self._codes, self._y = _some(*train, seed=seed)
         if val is not None:
-            self._judge, self._y_judge = some(*val, most=_IMAGES, seed=seed)
+            self._judge, self._y_judge = _some(*val, seed=seed)
         else:
             count = max(1, len(self._y) // 4)
             self._judge, self._y_judge = self._codes[:count], self._y[:count]
@@ -249,27 +249,11 @@ def _largest(bears: Callable[[int], bool]) -> int:
     return place
 
 
-def some(
-    codes: Codes, y: NDArray[np.int64], *, most: int, seed: int
+def _some(
+    codes: Codes, y: NDArray[np.int64], *, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """
-    Read some images, at random, in no order.
-
-    Parameters
-    ----------
-    codes : Codes
-    y : int64 array of shape (n,)
-        Their labels.
-    most : int
-        How many, or as many as take 64 MB, but 64 at the least where there are so many.
-    seed : int
-        Chooses.
-
-    Returns
-    -------
-    float32 array of shape (m, d), int64 array of shape (m,)
-    """
-    count = min(len(y), most, max(64, _BYTES // (4 * codes.width)))
+    """Read some images, at random, in no order."""
+    count = min(len(y), _IMAGES, max(64, _BYTES // (4 * codes.width)))
     places = np.random.default_rng(seed).permutation(len(y))[:count]
     found = np.empty((count, codes.width), np.float32)
     for positions, block in codes.take(places).blocks():

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, heads, images, store
-from pipeline.choices import BatchStatistics, ClassWeight, HeadKind, Pool, Precision
+from pipeline.choices import ClassWeight, HeadKind, Pool, Precision
 from pipeline.errors import HeadError, SpaceMismatch, StoreError, counted
 from pipeline.space import Space
 from pipeline.stages._command import extract_command
@@ -22,9 +22,6 @@ from pipeline.stages._influence import CALIBRATED
 from pipeline.stages._layers import named, part
 from pipeline.stages._photos import Originals
 from pipeline.stages._recognise import space_of
-
-# Images from which statistics of batch normalization are computed anew, and at a time.
-_RENEWING, _BATCH = 512, 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +32,6 @@ class Task:
     opened: store.Store
     tail: backbones.Tail
     views: images.Views | None
-    statistics: BatchStatistics = BatchStatistics.kept
 
     @property
     def photos(self) -> bool:
@@ -91,7 +87,6 @@ class Task:
             hashes = self.opened.hashes(rows)
             digest.update((rows if hashes is None else hashes).tobytes())
         about = [tail.start, tail.stop, tail.precision, dict(tail.weights_sha256), self.views]
-        about += [self.statistics]
         return repr([*about, digest.hexdigest(), self.saved.head.kind.value, self.saved.card.pool])
 
     def prepare(
@@ -100,8 +95,6 @@ class Task:
         """Find the codes, and fit the head anew on those of the training images alone."""
         used = self.examples
         train, val, plain = self._codes(plan)
-        if self.statistics is BatchStatistics.renewed:
-            self._renew_statistics(plain)
         vectors = heads.through(self.tail, plain, self.saved.card.pooling, progress=progress)
         before = heads.through(self.tail, val, self.saved.card.pooling) if val is not None else None
         y_val = used.y_val if val is not None else None
@@ -117,18 +110,6 @@ class Task:
             views=used.views,
         )
         return material, fitted
-
-    def _renew_statistics(self, codes: heads.Codes) -> None:
-        chosen, _ = heads.some(codes, self.examples.y, most=_RENEWING, seed=self.saved.card.seed)
-        parts = (
-            chosen[start : start + _BATCH].reshape(-1, *self.tail.shape)
-            for start in range(0, len(chosen), _BATCH)
-        )
-        if not self.tail.renew_statistics(parts):
-            raise HeadError(
-                f"expected layers of batch normalization above {self.tail.start}, whose statistics "
-                f"could be {self.statistics.value}, found none; leave --batch-statistics out"
-            )
 
     def _codes(self, plan: heads.Plan) -> tuple[heads.Codes, heads.Codes | None, heads.Codes]:
         """Return what is trained on, what judges, and what is trained on without augmentation."""
@@ -164,8 +145,6 @@ class Task:
         if self.photos:
             others |= {"probe": None}
         about = {"store": str(self.opened.location.absolute()), "head": str(head), "from": start}
-        if self.statistics is not BatchStatistics.kept:
-            about |= {"batch_statistics": self.statistics.value}
         chosen = ["boundary"] * (len(tried) > 1) + ["epoch"]
         judged = [f"chose its {' and its '.join(chosen)}"]
         judged += [CALIBRATED] * (tuned.calibration_ is not None)

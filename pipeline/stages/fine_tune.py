@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import backbones, heads, report, store
-from pipeline.choices import BatchStatistics, Optimizer, Precision, Schedule, Split, choose
+from pipeline.choices import Optimizer, Precision, Schedule, Split, choose
 from pipeline.errors import HeadError, Interrupted, OutputError, ResourceError
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.stages._recognise import space_of
@@ -144,7 +144,6 @@ def fine_tune(
     early_stopping: int | None = None,
     augment: str | None = None,
     precision: Precision | str = Precision.auto,
-    batch_statistics: BatchStatistics | str = BatchStatistics.kept,
     seed: int = 0,
     memory: str | int | None = None,
     weights: str | None = None,
@@ -154,7 +153,8 @@ def fine_tune(
     """
     Train the upper layers of the backbone further, together with a head.
 
-    The layers below `start` are never run: what they give is in the store.
+    The layers below `start` are never run: what they give is in the store. The statistics of
+    batch normalization stay as they are.
 
     Parameters
     ----------
@@ -198,9 +198,6 @@ def fine_tune(
     precision : Precision or str, default "auto"
         What the layers compute in while they are trained; auto is bfloat16 where that is faster.
         Afterwards it is float32.
-    batch_statistics : BatchStatistics or str, default "kept"
-        Of batch normalization, while layers above it learn. ``renewed``: computed anew from 512
-        training images at first, which may help on images unlike those of ImageNet.
     seed : int, default 0
         Decides dropout, augmentation and the order of the images.
     memory : str or int, optional
@@ -277,7 +274,6 @@ def fine_tune(
     )
     opened = store.open_store(Path(store_path or saved.card.trained_on["store"]))
     precision = choose(Precision, precision, what="precision")
-    statistics = choose(BatchStatistics, batch_statistics, what="batch statistics")
     starts = _starts(saved, opened) if start == AUTO else [start]
     if start == AUTO:
         training.tell(f"training from {' and from '.join(starts)}, whose codes the store has")
@@ -285,7 +281,7 @@ def fine_tune(
     def task(each: str) -> Task:
         tail = load_layers(saved, each, weights, precision)
         check_space(saved, opened, tail)
-        return Task(saved=saved, opened=opened, tail=tail, views=views, statistics=statistics)
+        return Task(saved=saved, opened=opened, tail=tail, views=views)
 
     with heads.writing(folder, name=heads.TRAINING):
         try:

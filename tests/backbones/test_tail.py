@@ -125,33 +125,6 @@ def test_weights_go_out_and_come_back(name):
     }
 
 
-def test_statistics_are_those_of_the_given_codes():
-    """Of the first normalization above the boundary, against NumPy's means and variances."""
-    row = backbones.find("mobilenet-0.25")
-    tail = backbones.load_tail(row, start="conv_pw_11_relu", stop="avg", size=64, weights="random")
-    network = tail.model
-    trained = [variable.numpy() for variable in network.trainable_variables]
-    batches = np.random.default_rng(0).random((3, 16, *tail.shape), dtype=np.float32)
-    assert tail.renew_statistics(batches) == 4
-    pad, convolution = (network.get_layer(f"conv_{name}_12") for name in ("pad", "dw"))
-    maps = np.stack([keras.ops.convert_to_numpy(convolution(pad(batch))) for batch in batches])
-    normal = network.get_layer("conv_dw_12_bn")
-    np.testing.assert_allclose(normal.moving_mean, maps.mean((0, 1, 2, 3)), rtol=1e-4, atol=1e-6)
-    variances = maps.var((1, 2, 3)).mean(0)
-    np.testing.assert_allclose(normal.moving_variance, variances, rtol=1e-3, atol=1e-6)
-    assert normal.momentum == 0.99
-    for variable, before in zip(network.trainable_variables, trained, strict=True):
-        np.testing.assert_array_equal(variable.numpy(), before)
-
-
-def test_without_normalization_nothing_is_computed():
-    tail = backbones.load_tail(
-        backbones.find("vgg16"), start="block4_pool", stop="block5_pool:avg", size=32,
-        weights="random",
-    )  # fmt: skip
-    assert tail.renew_statistics(iter(())) == 0
-
-
 def test_weights_of_other_layers_are_refused():
     row = backbones.find("mobilenet-0.25")
     tail = backbones.load_tail(row, start="conv_pw_5_relu", stop="avg", size=64, weights="random")

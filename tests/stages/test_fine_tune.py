@@ -78,23 +78,6 @@ def test_the_result_says_what_was_done(svm, tmp_path):
     assert json.loads((Path(result.head) / "head.json").read_text())["tuned_to"] == "avg"
 
 
-def test_statistics_of_batches_may_be_those_of_the_training_images(photos, tmp_path):
-    out = tmp_path / "lite"
-    pipeline.extract(photos, out=out, layers=["avg", "block7a_project_bn"], size=32)
-    head = pipeline.fit_head(out, kind="softmax", layer="avg", out=tmp_path / "head").head
-    arrays = []
-    for how in ("kept", "renewed"):
-        result = pipeline.fine_tune(
-            head, out=tmp_path / how, batch_statistics=how, **QUICK | {"epochs": 1}
-        )
-        saved = heads.load(Path(result.head))
-        assert saved.card.trained_on.get("batch_statistics", "kept") == how
-        [mean] = [array for path, array in saved.tuned.items() if "moving_mean" in path]
-        arrays.append(mean)
-        pipeline.evaluate(result.head, out, out=tmp_path / "report")
-    assert not np.allclose(*arrays)
-
-
 class TestAuto:
     """Every boundary that is cached is trained from, and the best is kept."""
 
@@ -328,10 +311,6 @@ class TestRefused:
     def test_a_head_that_is_tuned_already(self, tuned, tmp_path):
         with pytest.raises(HeadError, match="fine-tuned already"):
             pipeline.fine_tune(tuned, start="conv", out=tmp_path / "again")
-
-    def test_statistics_of_layers_that_have_none(self, svm, tmp_path):
-        with pytest.raises(HeadError, match="found none; leave --batch-statistics out"):
-            pipeline.fine_tune(svm, batch_statistics="renewed", out=tmp_path / "t", **QUICK)
 
     def test_augmentation_of_what_is_cached(self, svm):
         with pytest.raises(HeadError, match="extract --views 4"):
