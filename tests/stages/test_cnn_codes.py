@@ -428,6 +428,7 @@ def test_threads_that_begin_together_compute_each_image_once(
     assert store.verify_folder(tmp_path / "s").rows == 24
 
 
+@pytest.mark.slow  # each process starts TensorFlow; the same in one process is below
 def test_a_grid_search_in_two_processes_computes_each_image_once(
     paths: list[Path], tmp_path: Path
 ) -> None:
