@@ -104,6 +104,29 @@ def calibrate(scores: NDArray[np.float64], y: NDArray[np.int64], *, how: str) ->
     return {"slope": slope, "loss": _log_loss(slope, scores, y), "images": len(y), "how": how}
 
 
+def judge(logits: NDArray[np.float64], y: NDArray[np.int64]) -> dict[str, float]:
+    """
+    Return accuracy, and loss after calibration.
+
+    Descent makes a network ever surer of itself, which costs loss although its answers get better;
+    the head that is saved is calibrated, and so is what is compared between epochs.
+
+    Parameters
+    ----------
+    logits : float64 array of shape (n, k)
+    y : int64 array of shape (n,)
+
+    Returns
+    -------
+    dict of str to float
+        ``val_loss``, NaN where a logit is no number, and ``val_accuracy``.
+    """
+    if not np.isfinite(logits).all():
+        return {"val_loss": float("nan"), "val_accuracy": 0.0}
+    accuracy = float((logits.argmax(axis=1) == y).mean())
+    return {"val_loss": calibrate(logits, y, how="")["loss"], "val_accuracy": accuracy}
+
+
 def _slope(scores: NDArray[np.float64], y: NDArray[np.int64]) -> float:
     from scipy.optimize import minimize_scalar
 

@@ -209,6 +209,10 @@ class MlpConfig:
             raise HeadError(f"an mlp has no option {min(unknown)!r}")
         return replace(base, hidden=units, **layers, **given)
 
+    def steps(self, images: int) -> int:
+        """Return how many steps an epoch of so many images has."""
+        return -(-images // self.batch_size)
+
     def to_json(self) -> dict[str, Any]:
         """Return the configuration as plain JSON values."""
         values = {name: _plain(value) for name, value in asdict(self).items()}

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.choices import Schedule
-from pipeline.heads._calibration import calibrate
+from pipeline.heads._calibration import judge
 from pipeline.heads._codes import Codes
 from pipeline.heads._config import MlpConfig
-from pipeline.heads._head import Progress, softmax
+from pipeline.heads._head import Progress
 from pipeline.heads._training import make_optimizer, one_cycle, prepare, values
 
 if TYPE_CHECKING:
@@ -59,21 +59,6 @@ class RateTrial:
     val_loss_before: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pace:
-    """
-    How long training takes.
-
-    Attributes
-    ----------
-    step, image : float
-        Seconds of a step, and of judging one validation image.
-    """
-
-    step: float
-    image: float
-
-
 class RateSearch:
     """
     Short trainings of one network, each from the same start, on some images.
@@ -88,8 +73,8 @@ class RateSearch:
         Of the training to come.
     train, val : tuple of (Codes, labels)
         Without validation images a quarter of the training images judges.
-    views : int
-        Rows of `train` that show the same image.
+    images : int
+        Of an epoch, which has one of the rows of `train` that show the same image.
     seed : int
         Chooses the images.
     """
@@ -102,7 +87,7 @@ class RateSearch:
         *,
         train: tuple[Codes, NDArray[np.int64]],
         val: tuple[Codes, NDArray[np.int64]] | None,
-        views: int,
+        images: int,
         seed: int,
     ) -> None:
         self._model, self._forward, self._config = model, forward, config
@@ -119,21 +104,22 @@ class RateSearch:
         everything = (*model.variables, *self._optimizer.variables)
         self._start = [(variable, values(variable)) for variable in everything]
         self._seconds: list[float] = []
-        images = len(train[1]) // views
-        total = -(-images // config.batch_size) * config.epochs
+        self._images = images
+        total = config.steps(images) * config.epochs
         self._steps = min(_STEPS, max(_FEWEST_STEPS, total // _PART))
         self._guessing = math.log(model.output_shape[-1])
         began = time.monotonic()
         self._before = self._loss()
-        self._image_seconds = (time.monotonic() - began) / len(self._y_judge)
+        judged = len(val[1]) if val is not None else 0
+        self._judging_seconds = judged * (time.monotonic() - began) / len(self._y_judge)
 
-    @property
-    def pace(self) -> Pace:
-        """How long steps took."""
+    def epoch_seconds(self) -> float:
+        """Return how long an epoch of the training to come takes, validation included."""
         if len(self._seconds) < _WARM + _TIMED:
             self._train([0.0] * (_WARM + _TIMED), None)
             self._restore()
-        return Pace(step=median(self._seconds[_WARM:]), image=self._image_seconds)
+        steps = self._config.steps(self._images) * median(self._seconds[_WARM:])
+        return steps + self._judging_seconds
 
     def find(self, tell: Callable[[RateTrial], None], progress: Progress) -> float:
         """
@@ -191,7 +177,6 @@ class RateSearch:
             began = time.monotonic()
             part = (step * size + np.arange(size)) % len(self._y)
             self._optimizer.learning_rate = rate
-            self._model.reset_metrics()
             loss = self._model.train_on_batch(self._codes[part], self._y[part])[0]
             self._seconds.append(time.monotonic() - began)
             if progress is not None:
@@ -211,32 +196,6 @@ class RateSearch:
         logits = self._forward(self._judge).astype(np.float64)
         found = judge(logits, self._y_judge)["val_loss"]
         return found if np.isfinite(found) else float("inf")
-
-
-def judge(logits: NDArray[np.float64], y: NDArray[np.int64]) -> dict[str, float]:
-    """
-    Return accuracy, and loss after calibration.
-
-    Descent makes a network ever surer of itself, which costs loss although its answers get better;
-    the head that is saved is calibrated, and so is what is compared between epochs.
-
-    Parameters
-    ----------
-    logits : float64 array of shape (n, k)
-    y : int64 array of shape (n,)
-
-    Returns
-    -------
-    dict of str to float
-        ``val_loss``, NaN where a logit is no number, and ``val_accuracy``.
-    """
-    if not np.isfinite(logits).all():
-        return {"val_loss": float("nan"), "val_accuracy": 0.0}
-    slope = calibrate(logits, y, how="")["slope"]
-    own = softmax(slope * logits)[np.arange(len(y)), y]
-    losses = -np.log(np.maximum(own, np.finfo(np.float32).tiny))
-    accuracy = float((logits.argmax(axis=1) == y).mean())
-    return {"val_loss": float(losses.mean()), "val_accuracy": accuracy}
 
 
 def _largest(bears: Callable[[int], bool]) -> int:

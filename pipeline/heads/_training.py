@@ -202,8 +202,7 @@ def make_optimizer(config: MlpConfig, *, images: int) -> keras.Optimizer:
 
     rate: Any = config.learning_rate
     if config.schedule is Schedule.one_cycle:
-        steps = -(-images // config.batch_size) * config.epochs
-        rate = one_cycle(rate, steps=steps)
+        rate = one_cycle(rate, steps=config.steps(images) * config.epochs)
     elif config.decay_rate != 1:
         rate = keras.optimizers.schedules.ExponentialDecay(
             rate, decay_steps=config.decay_steps, decay_rate=config.decay_rate, staircase=False

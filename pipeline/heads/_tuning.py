@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from pipeline.choices import Pool, Schedule
 from pipeline.errors import HeadError
 from pipeline.files import canonical_json
+from pipeline.heads._calibration import judge
 from pipeline.heads._checkpoint import Checkpoint, Diverged, Epoch, Kept, read
 from pipeline.heads._codes import Codes, InMemory, Rows
 from pipeline.heads._config import Initializer, MlpConfig, Output
 from pipeline.heads._head import Head, Progress
-from pipeline.heads._learning_rate import RATES, Forward, RateSearch, RateTrial, judge
+from pipeline.heads._learning_rate import RATES, Forward, RateSearch, RateTrial
 from pipeline.heads._linear import LinearHead, SoftmaxHead, class_weights
 from pipeline.heads._mlp import MlpHead
 from pipeline.heads._pool import pool
@@ -316,15 +317,15 @@ def tune(
     try:
         model = _build(layers, stack, scale, config=config, how=how, seed=seed)
         forward = in_batches(model, shape=model.input_shape[1:], batch_size=config.batch_size)
+        examples, before = _examples(head, material), _judged(head, material)
         if kept.facts:
             planned = kept.facts["of"] if budget is not None else config.epochs
             config = replace(config, epochs=planned, learning_rate=kept.facts["learning_rate"])
         else:
             config = _planned(
-                model, forward, config, material, find_rate=find_rate, seed=seed, watch=watch,
-                budget=budget and budget.less(time.monotonic() - began),
+                model, forward, config, material, images=examples.images, find_rate=find_rate,
+                seed=seed, watch=watch, budget=budget and budget.less(time.monotonic() - began),
             )  # fmt: skip
-        examples, before = _examples(head, material), _judged(head, material)
         checkpoint = Checkpoint(model, config, examples.images, unfinished, kept)
         while True:
             if not checkpoint.epochs:
@@ -362,6 +363,7 @@ def _planned(
     config: MlpConfig,
     material: Material,
     *,
+    images: int,
     find_rate: bool,
     budget: Budget | None,
     seed: int,
@@ -378,15 +380,13 @@ def _planned(
         config,
         train=(material.train, material.y),
         val=val,
-        views=material.views,
+        images=images,
         seed=seed,
     )
     if find_rate:
         rate = search.find(watch.trial, watch.progress)
         config = replace(config, learning_rate=rate)
-    pace = search.pace
-    steps = -(-len(material.y) // material.views // config.batch_size)
-    epoch = steps * pace.step + (len(material.val) * pace.image if material.val else 0.0)
+    epoch = search.epoch_seconds()
     if budget is not None:
         left = budget.less(time.monotonic() - began)
         config = replace(config, epochs=min(config.epochs, left.epochs_of(epoch)))

@@ -26,7 +26,7 @@ from pipeline.stages._recognise import space_of
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """The head, its store and the layers between, and how the one becomes food for the other."""
+    """A head, a store, the layers between them, and what these learn from."""
 
     saved: heads.SavedHead
     opened: store.Store
@@ -144,7 +144,13 @@ class Task:
         others |= {"tuned_to": self.tail.stop, "weights": dict(card.weights)}
         if self.photos:
             others |= {"probe": None}
-        about = {"store": str(self.opened.location.absolute()), "head": str(head), "from": start}
+        about: dict[str, Any] = {
+            "store": str(self.opened.location.absolute()),
+            "head": str(head),
+            "from": start,
+        }
+        if len(tried) > 1:
+            about |= {"tried": list(tried)}
         chosen = ["boundary"] * (len(tried) > 1) + ["epoch"]
         judged = [f"chose its {' and its '.join(chosen)}"]
         judged += [CALIBRATED] * (tuned.calibration_ is not None)

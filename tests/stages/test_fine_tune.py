@@ -100,6 +100,7 @@ class TestAuto:
         saved = heads.load(Path(result.head))
         assert saved.card.layer == result.start
         assert saved.head.validation_["log_loss"] == losses[result.start]
+        assert saved.card.trained_on["tried"] == list(losses)
         assert "chose its boundary and its epoch" in saved.card.trained_on["judged"]
         pipeline.evaluate(result.head, out, out=tmp_path / "report")
         assert [path.name for path in Path(result.head).glob("unfinished*")] == []
