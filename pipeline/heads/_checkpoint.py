@@ -102,7 +102,7 @@ class Checkpoint:
     @property
     def last(self) -> Epoch:
         """What the last epoch led to."""
-        last = {name: values[-1] for name, values in self.history.items()} or self._before
+        last = {name: curve[-1] for name, curve in self.history.items()} or self._before
         return Epoch(
             number=self.epochs,
             of=self._config.epochs,
@@ -128,7 +128,7 @@ class Checkpoint:
         self.epochs += 1
         for name, value in logs.items():
             self.history.setdefault(name, []).append(float(value))
-        losses = [values[-1] for name, values in self.history.items() if name.endswith("loss")]
+        losses = [curve[-1] for name, curve in self.history.items() if name.endswith("loss")]
         if not np.isfinite(losses).all():
             self._path.unlink(missing_ok=True)
             raise Diverged(

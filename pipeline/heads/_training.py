@@ -182,7 +182,7 @@ def train(
             f"try a lower --learning-rate than {config.learning_rate:g}"
         )
     weights = [np.asarray(array) for array in model.get_weights()]
-    curves = {name: [float(v) for v in values] for name, values in sorted(history.items())}
+    curves = {name: [float(value) for value in curve] for name, curve in sorted(history.items())}
     return list(zip(weights[::2], weights[1::2], strict=True)), curves
 
 

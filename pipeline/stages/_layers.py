@@ -110,7 +110,7 @@ def _first_of_each(opened: store.Store) -> list[str]:
 
 def _check_every_store(opened: store.Store, parts: Sequence[heads.Part]) -> None:
     """See that no store is joined for nothing."""
-    taken = {part.source for part in parts}
+    taken = {each.source for each in parts}
     for number, (each, first) in enumerate(zip(opened.stores, _first_of_each(opened), strict=True)):
         if number not in taken:
             raise HeadError(
