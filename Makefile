@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Nothing is compiled beforehand, of ten thousand files of TensorFlow's few are ever imported; what
+# is imported is kept, also where the environment says otherwise, or each process compiles it anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo test test-all check torture bench bench-heads bench-exports bench-tuning clean
 help: ## list the targets
@@ -12,7 +15,6 @@ $(VENV)/made:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-# Nothing is compiled beforehand: of ten thousand files of TensorFlow's few are ever imported.
 $(VENV)/installed: $(VENV)/made pyproject.toml pipeline/_version.py
 	$(BIN)/python -m pip install --quiet --no-compile --editable .
 	touch $@
