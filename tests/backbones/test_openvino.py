@@ -77,7 +77,7 @@ def test_every_preprocessing_is_the_same_inside_the_graph(preprocessing, photos,
     "name",
     [
         "efficientnet-lite0",
-        "mobilenet-0.25",
+        pytest.param("mobilenet-0.25", marks=pytest.mark.slow),
         pytest.param("mobilenetv2", marks=pytest.mark.slow),
         pytest.param("resnet50", marks=pytest.mark.slow),
     ],

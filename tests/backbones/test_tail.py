@@ -87,7 +87,10 @@ def test_an_unknown_stop_is_refused():
         pytest.param("resnet50v2", "conv5_block3_out", "avg", 64, marks=pytest.mark.slow),
         ("mobilenetv3small", backbones.INPUT, "avg", 64),
         pytest.param("efficientnetb0", backbones.INPUT, "avg", 64, marks=pytest.mark.slow),
-        ("convnexttiny", "convnext_tiny_downsampling_block_2", "avg", 64),
+        pytest.param(
+            *("convnexttiny", "convnext_tiny_downsampling_block_2", "avg", 64),
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_codes_are_those_of_the_whole_network(name, start, stop, size):

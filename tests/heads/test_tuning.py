@@ -128,7 +128,15 @@ def run(
     return tuned
 
 
-@pytest.mark.parametrize("kind", [HeadKind.svm, HeadKind.softmax, HeadKind.ridge, HeadKind.mlp])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        HeadKind.svm,
+        pytest.param(HeadKind.softmax, marks=pytest.mark.slow),
+        pytest.param(HeadKind.ridge, marks=pytest.mark.slow),
+        HeadKind.mlp,
+    ],
+)
 def test_what_the_averages_hide_is_learned(kind, layers, tmp_path):
     food = material(layers)
     config = {"config": MlpConfig(hidden=(8,), epochs=10)} if kind is HeadKind.mlp else {}
@@ -312,8 +320,11 @@ class TestKilled:
         "options",
         [
             {},
-            {"optimizer": Optimizer.sgd, "momentum": 0.9, "nesterov": True, "decay_rate": 0.5},
-            {"find_rate": True},
+            pytest.param(
+                {"optimizer": Optimizer.sgd, "momentum": 0.9, "nesterov": True, "decay_rate": 0.5},
+                marks=pytest.mark.slow,
+            ),
+            pytest.param({"find_rate": True}, marks=pytest.mark.slow),
             {"find_rate": True, "schedule": Schedule.one_cycle},
         ],
     )

@@ -225,15 +225,15 @@ def test_weights_that_moved(tiny: str, make_photos: Callable[..., Path]) -> None
     assert "--weights moved.weights.h5" in Path(result.model_card).read_text()
 
 
-def test_the_default_backbone(test_data: Path) -> None:
+@pytest.mark.parametrize("format", ["tflite", pytest.param("keras", marks=pytest.mark.slow)])
+def test_the_default_backbone(test_data: Path, format: str) -> None:
     source = test_data / "clothing"
     few = {"limit": "train=30,val=20,test=20", "size": 96}
     pipeline.extract(source, out="s", engine="tensorflow", **few)
     head = _fit(Path("s"), HeadKind.svm)
-    for format in ("keras", "tflite"):
-        result = pipeline.export(head, format=format)
-        assert result.max_difference < 1e-5
-        assert result.bytes < 15e6
+    result = pipeline.export(head, format=format)
+    assert result.max_difference < 1e-5
+    assert result.bytes < 15e6
 
 
 @pytest.mark.parametrize("format", list(ExportFormat))

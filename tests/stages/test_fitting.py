@@ -13,7 +13,12 @@ from pipeline import HeadKind, heads, store
 from pipeline.errors import ChoiceError, HeadError, ResourceError
 from pipeline.stages._fitting import examples
 
-LEARNERS = [HeadKind.svm, HeadKind.softmax, HeadKind.centroid, HeadKind.mlp]
+LEARNERS = [
+    HeadKind.svm,
+    pytest.param(HeadKind.softmax, marks=pytest.mark.slow),
+    HeadKind.centroid,
+    pytest.param(HeadKind.mlp, marks=pytest.mark.slow),
+]
 
 
 @pytest.mark.parametrize("kind", LEARNERS)

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import pipeline
 from tests.torture import kills
 
 
@@ -16,10 +16,7 @@ def test_after_kill_9_only_the_missing_rows_are_computed(tmp_path: Path) -> None
     assert kills.kill_after_shards(kills.start(photos, killed), killed, 1)
     committed = kills.shards(killed)
     assert committed >= 1
-    verified = subprocess.run(
-        [sys.executable, "-m", "pipeline", "verify", str(killed)], capture_output=True, text=True
-    )
-    rows = int(verified.stdout.split()[3])
+    rows = pipeline.verify(killed).rows
     assert rows > 0
 
     resumed = kills.finish(photos, killed)

@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+import pipeline
+
 # Maps of 200 KB an image fill a shard of 16 MB with some 80 images: several shards a second.
 OPTIONS = ("--layer", "block1a_project_bn", "--layer", "avg", "--size", "112")
 
@@ -71,11 +73,7 @@ def finish(photos: Path, store: Path, engine: str = "auto") -> dict[str, int]:
 def pack(store: Path, file: Path) -> bytes:
     """Return the bytes of the packed store."""
     file.unlink(missing_ok=True)
-    subprocess.run(
-        [sys.executable, "-m", "pipeline", "pack", str(store), str(file)],
-        check=True,
-        capture_output=True,
-    )
+    pipeline.pack(store, file)
     return file.read_bytes()
 
 
