@@ -32,7 +32,7 @@ def write(folder: Path, values: np.ndarray, *, header: store.Header = HALF) -> N
 
 
 @given(rows=st.lists(st.lists(FITTING, min_size=5, max_size=5), min_size=1, max_size=6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_what_is_read_is_what_numpy_rounds_to(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[float]]
 ) -> None:

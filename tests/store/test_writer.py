@@ -176,9 +176,7 @@ def test_a_file_in_the_place_of_the_store(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize(
-    "failing", [pytest.param(k, marks=[pytest.mark.slow] if k % 3 else []) for k in range(1, 40)]
-)
+@pytest.mark.parametrize("failing", range(1, 40))
 def test_a_full_disk_at_any_write_loses_nothing_that_was_committed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
 ) -> None:
