@@ -16,7 +16,7 @@ from pipeline.errors import HeadError
 from pipeline.files import make_folder, write_durably
 from pipeline.hdf5 import HostileFile, SealedDatasets, has_seal, names_in, sealed_bytes
 from pipeline.heads._config import MlpConfig
-from pipeline.heads._training import make_optimizer, prepare, values
+from pipeline.heads._training import copy_of, make_optimizer, prepare
 
 if TYPE_CHECKING:
     import keras
@@ -138,7 +138,7 @@ class Checkpoint:
         if self._is_best():
             self.best = self.epochs
             self._keep()
-        self._now = [values(variable) for variable in self._variables]
+        self._now = [copy_of(variable) for variable in self._variables]
         if time.monotonic() - self._written >= _SECONDS:
             self.write()
 
@@ -153,7 +153,7 @@ class Checkpoint:
         )
 
     def _keep(self) -> None:
-        self._best_weights = [values(variable) for variable in self._weights]
+        self._best_weights = [copy_of(variable) for variable in self._weights]
 
     def restore_best(self) -> None:
         """Give the model the best weights."""

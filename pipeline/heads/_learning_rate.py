@@ -17,7 +17,7 @@ from pipeline.heads._calibration import judge
 from pipeline.heads._codes import Codes
 from pipeline.heads._config import MlpConfig
 from pipeline.heads._head import Progress
-from pipeline.heads._training import make_optimizer, one_cycle, prepare, values
+from pipeline.heads._training import copy_of, make_optimizer, one_cycle, prepare
 
 if TYPE_CHECKING:
     import keras
@@ -102,7 +102,7 @@ class RateSearch:
         self._optimizer = make_optimizer(steady, images=len(self._y))
         prepare(model, self._optimizer)
         everything = (*model.variables, *self._optimizer.variables)
-        self._start = [(variable, values(variable)) for variable in everything]
+        self._start = [(variable, copy_of(variable)) for variable in everything]
         self._seconds: list[float] = []
         self._images = images
         total = config.steps(images) * config.epochs

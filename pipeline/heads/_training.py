@@ -226,7 +226,7 @@ def prepare(model: keras.Model, optimizer: keras.Optimizer) -> None:
     optimizer.build(model.trainable_variables)
 
 
-def values(variable: Any) -> NDArray[Any]:
+def copy_of(variable: Any) -> NDArray[Any]:
     """Copy what a variable of Keras's holds."""
     import keras
 

@@ -24,7 +24,7 @@ from pipeline.heads._learning_rate import RATES, Forward, RateSearch, RateTrial
 from pipeline.heads._linear import LinearHead, SoftmaxHead, class_weights
 from pipeline.heads._mlp import MlpHead
 from pipeline.heads._pool import pool
-from pipeline.heads._training import Examples, run, values
+from pipeline.heads._training import Examples, copy_of, run
 from pipeline.lazy import import_keras, in_batches
 
 if TYPE_CHECKING:
@@ -562,7 +562,7 @@ def _rebuilt(
 ) -> Head:
     """Make a head of what was learned."""
     dense = [layer for layer in model.layers if layer.name.startswith(_DENSE)]
-    stack = [tuple(map(values, layer.weights)) for layer in dense]
+    stack = [tuple(map(copy_of, layer.weights)) for layer in dense]
     chosen = {"fitted_on": "train", "epochs_run": checkpoint.epochs, "best_epoch": checkpoint.best}
     chosen["learning_rate"] = config.learning_rate
     asked = head.parameters

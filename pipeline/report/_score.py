@@ -94,7 +94,7 @@ class Report:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the classes."""
-        return tuple(score.name for score in self.classes)
+        return tuple(each.name for each in self.classes)
 
     def to_json(self) -> dict[str, Any]:
         """
@@ -106,7 +106,7 @@ class Report:
         plain = asdict(self)
         del plain["pairs"]
         plain["accuracy_interval"] = list(self.accuracy_interval)
-        plain["classes"] = [asdict(score) for score in self.classes]
+        plain["classes"] = [asdict(each) for each in self.classes]
         plain["most_confused"] = [
             {"true": true, "predicted": predicted, "images": images}
             for true, predicted, images in most_confused(self, MOST_PAIRS)

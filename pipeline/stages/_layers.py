@@ -92,7 +92,7 @@ def part(opened: store.Store, layer: str, pool: Pool) -> heads.Part:
 
 def named(parts: Sequence[heads.Part]) -> str:
     """Say which layers: one by its name, several with their pooling, joined by ``+``."""
-    return parts[0].layer if len(parts) == 1 else "+".join(part.name for part in parts)
+    return parts[0].layer if len(parts) == 1 else "+".join(each.name for each in parts)
 
 
 def pooled(parts: Sequence[heads.Part]) -> str | None:
