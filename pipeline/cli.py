@@ -691,7 +691,7 @@ def fit_head(
     json_: JsonOption = False,
 ) -> None:
     """Train a head on the cached codes."""
-    from pipeline.stages._kinds import parse_settings
+    from pipeline.flows.kinds import parse_settings
     from pipeline.stages.fit_head import fit_head as stage
 
     options = {

@@ -1,4 +1,4 @@
-"""What tests of several rooms share: a folder of small images, a backbone of three layers."""
+"""What tests of several packages share: a folder of small images, a backbone of three layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import backbones
+import pipeline
+from pipeline import HeadKind, backbones
 from pipeline.backbones import Backbone, _exported
 from tests.tiny import TINY
 
@@ -75,3 +76,26 @@ def make_photos(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture
+def cached(tiny: str, make_photos: Callable[..., Path], tmp_path: Path) -> Path:
+    """A finished store of three classes with a map, a vector and all splits."""
+    photos = make_photos(each=24)
+    out = tmp_path / "store"
+    pipeline.extract(photos, out=out, backbone=tiny, weights="random", layers=["avg", "top"])
+    return out
+
+
+@pytest.fixture
+def svm(cached: Path, tmp_path: Path) -> Path:
+    """A head fitted on the averaged codes."""
+    return Path(pipeline.fit_head(cached, kind=HeadKind.svm, out=tmp_path / "svm", C=0.1).head)
+
+
+@pytest.fixture
+def joined(cached: Path, tmp_path: Path) -> Path:
+    """A head fitted on the averaged codes and, beside them, the largest of each map."""
+    layers = ["avg", "top:max"]
+    fit = pipeline.fit_head(cached, kind=HeadKind.svm, layer=layers, out=tmp_path / "joined", C=0.1)
+    return Path(fit.head)

@@ -15,9 +15,9 @@ from sklearn.utils.validation import check_is_fitted
 from pipeline import images, store
 from pipeline.choices import Engine, OnError, Pool, Precision, Resize, choose
 from pipeline.errors import ChoiceError, SourceError, SpaceMismatch
+from pipeline.flows.cached_codes import Kept, SharedStore, default_folder
+from pipeline.flows.extraction import Request, request_of
 from pipeline.space import check_probe
-from pipeline.stages._run import Request, request_of
-from pipeline.stages._shared import Kept, SharedStore, default_folder
 
 
 class CNNCodes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]

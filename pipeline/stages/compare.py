@@ -13,12 +13,12 @@ from pipeline import heads, store
 from pipeline.choices import HeadKind, OtherKind, Pool, Split, choose
 from pipeline.errors import HeadError, ResourceError
 from pipeline.files import make_folder
+from pipeline.flows.examples import Examples, examples
+from pipeline.flows.fitting import Loaded, fitted, save
+from pipeline.flows.kinds import Asked, choose_kind
+from pipeline.flows.layers import named, part, pooled
+from pipeline.flows.voice import quiet
 from pipeline.memory import memory_limit, resident_bytes
-from pipeline.stages._fitted import Loaded, fitted, save
-from pipeline.stages._fitting import Examples, examples
-from pipeline.stages._kinds import Asked, choose_kind
-from pipeline.stages._layers import named, part, pooled
-from pipeline.stages._voice import quiet
 from pipeline.stages.evaluate import Evaluation, evaluate
 
 

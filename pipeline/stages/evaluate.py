@@ -14,10 +14,10 @@ from pipeline import backbones, heads, report, store
 from pipeline.choices import Split, choose
 from pipeline.errors import HeadError, SpaceMismatch, counted
 from pipeline.files import make_folder, replacing, write_durably, write_json
-from pipeline.stages import _heads
-from pipeline.stages._influence import group_warning, held_out_note, these, warnings_of
-from pipeline.stages._layers import left_out_of, open_stores
-from pipeline.stages._voice import quiet
+from pipeline.flows import tuned_heads
+from pipeline.flows.influence import group_warning, held_out_note, these, warnings_of
+from pipeline.flows.layers import left_out_of, open_stores
+from pipeline.flows.voice import quiet
 
 _MOST_SCORES = 1 << 20  # numbers at a time
 
@@ -94,7 +94,7 @@ def evaluate(
         If the head was trained on codes of another space.
     """
     split = choose(Split, split, what="split")
-    saved = _heads.load(head)
+    saved = tuned_heads.load(head)
     opened = open_stores(store_path, joined_with)
     _check_space(saved, opened)
     if views and opened.views == 1:
@@ -230,7 +230,7 @@ def _decisions(
         for part in _parts(len(kept), views=1, head=saved.head):
             yield np.arange(len(kept))[part], kept[part]
         return
-    for positions, codes in _heads.blocks(saved.card, opened, rows, views=views):
+    for positions, codes in tuned_heads.blocks(saved.card, opened, rows, views=views):
         for part in _parts(len(positions), views=opened.views if views else 1, head=saved.head):
             yield positions[part], saved.decision(codes[part].reshape(-1, *saved.card.taken))
 

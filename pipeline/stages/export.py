@@ -14,11 +14,11 @@ from pipeline import backbones, exports, heads, store
 from pipeline.choices import ExportFormat, Quantize, Resize, choose
 from pipeline.errors import ExportError, OutputError, PipelineError
 from pipeline.files import building, command_line, make_folder, put_in_place
-from pipeline.stages import _heads
-from pipeline.stages import _photos as photos
-from pipeline.stages._facts import facts_of
-from pipeline.stages._recognise import recognise, space_of
-from pipeline.stages._voice import quiet
+from pipeline.flows import originals as photos
+from pipeline.flows import tuned_heads
+from pipeline.flows.classifier import recognise, space_of
+from pipeline.flows.model_card import facts_of
+from pipeline.flows.voice import quiet
 
 _COMPARED = 32  # images
 _CALIBRATED = 100  # training photos by which 8 bits are spread
@@ -123,7 +123,7 @@ def export(
     quantize = choose(Quantize, quantize, what="quantize")
     form.check(quantize)
     target = _target(Path(head), form, quantize, out)
-    saved = _heads.load(head)
+    saved = tuned_heads.load(head)
     steps = saved.head.folded()
     if isinstance(steps[-1], heads.Classifier) and not form.classifiers:
         raise ExportError(

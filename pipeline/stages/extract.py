@@ -16,11 +16,11 @@ from pipeline import images, store
 from pipeline.choices import Augment, Dtype, Engine, Folders, Precision, Resize, choose
 from pipeline.errors import SourceError, counted
 from pipeline.files import free_bytes
-from pipeline.stages import _adding
-from pipeline.stages._alike import warnings_of
-from pipeline.stages._command import DEFAULT_SHARE
-from pipeline.stages._run import Run, bottleneck, request_of
-from pipeline.stages._voice import quiet, silent
+from pipeline.flows import adding
+from pipeline.flows.alike import warnings_of
+from pipeline.flows.command import DEFAULT_SHARE
+from pipeline.flows.extraction import Run, bottleneck, request_of
+from pipeline.flows.voice import quiet, silent
 
 _TRIED = 64  # images that an estimate rests on: two batches for TensorFlow
 # Of files that are no images, and of reasons, name the most frequent kinds.
@@ -285,7 +285,7 @@ def extract(
     with store.Writer(folder) as writer:
         before, new = writer.table, found.location
         if add:
-            found, kept = _adding.add(before, found)
+            found, kept = adding.add(before, found)
         asked = None if limit is None else str(limit)
         run = Run(
             found=found,

@@ -14,9 +14,8 @@ import numpy as np
 from pipeline import backbones, heads, report, store
 from pipeline.choices import Optimizer, Precision, Schedule, Split, choose
 from pipeline.errors import HeadError, Interrupted, OutputError, ResourceError
-from pipeline.memory import memory_limit, resident_bytes
-from pipeline.stages._recognise import space_of
-from pipeline.stages._tuning_task import (
+from pipeline.flows.classifier import space_of
+from pipeline.flows.tuning import (
     Task,
     augmentation,
     check_layers,
@@ -24,7 +23,8 @@ from pipeline.stages._tuning_task import (
     layer_missing,
     load_layers,
 )
-from pipeline.stages._voice import quiet, silent
+from pipeline.flows.voice import quiet, silent
+from pipeline.memory import memory_limit, resident_bytes
 
 AUTO = "auto"
 # Epochs where nothing is said, and at the most where the minutes decide.

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from pipeline import heads, store
 from pipeline.choices import ClassWeight, HeadKind, OtherKind, Pool, Preset, Split, choose
 from pipeline.errors import HeadError, OutputError, counted
+from pipeline.flows.examples import REGULARISED, Examples, deviation, examples
+from pipeline.flows.fitting import chose, fitted, save
+from pipeline.flows.kinds import choose_kind
+from pipeline.flows.layers import choose_parts, left_out_of, named, open_stores, pooled
+from pipeline.flows.voice import quiet
 from pipeline.memory import memory_limit, resident_bytes
-from pipeline.stages._fitted import chose, fitted, save
-from pipeline.stages._fitting import REGULARISED, Examples, deviation, examples
-from pipeline.stages._kinds import choose_kind
-from pipeline.stages._layers import choose_parts, left_out_of, named, open_stores, pooled
-from pipeline.stages._voice import quiet
 
 # Validation images below which a choice by them is mostly chance.
 _ENOUGH = 10

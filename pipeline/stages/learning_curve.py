@@ -15,12 +15,12 @@ from pipeline import heads, report, store
 from pipeline.choices import HeadKind, Pool
 from pipeline.errors import HeadError, counted
 from pipeline.files import make_folder, write_durably, write_json
+from pipeline.flows.examples import REGULARISED, Examples, deviation, examples
+from pipeline.flows.kinds import Asked, choose_kind
+from pipeline.flows.layers import choose_parts, named, pooled
+from pipeline.flows.voice import quiet
 from pipeline.memory import memory_limit, resident_bytes
 from pipeline.report import CurvePoint, CurveReading
-from pipeline.stages._fitting import REGULARISED, Examples, deviation, examples
-from pipeline.stages._kinds import Asked, choose_kind
-from pipeline.stages._layers import choose_parts, named, pooled
-from pipeline.stages._voice import quiet
 
 _STEPS = (1, 2, 5)
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline import heads, store
 from pipeline.choices import Pool, Split, choose
 from pipeline.errors import ChoiceError, StoreError
-from pipeline.stages._layers import choose_parts, open_stores
+from pipeline.flows.layers import choose_parts, open_stores
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from pipeline import backbones, images
 from pipeline.choices import Resize
 from pipeline.errors import HeadError, SourceError
-from pipeline.stages import _heads
-from pipeline.stages._recognise import Networks, recognise, space_of
-from pipeline.stages._run import WORKERS
+from pipeline.flows import tuned_heads
+from pipeline.flows.classifier import Networks, recognise, space_of
+from pipeline.flows.extraction import WORKERS
 
 _AT_ONCE = 32  # photos that are decoded, computed and scored together
 # Up to so many photos are computed one by one: a full batch takes longer.
@@ -47,7 +47,7 @@ class ImageClassifier:
     """
 
     def __init__(self, path: str | Path, *, weights: str | None = None) -> None:
-        self._saved = _heads.load(path)
+        self._saved = tuned_heads.load(path)
         self._space = space_of(self._saved)
         self._weights = weights
         self._policy = images.policy_of(self._space.to_json())

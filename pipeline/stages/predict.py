@@ -16,10 +16,10 @@ from pipeline import backbones, heads, images
 from pipeline.choices import Resize
 from pipeline.errors import HeadError, Interrupted, OutputError
 from pipeline.files import check_place, csv_text, replacing
-from pipeline.stages import _heads
-from pipeline.stages._influence import first_bytes, these, warnings_of
-from pipeline.stages._recognise import recognise, space_of
-from pipeline.stages._run import WORKERS, Codes, computed
+from pipeline.flows import tuned_heads
+from pipeline.flows.classifier import recognise, space_of
+from pipeline.flows.extraction import WORKERS, Codes, computed
+from pipeline.flows.influence import first_bytes, these, warnings_of
 
 _CHUNK = 32  # images that the head scores at a time
 
@@ -132,7 +132,7 @@ def predict(
     SpaceMismatch
         If the backbone is not the one that the head was fitted on.
     """
-    saved = _heads.load(head)
+    saved = tuned_heads.load(head)
     if isinstance(paths, str | Path):
         paths = [paths]
     if csv is not None:
@@ -185,7 +185,7 @@ def _views(saved: heads.SavedHead) -> images.Views:
             f"expected a head fitted on several views of each image, found {saved.directory}, "
             "fitted on one; drop --views, or fit on a store made with `pipeline extract --views 4`"
         )
-    return _heads.views_of(space)
+    return tuned_heads.views_of(space)
 
 
 def _answers(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import store
-from pipeline.stages._command import extract_command
+from pipeline.flows.command import extract_command
 
 
 @dataclass(frozen=True, kw_only=True)

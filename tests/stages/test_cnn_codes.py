@@ -36,7 +36,7 @@ from pipeline.errors import (
     SourceError,
     SpaceMismatch,
 )
-from pipeline.stages import _run
+from pipeline.flows import extraction
 
 Photos = Callable[..., Path]
 Make = Callable[..., CNNCodes]
@@ -65,7 +65,7 @@ def make(tiny: str, tmp_path: Path) -> Make:
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The rows that went through a network, in all calls together."""
     rows: list[int] = []
-    real = _run.computed
+    real = extraction.computed
 
     def watch(stream: Any, *, network: Any) -> Iterator[Any]:
         for loaded, codes, ends in real(stream, network=network):
@@ -73,7 +73,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
                 rows.append(loaded.row)
             yield loaded, codes, ends
 
-    monkeypatch.setattr(_run, "computed", watch)
+    monkeypatch.setattr(extraction, "computed", watch)
     return rows
 
 
@@ -275,7 +275,7 @@ def test_a_disk_that_is_full(
     make: Make, paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     codes = make().fit(paths)
-    monkeypatch.setattr("pipeline.stages._run.free_bytes", lambda folder: 100)
+    monkeypatch.setattr("pipeline.flows.extraction.free_bytes", lambda folder: 100)
     with pytest.raises(ResourceError, match="24 images need up to"):
         codes.transform(paths)
 

@@ -264,7 +264,7 @@ def test_a_network_that_gives_nan_has_its_rows_rejected(
 def test_too_little_room_is_said_before_any_work(
     tiny: str, make_photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.stages._run.free_bytes", lambda folder: 100)
+    monkeypatch.setattr("pipeline.flows.extraction.free_bytes", lambda folder: 100)
     with pytest.raises(ResourceError, match="24 images need up to") as caught:
         pipeline.extract(make_photos(), out=tmp_path / "s", backbone=tiny, weights="random")
     assert caught.value.exit_code == 4

@@ -20,9 +20,9 @@ from pipeline import backbones, images, store
 from pipeline.choices import Augment, Dtype, Engine, Folders, Precision, Resize, choose
 from pipeline.errors import ChoiceError, Interrupted, OutputError, ResourceError, SpaceMismatch
 from pipeline.files import free_bytes, in_words, sha256_file
+from pipeline.flows.adding import Kept
+from pipeline.flows.alike import Alike
 from pipeline.space import Space, check_probe
-from pipeline.stages._adding import Kept
-from pipeline.stages._alike import Alike
 
 
 def _processors() -> int:
@@ -70,6 +70,7 @@ class Request:
         return replace(self, policy=images.policy_of(header.space.to_json()))
 
     def load(self, tell: Callable[[str], None]) -> backbones.Network:
+        """Load the network that computes."""
         if self.weights == "imagenet" and self.backbone.builder.startswith("keras."):
             tell(f"weights: Keras downloads those of {self.backbone.name} unless ~/.keras has them")
         network = backbones.load(

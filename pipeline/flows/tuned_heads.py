@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline import backbones, heads, images, store
 from pipeline.errors import BackboneError, HeadDamaged
+from pipeline.flows.originals import Originals
 from pipeline.space import Space
-from pipeline.stages._photos import Originals
 
 
 def load(path: str | Path) -> heads.SavedHead:

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from pipeline import backbones, heads, images, store
 from pipeline.choices import ClassWeight, HeadKind, Pool, Precision
 from pipeline.errors import HeadError, SpaceMismatch, StoreError, counted
+from pipeline.flows.classifier import space_of
+from pipeline.flows.command import extract_command
+from pipeline.flows.examples import Examples, card_of, examples
+from pipeline.flows.influence import CALIBRATED
+from pipeline.flows.layers import named, part
+from pipeline.flows.originals import Originals
 from pipeline.space import Space
-from pipeline.stages._command import extract_command
-from pipeline.stages._fitting import Examples, card_of, examples
-from pipeline.stages._influence import CALIBRATED
-from pipeline.stages._layers import named, part
-from pipeline.stages._photos import Originals
-from pipeline.stages._recognise import space_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline import exports, heads
 from pipeline._version import __version__
-from pipeline.stages._layers import named, pooled
+from pipeline.flows.layers import named, pooled
 
 
 def facts_of(

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pipeline import heads, images, store
 from pipeline.choices import Resize, Split
 from pipeline.errors import PipelineError, SourceError, SourceNotFound, StoreError, counted
+from pipeline.flows.extraction import WORKERS
+from pipeline.flows.layers import open_stores
 from pipeline.space import Space
-from pipeline.stages._layers import open_stores
-from pipeline.stages._run import WORKERS
 
 _AT_ONCE = 32  # photos
 

@@ -17,8 +17,8 @@ from pipeline import backbones, heads, images, store
 from pipeline.choices import Pool
 from pipeline.errors import SourceError, SpaceMismatch, StoreLocked, StoreNotFound, counted
 from pipeline.files import cache_directory, canonical_json, sha256_file
-from pipeline.stages._run import WORKERS, Request, Run, asked, differences_of, same_weights
-from pipeline.stages._voice import quiet
+from pipeline.flows.extraction import WORKERS, Request, Run, asked, differences_of, same_weights
+from pipeline.flows.voice import quiet
 
 _POLL_SECONDS = 0.1
 _BAD_TOLD = 3

@@ -8,8 +8,8 @@ from typing import Any
 
 from pipeline import heads, report
 from pipeline.choices import HeadKind, OtherKind
-from pipeline.stages._fitting import Examples, card_of
-from pipeline.stages._influence import judged_for
+from pipeline.flows.examples import Examples, card_of
+from pipeline.flows.influence import judged_for
 
 Loaded = tuple[heads.Codes, heads.Codes | None]
 

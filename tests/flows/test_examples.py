@@ -11,7 +11,7 @@ import pytest
 import pipeline
 from pipeline import HeadKind, heads, store
 from pipeline.errors import ChoiceError, HeadError, ResourceError
-from pipeline.stages._fitting import examples
+from pipeline.flows.examples import examples
 
 LEARNERS = [
     HeadKind.svm,

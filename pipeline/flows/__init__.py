@@ -1,0 +1,1 @@
+"""What joins packages and serves several commands: runs over images, examples, classifiers."""
