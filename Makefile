@@ -1,7 +1,7 @@
 # Two commands on a fresh machine with Python, make and git: `make demo` and `make test`.
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(VENV)/bin
+BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # Nothing is compiled beforehand, of ten thousand files of TensorFlow's few are ever imported; what
 # is imported is kept, also where the environment says otherwise, or each process compiles it anew.
 export PYTHONDONTWRITEBYTECODE :=
@@ -64,5 +64,5 @@ bench-exports: $(VENV)/installed-test ## every export format against its head (h
 bench-tuning: $(VENV)/installed-test ## fine-tuning against the usual loop in Keras (ten minutes)
 	$(BIN)/python -m benchmarks.tuning $(PHOTOS) $(if $(VGG16),--vgg16 $(VGG16))
 
-clean: ## remove the virtual environment
-	rm -rf $(VENV)
+clean: ## remove the virtual environment and what building leaves
+	rm -rf $(VENV) build dist *.egg-info
