@@ -54,7 +54,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Do the same in this process: no second Python has to import TensorFlow or scikit-learn."""
     monkeypatch.chdir(tmp_path)
     # It gives away descriptor 2, which is pytest's here.
-    monkeypatch.setattr("pipeline.cli._silence_libraries", lambda: None)
+    monkeypatch.setattr("pipeline.cli.program._silence_libraries", lambda: None)
 
     def run(
         *arguments: object, stdin: str = "", **environment: str

@@ -1,0 +1,85 @@
+"""`pipeline compare`."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.choices import Pool
+from pipeline.cli.options import JsonOption, MemoryOption, StoreArgument, known_kind
+from pipeline.cli.screen import Screen, print_json, print_table
+from pipeline.cli.show import (
+    accuracy_line,
+    candidate_table,
+    comparison_json,
+    say_candidate,
+    say_report,
+)
+
+if TYPE_CHECKING:
+    from pipeline.stages.compare import Comparison
+
+
+def compare(
+    store: StoreArgument,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND",
+            callback=known_kind,
+            help="Which heads; repeat for several.",
+            show_default="all",
+        ),
+    ] = None,
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(help="Which codes; repeat for several.", show_default="all"),
+    ] = None,
+    pool: Annotated[
+        list[Pool] | None,
+        typer.Option(help="How maps become vectors; repeat for several.", show_default="all"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The best head.", show_default="artifacts/heads/<store>-best"),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides everything random.")] = 0,
+    memory: MemoryOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Fit every head on every cached layer, and test the one that is best on validation."""
+    from pipeline.stages.compare import compare as stage
+
+    with Screen("heads", json_=json_) as screen:
+        result = stage(
+            store,
+            kinds=kind or (),
+            layers=layer or (),
+            pools=pool or (),
+            out=out,
+            seed=seed,
+            memory=memory,
+            tell=screen.tell,
+            progress=screen.progress,
+            show=None if json_ else functools.partial(say_candidate, screen),
+        )
+    if json_:
+        print_json(comparison_json(result))
+    else:
+        _say_comparison(result, f"{result.seconds:.0f} s")
+
+
+def _say_comparison(result: Comparison, took: str) -> None:
+    print_table(candidate_table(result.candidates))
+    best, tested = result.candidates[0], result.evaluation
+    if tested is not None:
+        say_report(tested.report)
+    typer.echo(f"winner on validation: {best.kind} on {best.layer}; head in {result.head}")
+    if tested is None:
+        typer.echo(f"validation accuracy {best.val_accuracy:.4f}, not tested; {took}")
+        return
+    typer.echo(f"report in {tested.out}; {took}")
+    typer.echo(accuracy_line(tested.report, tested.split))

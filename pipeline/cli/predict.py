@@ -1,0 +1,85 @@
+"""`pipeline predict`."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli.options import FollowOption, HeadArgument, JsonOption
+from pipeline.cli.program import TOO_MANY_REJECTED
+from pipeline.cli.screen import Screen, print_json, printable
+from pipeline.errors import counted
+
+if TYPE_CHECKING:
+    from pipeline.stages.predict import Prediction
+
+
+def predict(
+    head: HeadArgument,
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            help="Image files, folders of them, lists (a CSV with a column path, a .txt with a "
+            "path on each line), or - for a list from standard input."
+        ),
+    ],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
+    csv: Annotated[Path | None, typer.Option(help="Write a table as well.")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="The backbone's weights, if they have moved.", show_default="as fitted"),
+    ] = None,
+    views: Annotated[
+        bool, typer.Option("--views", help="Average the scores over views, as many as were fitted.")
+    ] = False,
+    follow_links: FollowOption = False,
+    json_: JsonOption = False,
+) -> None:
+    """Classify photos with a head."""
+    from pipeline.stages.predict import predict as stage
+
+    with Screen("images", json_=json_) as screen:
+        result = stage(
+            head,
+            list(paths),
+            top=top,
+            csv=csv,
+            weights=weights,
+            views=views,
+            follow_links=follow_links,
+            show=None if json_ else functools.partial(_say_prediction, screen),
+            progress=screen.progress if json_ or csv is not None else None,
+        )
+    if json_:
+        print_json(asdict(result))
+    elif result.csv is not None:
+        typer.echo(f"table in {result.csv}")
+    for warning in result.warnings:
+        typer.echo(warning, err=True)
+    if result.score_kind == "margin":
+        typer.echo(
+            "scores are margins: the head had no held-out images to make probabilities of them",
+            err=True,
+        )
+    if result.rejected:
+        count = counted(result.rejected, "image")
+        typer.echo(f"error: {count} could not be used", err=True)
+        raise typer.Exit(TOO_MANY_REJECTED)
+
+
+def _say_prediction(screen: Screen, prediction: Prediction) -> None:
+    if prediction.reason is not None:
+        typer.echo(printable(f"{prediction.path}: {prediction.reason}"), err=True)
+        return
+    answers = "  ".join(f"{name} {score:.4f}" for name, score in prediction.top)
+    try:
+        screen.tell(f"{prediction.path}: {answers}")
+    except BrokenPipeError:
+        # Whoever read the lines has seen enough (`| head`); the table is still to be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

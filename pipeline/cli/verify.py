@@ -1,0 +1,50 @@
+"""`pipeline verify`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from pipeline.cli.options import JsonOption, StoreArgument
+from pipeline.cli.program import DAMAGED
+from pipeline.cli.screen import Screen, print_json, printable
+from pipeline.cli.show import say_faults
+from pipeline.errors import counted
+from pipeline.files import argument, command_line, in_words
+
+if TYPE_CHECKING:
+    from pipeline.store import Verification
+
+
+def verify(store: StoreArgument, json_: JsonOption = False) -> None:
+    """Read every byte of a store and compare it with what was written."""
+    from pipeline.stages.verify import verify as stage
+
+    with Screen("shards") as screen:
+        result = stage(store, progress=screen.progress)
+    if json_:
+        print_json(asdict(result))
+    for line in result.notes:
+        typer.echo(f"note: {printable(line)}", err=True)
+    say_faults((*result.damage, *result.unreadable))
+    if result.damage:
+        raise typer.Exit(DAMAGED)
+    if result.unreadable:
+        raise typer.Exit(1)
+    if not json_:
+        size = in_words(result.bytes)
+        shards = counted(result.shards, "file")
+        typer.echo(f"sound: {shards}, {result.rows} rows, {size}" + _unfinished(result, store))
+
+
+def _unfinished(result: Verification, store: Path) -> str:
+    """Say what a sound store still lacks."""
+    if not (result.waiting or result.unfinished):
+        return ""
+    missing = "the table" if result.waiting is None else counted(result.waiting, "image")
+    without = f", without {missing}" if result.waiting != 0 else ""
+    command = command_line(["pipeline", "repair", argument(store)])
+    return f"; but unfinished{without}: `{command}` says what goes on"
