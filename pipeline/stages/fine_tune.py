@@ -2,59 +2,28 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
-import numpy as np
-
-from pipeline import backbones, heads, report, store
-from pipeline.choices import Optimizer, Precision, Schedule, Split, choose
-from pipeline.errors import HeadError, Interrupted, OutputError, ResourceError
-from pipeline.flows.classifier import space_of
+from pipeline import heads, report, store
+from pipeline.choices import Optimizer, Precision, Schedule, choose
+from pipeline.errors import HeadError, OutputError
+from pipeline.flows.boundaries import Attempt, Result, Training, best_of, starts_of
 from pipeline.flows.tuning import (
     Task,
     augmentation,
     check_layers,
     check_space,
-    layer_missing,
     load_layers,
 )
 from pipeline.flows.voice import quiet, silent
-from pipeline.memory import memory_limit, resident_bytes
+from pipeline.memory import memory_limit
 
 AUTO = "auto"
 # Epochs where nothing is said, and at the most where the minutes decide.
 _EPOCHS, _MOST_EPOCHS = 10, 30
-# Less than this of a schedule is no fair trial of a boundary.
-_FEWEST_EPOCHS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """
-    What training from a boundary led to.
-
-    Attributes
-    ----------
-    start : str
-    learning_rate : float
-    epochs_run, best_epoch : int
-    val_loss, val_accuracy : float or None
-        Of the best epoch; None without validation images.
-    seconds : float
-    """
-
-    start: str
-    learning_rate: float
-    epochs_run: int
-    best_epoch: int
-    val_loss: float | None
-    val_accuracy: float | None
-    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,14 +223,8 @@ def fine_tune(
         early_stopping=early_stopping,
     )
     views = augmentation(start, augment)
-    folder = Path(out) if out is not None else _default_out(saved)
-    if folder.absolute() == saved.directory.absolute():
-        raise OutputError(
-            f"expected another folder than that of the head itself, found {folder}; choose "
-            "another --out"
-        )
-    heads.check_target(folder)
-    training = _Training(
+    folder = _target(saved, out)
+    training = Training(
         config=config,
         find_rate=find_rate,
         minutes=minutes,
@@ -274,7 +237,7 @@ def fine_tune(
     )
     opened = store.open_store(Path(store_path or saved.card.trained_on["store"]))
     precision = choose(Precision, precision, what="precision")
-    starts = _starts(saved, opened) if start == AUTO else [start]
+    starts = starts_of(saved, opened) if start == AUTO else [start]
     if start == AUTO:
         training.tell(f"training from {' and from '.join(starts)}, whose codes the store has")
 
@@ -284,17 +247,7 @@ def fine_tune(
         return Task(saved=saved, opened=opened, tail=tail, views=views)
 
     with heads.writing(folder, name=heads.TRAINING):
-        try:
-            best, tried = _best(starts, task, training)
-        except KeyboardInterrupt:
-            if not any(heads.unfinished(folder, each).exists() for each in starts):
-                raise Interrupted(
-                    "interrupted before the first epoch was done; run the same command again"
-                ) from None
-            raise Interrupted(
-                "interrupted: what was learned up to the last whole epoch is kept; run the same "
-                "command again to go on"
-            ) from None
+        best, tried = best_of(starts, task, training)
         tuned = best.tuned
         heads.save(
             folder,
@@ -303,12 +256,17 @@ def fine_tune(
             attachments={"curves.png": report.curves_png(tuned.history_)} if tuned.history_ else {},
             tuned=best.task.tail.arrays(),
         )
-    used = best.task.examples
+    return _summary(best, tried, folder=folder, seconds=time.monotonic() - began)
+
+
+def _summary(best: Result, tried: Sequence[Attempt], *, folder: Path, seconds: float) -> FineTuning:
+    """Say what was done."""
+    tuned, used = best.tuned, best.task.examples
     return FineTuning(
         head=str(folder),
         kind=tuned.kind.value,
         start=best.task.tail.start,
-        stop=saved.card.layer,
+        stop=best.task.saved.card.layer,
         tried=tuple(tried),
         classes=used.classes,
         train_images=len(used.train),
@@ -326,184 +284,8 @@ def fine_tune(
         images_per_second=_rate(len(used.train), best.epoch_seconds),
         memory_bytes=best.plan.bytes,
         in_memory=best.plan.in_memory,
-        seconds=round(time.monotonic() - began, 3),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Training:
-    """How every boundary is trained from, and who hears of it."""
-
-    config: heads.MlpConfig
-    find_rate: bool
-    minutes: float | None
-    ends: float | None
-    seed: int
-    limit: int
-    folder: Path
-    tell: Callable[[str], None]
-    progress: Callable[[int, int], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Result:
-    """What training from a boundary led to, with all that is saved of it."""
-
-    task: Task
-    plan: heads.Plan
-    fitted: heads.Head
-    tuned: heads.Head
-    gain: report.PairedDifference | None
-    epoch_seconds: float | None
-
-    @property
-    def loss(self) -> float:
-        """Of the validation images, by which boundaries are compared."""
-        return float((self.tuned.validation_ or {}).get("log_loss", np.inf))
-
-
-def _starts(saved: heads.SavedHead, opened: store.Store) -> list[str]:
-    """Return the boundaries that a store has codes of, the last and cheapest first."""
-    space = space_of(saved)
-    known = backbones.boundaries(
-        backbones.find(space.backbone), stop=saved.card.layer, size=space.size
-    )
-    found = [name for name in reversed(known) if name in opened.layers]
-    if not found:
-        raise layer_missing(saved, opened, known[-1])
-    if len(found) > 1 and not len(store.rows_of(opened, Split.val)):
-        raise HeadError(
-            f"expected validation images, by which one of {', '.join(found)} is chosen, found "
-            f"none; name one with --from, or extract with --val 0.2"
-        )
-    return found
-
-
-def _best(
-    starts: Sequence[str], task: Callable[[str], Task], training: _Training
-) -> tuple[_Result, list[Attempt]]:
-    """
-    Train from each boundary; keep what has the smallest validation loss.
-
-    One for which time or memory does not suffice is left out, but for the first and cheapest one.
-    """
-    best: _Result | None = None
-    tried: list[Attempt] = []
-    for number, start in enumerate(starts):
-        began = time.monotonic()
-        seconds = None
-        if training.ends is not None:
-            seconds = max(0.0, training.ends - began) / (len(starts) - number)
-        if len(starts) > 1:
-            training.tell(f"from {start}")
-        fewest = _FEWEST_EPOCHS if best is not None else 1
-        try:
-            found = _train(task(start), training, seconds=seconds, fewest=fewest)
-        except (HeadError, ResourceError, MemoryError) as error:
-            if best is None:
-                raise
-            training.tell(f"from {start}: {error}; left out")
-            continue
-        tried.append(_attempt(found, seconds=time.monotonic() - began))
-        if best is None or found.loss < best.loss:
-            best = found
-        del found
-        gc.collect()  # a network refers to itself
-    assert best is not None  # noqa: S101 - the first one is never left out
-    return best, tried
-
-
-def _train(task: Task, training: _Training, *, seconds: float | None, fewest: int) -> _Result:
-    """Train from one boundary."""
-    began = time.monotonic()
-    task.check_classes()
-    if warning := task.left_out():
-        training.tell(warning)
-    config, tail, tell = training.config, task.tail, training.tell
-    plan = heads.plan_tuning(
-        task.size,
-        weights=4 * tail.count,
-        batch=4 * min(config.batch_size, task.size.train) * tail.activations,
-        limit=training.limit,
-        resident=resident_bytes(),
-        read=task.photos,
-    )
-    tell(f"{plan}; training in {tail.precision.value}")
-    clock: list[float] = []
-
-    def note(epoch: heads.Epoch) -> None:
-        clock.append(time.monotonic())
-        tell(_line(epoch))
-
-    material, fitted = task.prepare(plan, training.progress)
-    left = None if seconds is None else seconds - (time.monotonic() - began)
-    tuned, answers = heads.tune(
-        fitted,
-        tail,
-        material,
-        config=config,
-        find_rate=training.find_rate,
-        budget=None if left is None else heads.Budget(seconds=left, fewest=fewest),
-        how=task.saved.card.pooling,
-        seed=training.seed,
-        unfinished=heads.unfinished(training.folder, tail.start),
-        identity=f"{task.identity} {training.minutes}",
-        watch=heads.Watch(
-            trial=lambda trial: tell(_trial(trial)),
-            plan=lambda planned: tell(_planned(planned)),
-            epoch=note,
-            progress=training.progress,
-        ),
-    )
-    gain = None
-    if answers is not None and material.before is not None:
-        before = fitted.predict(material.before) == material.y_val
-        gain = report.paired_difference(before, answers == material.y_val)
-    return _Result(
-        task=task,
-        plan=plan,
-        fitted=fitted,
-        tuned=tuned,
-        gain=gain,
-        epoch_seconds=_epoch_seconds(clock),
-    )
-
-
-def _attempt(found: _Result, *, seconds: float) -> Attempt:
-    parameters, validation = found.tuned.parameters, found.tuned.validation_ or {}
-    return Attempt(
-        start=found.task.tail.start,
-        learning_rate=parameters["learning_rate"],
-        epochs_run=parameters["epochs_run"],
-        best_epoch=parameters["best_epoch"],
-        val_loss=validation.get("log_loss"),
-        val_accuracy=validation.get("accuracy"),
         seconds=round(seconds, 3),
     )
-
-
-def _trial(trial: heads.RateTrial) -> str:
-    if not np.isfinite(trial.val_loss):
-        return f"learning rate {trial.learning_rate:g}: too large after {trial.steps} steps"
-    return (
-        f"learning rate {trial.learning_rate:g}: validation loss {trial.val_loss:.4f} after "
-        f"{trial.steps} steps, {trial.val_loss_before:.4f} before"
-    )
-
-
-def _planned(planned: heads.Planned) -> str:
-    total = timedelta(seconds=round(planned.epochs * planned.epoch_seconds))
-    each = f"{planned.epoch_seconds:.3g} s"
-    return f"plan: {planned.epochs} epochs of about {each}, {total} in all"
-
-
-def _line(epoch: heads.Epoch) -> str:
-    name = f"epoch {epoch.number} of {epoch.of}"
-    if not epoch.number:
-        name = f"before, at a learning rate of {epoch.learning_rate:g}"
-    if epoch.val_accuracy is None:
-        return name
-    return f"{name}: validation loss {epoch.val_loss:.4f}  accuracy {epoch.val_accuracy:.4f}"
 
 
 def _falls(losses: list[float]) -> bool:
@@ -511,14 +293,18 @@ def _falls(losses: list[float]) -> bool:
     return len(losses) > 1 and losses[-1] < 0.99 * min(losses[:-1])
 
 
-def _epoch_seconds(clock: Sequence[float]) -> float | None:
-    """Return the median time of an epoch; the first mark is before the first one."""
-    return round(float(np.median(np.diff(clock))), 3) if len(clock) > 1 else None
-
-
 def _rate(images: int, seconds: float | None) -> float | None:
     return round(images / seconds, 1) if seconds else None
 
 
-def _default_out(saved: heads.SavedHead) -> Path:
-    return Path("artifacts") / "heads" / f"{saved.directory.absolute().name}-tuned"
+def _target(saved: heads.SavedHead, out: str | Path | None) -> Path:
+    """Return where the new head goes: not over the old one, nor over anything else."""
+    name = f"{saved.directory.absolute().name}-tuned"
+    folder = Path(out) if out is not None else Path("artifacts") / "heads" / name
+    if folder.absolute() == saved.directory.absolute():
+        raise OutputError(
+            f"expected another folder than that of the head itself, found {folder}; choose "
+            "another --out"
+        )
+    heads.check_target(folder)
+    return folder
