@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pipeline import images, store
 from pipeline.choices import Augment, Dtype, Engine, Folders, Precision, Resize, choose
-from pipeline.errors import SourceError, counted
+from pipeline.errors import SourceError
 from pipeline.files import free_bytes
 from pipeline.flows import adding
-from pipeline.flows.alike import warnings_of
 from pipeline.flows.command import DEFAULT_SHARE
 from pipeline.flows.extraction import Run, bottleneck, request_of
+from pipeline.flows.remarks import describe, warnings_of
 from pipeline.flows.voice import quiet, silent
+from pipeline.space import Space
 
 _TRIED = 64  # images that an estimate rests on: two batches for TensorFlow
-# Of files that are no images, and of reasons, name the most frequent kinds.
-_KINDS_TOLD = 8
-_CLASSES_TOLD = 5
+_REASONS_TOLD = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,27 +303,41 @@ def extract(
             run.compute(todo, val=val, test=test, progress=progress or silent)
         table = writer.finish(run.scan(val=val, test=test))
         space = writer.space
-    for sentence in _warnings(before, table):
+    for sentence in warnings_of(before, table):
         tell(sentence)
+    return _summary(
+        run,
+        table,
+        folder=folder,
+        space=space,
+        allowed=allowed_share(len(table)),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _summary(
+    run: Run, table: store.Table, *, folder: Path, space: Space, allowed: int, seconds: float
+) -> Extraction:
+    """Say what was done."""
     ok = table.count(store.Status.ok)
     return Extraction(
         store=str(folder),
-        backbone=request.backbone.name,
+        backbone=run.request.backbone.name,
         layers=dict(space.layers),
         views=space.views,
-        layout=found.layout,
-        classes=found.classes,
+        layout=run.found.layout,
+        classes=run.found.classes,
         splits=table.split_counts(),
         unlabelled=table.unlabelled_counts(),
         scanned=len(table),
         ok=ok,
         rejected=table.count(store.Status.rejected),
         pending=table.count(store.Status.pending),
-        reasons=dict(list(table.reason_counts().items())[:_KINDS_TOLD]),
+        reasons=dict(list(table.reason_counts().items())[:_REASONS_TOLD]),
         computed=run.computed,
         reused=ok - run.computed,
-        rejected_allowed=allowed_share(len(table)),
-        seconds=round(time.monotonic() - started, 3),
+        rejected_allowed=allowed,
+        seconds=round(seconds, 3),
         images_per_second=round(run.computed / run.seconds, 1) if run.computed else None,
         profile=run.profile,
         bottleneck=bottleneck(run.profile) if run.computed else None,
@@ -426,7 +436,7 @@ def _find(
     found = images.find(source, **how)
     if limit is not None:
         found = found.limited(images.parse_limit(str(limit)))
-    _describe(found, tell)
+    describe(found, tell)
     return found
 
 
@@ -442,77 +452,6 @@ def _table(
     if isinstance(source, (str, Path)) and Path(source).suffix.lower() in (".csv", ".tsv"):
         kept["manifest"] = str(Path(source).absolute())
     return kept
-
-
-def _describe(found: images.Source, tell: Callable[[str], None]) -> None:
-    count = counted(len(found), "image")
-    tell(f"found {count}, {_classes(found)}: {found.layout} in {found.location}")
-    if found.ignored:
-        common = Counter(found.ignored).most_common()
-        kinds = ", ".join(f"{count} {kind}" for kind, count in common[:_KINDS_TOLD])
-        others = sum(count for _, count in common[_KINDS_TOLD:])
-        tell(f"ignored: {kinds}" + (f", {others} others" if others else ""))
-    for note in found.notes:
-        tell(note)
-    for names in _nearly_one(found.classes):
-        tell(
-            f"warning: the classes {', '.join(map(repr, names))} differ in case or spaces only; if "
-            "they are one, give them one name"
-        )
-
-
-def _nearly_one(classes: Sequence[str]) -> list[list[str]]:
-    """Group the names that differ in case or spaces only."""
-    groups: dict[str, list[str]] = {}
-    for name in classes:
-        groups.setdefault(" ".join(name.casefold().split()), []).append(name)
-    return [names for names in groups.values() if len(names) > 1]
-
-
-def _classes(found: images.Source) -> str:
-    """Say how many classes there are, and of the first ones how many images."""
-    if not found.classes:
-        return "no labels"
-    counts = np.bincount(found.labels[found.labels >= 0], minlength=len(found.classes))
-    pairs = list(zip(found.classes, counts.tolist(), strict=True))[:_CLASSES_TOLD]
-    shown = ", ".join(f"{images.printable(name)} {count}" for name, count in pairs)
-    rest = ", ..." if len(found.classes) > _CLASSES_TOLD else ""
-    return f"{counted(len(found.classes), 'class')} ({shown}{rest})"
-
-
-def _warnings(before: store.Table | None, table: store.Table) -> list[str]:
-    """Say what a user should know of the result before trusting a score."""
-    sentences = []
-    if missing := table.classes_without_training():
-        shown = ", ".join(f"'{name}'" for name in missing[:_CLASSES_TOLD])
-        if len(missing) == 1:
-            sentences.append(f"warning: class {shown} has no training image")
-        else:
-            sentences.append(
-                f"warning: {len(missing)} of {len(table.classes)} classes have no training image: "
-                f"{shown}{', ...' if len(missing) > _CLASSES_TOLD else ''}"
-            )
-    if before is not None and (gone := len(set(before.paths) - set(table.paths))):
-        sentences.append(
-            f"note: {counted(gone, 'image')} of this store's last run, on "
-            f"{before.source['location']}, left its table (the codes stay; with --add the "
-            "images stay, too)"
-        )
-    if twice := table.contradictions():
-        sentences.append(
-            f"warning: {counted(twice, 'image')} with the very same bytes under different labels"
-        )
-    if leaks := table.leaks():
-        sentences.append(
-            f"warning: the source has {counted(leaks, 'image')} of val or test byte for byte in "
-            "train as well: scores on them are too good"
-        )
-    if leaks := table.grouped_leaks():
-        sentences.append(
-            f"warning: the source has {counted(leaks, 'image')} of val or test of groups that have "
-            "images in train as well: scores on them are too good"
-        )
-    return sentences + warnings_of(table)
 
 
 def _default_out(source: Any) -> Path:
