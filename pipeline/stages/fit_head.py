@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline import heads, store
 from pipeline.choices import ClassWeight, HeadKind, OtherKind, Pool, Preset, Split, choose
@@ -217,16 +216,7 @@ def fit_head(
     heads.check_target(folder)
     everything = examples(opened, parts)
     _check_replaced(folder, everything, by_default=out is None, tell=tell)
-    if len(opened.layers) > 1:
-        which = "layer" if len(parts) == 1 else "layers"
-        tell(f"{which} {named(parts)}, of {', '.join(opened.layers)}")
-    if opened.views > everything.views:
-        tell("note: without validation images the head is fitted on the first views alone")
-    for sentence in left_out_of(opened):
-        tell(sentence)
-    left_out = len(store.rows_of(opened, Split.val)) - len(everything.val)
-    if left_out:
-        tell(f"note: {counted(left_out, 'validation image')} of classes without training images")
+    _say_taken(everything, tell)
     if folds is not None:
         if len(everything.val):
             tell(
@@ -251,21 +241,10 @@ def fit_head(
     head, used = each_seed[0]
     save(folder, head, used)
     _say_who_fitted(head.parameters, tell)
-    if chose(head) and 0 < len(used.val) < (enough := max(_ENOUGH, 2 * len(used.classes))):
-        tell(
-            f"note: {counted(len(used.val), 'validation image')} chose "
-            f"{'k' if kind is HeadKind.knn else 'C'}: fewer than {enough} say little; add photos, "
-            f"or give --{'k' if kind is HeadKind.knn else 'C'}"
-        )
-    validation = head.validation_ or {}
+    _say_doubts(head, used, tell)
     scores = [(each.validation_ or {}).get("accuracy") for each, _ in each_seed]
     known = [score for score in scores if score is not None]
-    several = len(known) > 1
-    if known and len(used.val) and known[0] <= (chance := _largest_share(used.y_val)):
-        tell(
-            f"warning: always answering with the largest class would get {chance:.4f} of the "
-            "validation images right, this head no more; try another --kind or --layer"
-        )
+    validation = head.validation_ or {}
     return Fit(
         head=str(folder),
         kind=asked.name,
@@ -280,7 +259,7 @@ def fit_head(
         fitted_on=head.parameters["fitted_on"],
         calibrated=head.calibration_ is not None,
         seeds=tuple(SeedScore(*each) for each in zip(seeds, scores, strict=True)),
-        val_accuracy_mean=float(np.mean(known)) if several else None,
+        val_accuracy_mean=float(np.mean(known)) if len(known) > 1 else None,
         val_accuracy_deviation=deviation(known),
         memory_bytes=plan.bytes,
         in_memory=plan.in_memory,
@@ -308,8 +287,37 @@ def _fits(
         yield fitted(kind, used, loaded, seed=seed, progress=progress, **settings), used
 
 
-def _largest_share(y: NDArray[np.int64]) -> float:
-    return float(np.bincount(y).max() / len(y))
+def _say_taken(used: Examples, tell: Callable[[str], None]) -> None:
+    """Say which codes of a store a head learns from, and which it does not."""
+    opened, parts = used.opened, used.parts
+    if len(opened.layers) > 1:
+        which = "layer" if len(parts) == 1 else "layers"
+        tell(f"{which} {named(parts)}, of {', '.join(opened.layers)}")
+    if opened.views > used.views:
+        tell("note: without validation images the head is fitted on the first views alone")
+    for sentence in left_out_of(opened):
+        tell(sentence)
+    left_out = len(store.rows_of(opened, Split.val)) - len(used.val)
+    if left_out:
+        tell(f"note: {counted(left_out, 'validation image')} of classes without training images")
+
+
+def _say_doubts(head: heads.Head, used: Examples, tell: Callable[[str], None]) -> None:
+    """Say when validation images are too few to choose by, or the head is no better than none."""
+    if chose(head) and 0 < len(used.val) < (enough := max(_ENOUGH, 2 * len(used.classes))):
+        what = "k" if head.kind is HeadKind.knn else "C"
+        tell(
+            f"note: {counted(len(used.val), 'validation image')} chose {what}: fewer than "
+            f"{enough} say little; add photos, or give --{what}"
+        )
+    accuracy = (head.validation_ or {}).get("accuracy")
+    if accuracy is None or not len(used.val):
+        return
+    if accuracy <= (chance := float(np.bincount(used.y_val).max() / len(used.val))):
+        tell(
+            f"warning: always answering with the largest class would get {chance:.4f} of the "
+            "validation images right, this head no more; try another --kind or --layer"
+        )
 
 
 def _seeds(seed: int | Sequence[int]) -> list[int]:
