@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,15 +103,7 @@ def evaluate(
             f"{opened.location}; drop --views, or extract with --views 4 into another store"
         )
     count = opened.views if views else 1
-    rows = store.rows_of(opened, split)
-    if not len(rows):
-        counts = {other.value: len(store.rows_of(opened, other)) for other in Split}
-        there = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
-        raise HeadError(
-            f"expected labelled images in split '{split.value}' of {opened.location}, found "
-            f"{there or 'none at all'}; choose one of these with --split, or extract with "
-            f"--{split.value} 0.2 (where the source has splits of its own: with images in that one)"
-        )
+    rows = _rows(opened, split)
     tell = tell or quiet
     hashes = opened.hashes(rows)
     kept = None if hashes is None or views else saved.card.scores_of(hashes)
@@ -134,7 +126,6 @@ def evaluate(
     folder = Path(out) if out is not None else _default_out(saved, split, views=views)
     title = f"{saved.directory.name} on {split.value} of {opened.location.name}"
     picture = report.confusion_png(result, title=title, notes=said)
-    make_folder(folder)
     about: dict[str, Any] = {
         "head": str(head),
         "store": str(store_path),
@@ -143,11 +134,7 @@ def evaluate(
         "with": [str(each.location) for each in opened.stores[1:]],
         "held_out": kept is not None,
     }
-    write_json(folder / "report.json", about | result.to_json() | {"warnings": said})
-    with replacing(folder / "confusion.csv") as file:
-        for line in report.confusion_csv_lines(result):
-            file.write(line.encode("utf-8", "surrogateescape"))
-    write_durably(folder / "confusion.png", picture)
+    _write(folder, result, picture, about=about, warnings=said)
     return Evaluation(
         head=str(head),
         store=str(store_path),
@@ -157,6 +144,37 @@ def evaluate(
         report=result,
         warnings=tuple(said),
     )
+
+
+def _rows(opened: store.Store, split: Split) -> NDArray[np.int64]:
+    """Return which rows are scored."""
+    rows = store.rows_of(opened, split)
+    if not len(rows):
+        counts = {other.value: len(store.rows_of(opened, other)) for other in Split}
+        there = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+        raise HeadError(
+            f"expected labelled images in split '{split.value}' of {opened.location}, found "
+            f"{there or 'none at all'}; choose one of these with --split, or extract with "
+            f"--{split.value} 0.2 (where the source has splits of its own: with images in that one)"
+        )
+    return rows
+
+
+def _write(
+    folder: Path,
+    result: report.Report,
+    picture: bytes,
+    *,
+    about: Mapping[str, Any],
+    warnings: Sequence[str],
+) -> None:
+    """Write the report's files."""
+    make_folder(folder)
+    write_json(folder / "report.json", {**about, **result.to_json(), "warnings": warnings})
+    with replacing(folder / "confusion.csv") as file:
+        for line in report.confusion_csv_lines(result):
+            file.write(line.encode("utf-8", "surrogateescape"))
+    write_durably(folder / "confusion.png", picture)
 
 
 def _check_space(saved: heads.SavedHead, opened: store.Store) -> None:
