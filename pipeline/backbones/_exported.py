@@ -36,7 +36,7 @@ _REFERENCE = "reference.h5"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Output:
+class NetworkOutput:
     """
     What is known of one output of a network.
 
@@ -64,7 +64,7 @@ class Exported:
     ----------
     model : Path
         The ``.xml`` file.
-    outputs : mapping of str to Output
+    outputs : mapping of str to NetworkOutput
         In the order of the network's outputs.
     weights : Weights
         Where its weights came from.
@@ -73,7 +73,7 @@ class Exported:
     """
 
     model: Path
-    outputs: Mapping[str, Output]
+    outputs: Mapping[str, NetworkOutput]
     weights: Weights
     reference: Mapping[str, NDArray[np.float32]]
 
@@ -120,7 +120,7 @@ def read(folder: Path) -> Exported | None:
         with open_hdf5(folder / _REFERENCE) as file:
             reference = {layer: file[layer][...] for layer in about["outputs"]}
         outputs = {
-            layer: Output(**{**plain, "shape": tuple(plain["shape"])})
+            layer: NetworkOutput(**{**plain, "shape": tuple(plain["shape"])})
             for layer, plain in about["outputs"].items()
         }
         return Exported(
@@ -137,7 +137,7 @@ def write(
     folder: Path,
     *,
     export: Callable[[Path], None],
-    outputs: Mapping[str, Output],
+    outputs: Mapping[str, NetworkOutput],
     weights: Weights,
     reference: Mapping[str, NDArray[np.float32]],
 ) -> Exported:

@@ -20,7 +20,7 @@ from pipeline.backbones import _exported, _openvino, _tensorflow
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._build import build
 from pipeline.backbones._engines import choose_engine
-from pipeline.backbones._exported import Exported, Output
+from pipeline.backbones._exported import Exported, NetworkOutput
 from pipeline.backbones._layers import canonical_names, parse_layer, unknown_layer
 from pipeline.backbones._overlap import Meter
 from pipeline.backbones._weights import Weights, hash_weights, load_imagenet, randomize
@@ -72,7 +72,7 @@ class Network:
     def __init__(
         self,
         backbone: Backbone,
-        outputs: Mapping[str, Output],
+        outputs: Mapping[str, NetworkOutput],
         forward: Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]],
         *,
         size: int,
@@ -302,7 +302,7 @@ def _on_tensorflow(
 def _compiled(
     request: _Request,
     model: Any,
-    outputs: dict[str, Output],
+    outputs: dict[str, NetworkOutput],
     origin: Weights,
     *,
     precision: Precision = Precision.float32,
@@ -323,7 +323,7 @@ def _compiled(
     )
 
 
-def _build_model(request: _Request) -> tuple[Any, dict[str, Output], Weights]:
+def _build_model(request: _Request) -> tuple[Any, dict[str, NetworkOutput], Weights]:
     """Build a Keras model from the pixels to the layers asked for, weights included."""
     import_keras()
     backbone, size = request.backbone, request.size
@@ -463,7 +463,7 @@ def weighted(backbone: Backbone, weights: str, *, top: bool, size: int) -> tuple
 
 def cut(
     backbone: Backbone, model: Any, requests: Mapping[str, tuple[str, str]]
-) -> tuple[list[Any], dict[str, Output]]:
+) -> tuple[list[Any], dict[str, NetworkOutput]]:
     """Find the tensor of each request, and what is to be known of it."""
     names = canonical_names(model)
     digests: dict[str, str] = {}
@@ -474,7 +474,7 @@ def cut(
         needed = {id(operation) for operation in below}
         used = {key: operation for key, operation in names.items() if id(operation) in needed}
         tensors.append(tensor)
-        outputs[text] = Output(
+        outputs[text] = NetworkOutput(
             shape=tuple(tensor.shape[1:]),
             pooling=pooling,
             weights_sha256=hash_weights(used, digests),

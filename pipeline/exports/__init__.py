@@ -5,8 +5,8 @@ with what writes a file and what runs it. A format is one private module.
 """
 
 from pipeline.exports._card import Facts, card_text, squared
-from pipeline.exports._compare import Comparison, compare, latency
-from pipeline.exports._content import Content
+from pipeline.exports._compare import Agreement, compare, latency
+from pipeline.exports._content import ExportContent
 from pipeline.exports._format import Format, Run, Tolerance
 from pipeline.exports._joined import joined, merged, pooled
 from pipeline.exports._labels import labels_text
@@ -15,8 +15,8 @@ from pipeline.exports._table import TABLE
 
 __all__ = [
     "TABLE",
-    "Comparison",
-    "Content",
+    "Agreement",
+    "ExportContent",
     "Facts",
     "Format",
     "Run",

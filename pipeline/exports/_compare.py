@@ -17,7 +17,7 @@ _ROUNDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class Agreement:
     """
     How far a file is from the head.
 
@@ -38,7 +38,7 @@ class Comparison:
         return near and self.top1_agreement >= allowed.top1_agreement
 
 
-def compare(found: NDArray[np.floating], expected: NDArray[np.floating]) -> Comparison:
+def compare(found: NDArray[np.floating], expected: NDArray[np.floating]) -> Agreement:
     """
     Compare probabilities.
 
@@ -48,12 +48,12 @@ def compare(found: NDArray[np.floating], expected: NDArray[np.floating]) -> Comp
 
     Returns
     -------
-    Comparison
+    Agreement
     """
     if found.shape != expected.shape:
-        return Comparison(max_difference=float("nan"), top1_agreement=0.0)
+        return Agreement(max_difference=float("nan"), top1_agreement=0.0)
     same = found.argmax(axis=1) == expected.argmax(axis=1)
-    return Comparison(
+    return Agreement(
         max_difference=float(np.abs(found - expected).max()), top1_agreement=float(same.mean())
     )
 

@@ -14,7 +14,7 @@ from pipeline.exports._steps import Step
 
 
 @dataclass(frozen=True, kw_only=True)
-class Content:
+class ExportContent:
     """
     What goes into a file.
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.choices import ExportFormat, Quantize
 from pipeline.errors import ExportError
-from pipeline.exports._content import Content
+from pipeline.exports._content import ExportContent
 
 Run: TypeAlias = Callable[[NDArray[Any]], NDArray[np.floating]]
 
@@ -77,7 +77,7 @@ class Format:
     extra: str = ""
     takes_codes: bool = False
     classifiers: bool = False
-    write: Callable[[Content, Path], None]
+    write: Callable[[ExportContent, Path], None]
     load: Callable[[Path], Run]
     load_bytes: Callable[[Path], Callable[[list[bytes]], NDArray[np.floating]]] | None = None
     usage: str

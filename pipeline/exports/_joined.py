@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.choices import Pool
 from pipeline.errors import ExportError
-from pipeline.exports._steps import Classifier, Dense, Neighbours, Step, Unit
+from pipeline.exports._steps import ClassifierStep, DenseStep, NeighboursStep, Step, UnitStep
 
 # Below the vote of an opposite code, exp(-2 / 0.07) = 4e-13, and still an ordinary float32.
 _NO_VOTE = 1e-30
@@ -113,19 +113,19 @@ def joined(model: Any, steps: Sequence[Step]) -> Any:
 
 
 def _apply(step: Step, x: Any, name: str) -> Any:
-    if isinstance(step, Classifier):
+    if isinstance(step, ClassifierStep):
         raise ExportError(
             f"expected a head that Keras has layers for, found {type(step.estimator).__name__} of "
             "scikit-learn's; choose --format joblib or onnx"
         )
-    if isinstance(step, Dense):
+    if isinstance(step, DenseStep):
         return _dense(step, x, name)
-    if isinstance(step, Unit):
+    if isinstance(step, UnitStep):
         return _unit(step, x, name)
     return _neighbours(step, x, name)
 
 
-def _unit(step: Unit, x: Any, name: str) -> Any:
+def _unit(step: UnitStep, x: Any, name: str) -> Any:
     from keras import layers
 
     inverse = (1 / step.scale.astype(np.float64)).tolist()
@@ -133,12 +133,12 @@ def _unit(step: Unit, x: Any, name: str) -> Any:
     return layers.UnitNormalization(name=f"{name}_unit")(x)
 
 
-def _dense(step: Dense, x: Any, name: str) -> Any:
+def _dense(step: DenseStep, x: Any, name: str) -> Any:
     from keras import layers, ops
 
     log_sigmoid = step.activation == "log_sigmoid"  # Keras's own is nothing that TFLite knows
     activation = "linear" if log_sigmoid else step.activation
-    layer = layers.Dense(len(step.bias), activation=activation, name=name)
+    layer = layers.DenseStep(len(step.bias), activation=activation, name=name)
     x = layer(x)
     layer.set_weights([step.kernel, step.bias])
     if log_sigmoid:
@@ -146,11 +146,11 @@ def _dense(step: Dense, x: Any, name: str) -> Any:
     return x
 
 
-def _neighbours(step: Neighbours, x: Any, name: str) -> Any:
+def _neighbours(step: NeighboursStep, x: Any, name: str) -> Any:
     """All products are one layer, and so is the table of who votes for what."""
     from keras import layers, ops
 
-    products = layers.Dense(len(step.codes), use_bias=False, name=f"{name}_products")
+    products = layers.DenseStep(len(step.codes), use_bias=False, name=f"{name}_products")
     nearest, rows = ops.top_k(products(x), step.k)
     products.set_weights([step.codes.T])
     classes = layers.Embedding(len(step.codes), step.n_classes, name=f"{name}_classes")

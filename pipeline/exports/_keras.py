@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.exports._content import Content
+from pipeline.exports._content import ExportContent
 from pipeline.exports._format import Run
 from pipeline.exports._labels import add_labels
 
@@ -28,7 +28,7 @@ package. The names of the classes are in the archive's member `labels.txt`. Kera
 decodes image files; `--format saved-model` takes their bytes."""
 
 
-def write(content: Content, path: Path) -> None:
+def write(content: ExportContent, path: Path) -> None:
     """Save the model."""
     content.model.save(path)
     add_labels(path, content.classes)

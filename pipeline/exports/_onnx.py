@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import ExportError
-from pipeline.exports._content import Content
+from pipeline.exports._content import ExportContent
 from pipeline.exports._format import Run
 from pipeline.exports._labels import plain
 from pipeline.exports._sklearn import calibrated
-from pipeline.exports._steps import Classifier
+from pipeline.exports._steps import ClassifierStep
 
 USAGE = """\
 import json
@@ -36,12 +36,12 @@ Written by Keras and tf2onnx. The names of the classes are in `metadata_props` u
 JSON."""
 
 
-def write(content: Content, path: Path) -> None:
+def write(content: ExportContent, path: Path) -> None:
     """Export the model, then give its output a name and the file the classes."""
     import onnx
 
     last = content.steps[-1]
-    if isinstance(last, Classifier):
+    if isinstance(last, ClassifierStep):
         model = _with_classifier(_exported(content, path, "codes"), last, len(content.classes))
     else:
         model = _exported(content, path, "probabilities")
@@ -51,7 +51,7 @@ def write(content: Content, path: Path) -> None:
     onnx.save(model, path)
 
 
-def _exported(content: Content, path: Path, output: str) -> Any:
+def _exported(content: ExportContent, path: Path, output: str) -> Any:
     """Let Keras write its model; give it batches of any size, and its output a name."""
     import onnx
 
@@ -66,7 +66,7 @@ def _exported(content: Content, path: Path, output: str) -> Any:
     return model
 
 
-def _with_classifier(codes: Any, last: Classifier, classes: int) -> Any:
+def _with_classifier(codes: Any, last: ClassifierStep, classes: int) -> Any:
     """Put a classifier of scikit-learn's, converted by skl2onnx, behind a graph of codes."""
     import onnx
     from onnx import compose

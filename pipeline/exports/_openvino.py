@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipeline.exports._content import Content
+from pipeline.exports._content import ExportContent
 from pipeline.exports._format import Run
 from pipeline.exports._labels import NAME, labels_text, plain
 from pipeline.lazy import import_openvino
@@ -34,7 +34,7 @@ do so. The names of the classes are in `labels.txt`, in the model's `rt_info` un
 underscores)."""
 
 
-def write(content: Content, path: Path) -> None:
+def write(content: ExportContent, path: Path) -> None:
     """Export the model, then give its output a name and the file the classes."""
     openvino = import_openvino()
     raw = path / "raw.xml"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.choices import Resize
-from pipeline.exports._content import Content
+from pipeline.exports._content import ExportContent
 from pipeline.exports._format import Run
 from pipeline.exports._labels import NAME, labels_text, plain
 
@@ -33,7 +33,7 @@ is not turned), transparency (it is dropped, not laid over white) or a JPEG more
 size (`predict` lets libjpeg leave out what the square cannot show)."""
 
 
-def write(content: Content, path: Path) -> None:
+def write(content: ExportContent, path: Path) -> None:
     """Write the model with two signatures."""
     import tensorflow as tf
     from keras.export import ExportArchive

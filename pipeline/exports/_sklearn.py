@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.exports._steps import Classifier
+from pipeline.exports._steps import ClassifierStep
 
 
-def calibrated(step: Classifier, classes: Sequence[str] | int) -> Any:
+def calibrated(step: ClassifierStep, classes: Sequence[str] | int) -> Any:
     """
     Return a classifier that has the probabilities of its head.
 
     Parameters
     ----------
-    step : Classifier
+    step : ClassifierStep
     classes : sequence of str, or int
         Their names, or how many there are, where they stay numbers.
 

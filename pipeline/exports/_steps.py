@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 @runtime_checkable
-class Unit(Protocol):
+class UnitStep(Protocol):
     """Divide codes by `scale` (d,), then each row by its length, unless that is 0."""
 
     @property
@@ -18,7 +18,7 @@ class Unit(Protocol):
 
 
 @runtime_checkable
-class Dense(Protocol):
+class DenseStep(Protocol):
     """``activation(x @ kernel + bias)``; activations by Keras's names."""
 
     @property
@@ -35,7 +35,7 @@ class Dense(Protocol):
 
 
 @runtime_checkable
-class Neighbours(Protocol):
+class NeighboursStep(Protocol):
     """
     Logarithm of the votes of the `k` rows of `codes` with the largest dot products.
 
@@ -64,7 +64,7 @@ class Neighbours(Protocol):
 
 
 @runtime_checkable
-class Classifier(Protocol):
+class ClassifierStep(Protocol):
     """A fitted classifier of scikit-learn's, whose classes are the numbers from 0."""
 
     @property
@@ -80,4 +80,4 @@ class Classifier(Protocol):
         """Return how many numbers it takes."""
 
 
-Step: TypeAlias = Unit | Dense | Neighbours | Classifier
+Step: TypeAlias = UnitStep | DenseStep | NeighboursStep | ClassifierStep

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.choices import Quantize
 from pipeline.errors import ExportError
-from pipeline.exports._content import Content
+from pipeline.exports._content import ExportContent
 from pipeline.exports._format import Run
 from pipeline.exports._labels import add_labels
 
@@ -49,7 +49,7 @@ for seed in range(3):
 """
 
 
-def write(content: Content, path: Path) -> None:
+def write(content: ExportContent, path: Path) -> None:
     """Convert the model for one image at a time."""
     import tensorflow as tf
 

@@ -14,7 +14,7 @@ from pipeline.errors import OutputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
+class KeptImages:
     """
     The images of a store that come first in a joined source.
 
@@ -80,7 +80,7 @@ class Kept:
         return fixed
 
 
-def add(table: store.Table | None, new: images.Source) -> tuple[images.Source, Kept | None]:
+def add(table: store.Table | None, new: images.Source) -> tuple[images.Source, KeptImages | None]:
     """
     Join a source with the images that a store has.
 
@@ -113,7 +113,7 @@ def add(table: store.Table | None, new: images.Source) -> tuple[images.Source, K
         if unhashed[place] and table.status[row] == store.Status.rejected
     }
     waiting = np.flatnonzero(table.status[rows] == store.Status.pending)
-    return found, Kept(
+    return found, KeptImages(
         sha256=table.sha256[rows],
         stat=table.stat[rows],
         splits=table.splits[rows],

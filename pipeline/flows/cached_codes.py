@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.1
 _BAD_TOLD = 3
 
 
-class Kept:
+class KeptCodes:
     """
     The network of the last request, kept between calls; neither pickled nor copied.
 
@@ -41,8 +41,8 @@ class Kept:
             self._network, self._request = request.load(quiet), request
         return self._network
 
-    def __reduce__(self) -> tuple[type[Kept], tuple[()]]:
-        return Kept, ()
+    def __reduce__(self) -> tuple[type[KeptCodes], tuple[()]]:
+        return KeptCodes, ()
 
 
 class SharedStore:
@@ -58,11 +58,11 @@ class SharedStore:
         Need not exist. A store of several layers serves, if the one asked for is among them.
     request : Request
         Of one layer.
-    kept : Kept
+    kept : KeptCodes
         Loads the network when first needed.
     """
 
-    def __init__(self, folder: Path, request: Request, kept: Kept) -> None:
+    def __init__(self, folder: Path, request: Request, kept: KeptCodes) -> None:
         self.folder, self.layer = folder, request.layers[0]
         self._request, self._kept = request, kept
 

@@ -88,7 +88,7 @@ class Examples:
         """Leave the validation images out, so that folds of the training images judge."""
         return replace(self, val=self.val[:0], views=1)
 
-    def codes(self, plan: heads.Plan) -> tuple[heads.Codes, heads.Codes | None]:
+    def codes(self, plan: heads.Plan) -> tuple[heads.CodeRows, heads.CodeRows | None]:
         """Return the codes of the training rows and of the validation images, if there are any."""
         train = self._codes(self.train, self.views, in_memory=plan.in_memory)
         val = self._codes(self.val, 1, in_memory=plan.val_in_memory) if len(self.val) else None
@@ -117,7 +117,7 @@ class Examples:
         numbers = np.array([places.get(name, -1) for name in self.opened.classes])
         return numbers[self.opened.labels[rows]]
 
-    def _codes(self, rows: NDArray[np.int64], views: int, *, in_memory: bool) -> heads.Codes:
+    def _codes(self, rows: NDArray[np.int64], views: int, *, in_memory: bool) -> heads.CodeRows:
         def read(
             wanted: NDArray[np.int64], rng: np.random.Generator | None
         ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:

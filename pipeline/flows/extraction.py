@@ -20,7 +20,7 @@ from pipeline import backbones, images, store
 from pipeline.choices import Augment, Dtype, Engine, Folders, Precision, Resize, choose
 from pipeline.errors import ChoiceError, Interrupted, OutputError, ResourceError, SpaceMismatch
 from pipeline.files import free_bytes, in_words, sha256_file
-from pipeline.flows.adding import Kept
+from pipeline.flows.adding import KeptImages
 from pipeline.flows.alike import Alike
 from pipeline.space import Space, check_probe
 
@@ -46,7 +46,7 @@ _TRIED = 64
 # A network that computes for this share of the time is what the rest waits for.
 _BUSY = 0.8
 
-Codes = Mapping[str, NDArray[np.float32]]
+BatchCodes = Mapping[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ class Run:
         follow_links: bool = False,
         folders: str = Folders.auto.value,
         asked: Mapping[str, Any] | None = None,
-        kept: Kept | None = None,
+        kept: KeptImages | None = None,
         added: str = "",
     ) -> None:
         self._asked = {"limit": limit, "follow_links": follow_links, "folders": folders}
@@ -298,7 +298,7 @@ class Run:
 
     def _results(
         self, rows: Sequence[int], *, anew: bool = False
-    ) -> Iterator[tuple[images.Loaded, Codes | None, bool]]:
+    ) -> Iterator[tuple[images.Loaded, BatchCodes | None, bool]]:
         """Read, decode and compute some rows, all at the same time; those known only if `anew`."""
         stream = images.stream(
             self.found,
@@ -368,7 +368,7 @@ class Run:
         added = {} if again and not others else {"added": others if again else [*others, here]}
         return before | added | self._alike.source
 
-    def _note(self, loaded: images.Loaded, codes: Codes | None) -> None:
+    def _note(self, loaded: images.Loaded, codes: BatchCodes | None) -> None:
         """Write down what became of an image."""
         row = loaded.row
         self._count(loaded)
@@ -394,7 +394,7 @@ class Run:
         self._spent["forward"] = forward
         self._spent["waiting"] = max(0.0, seconds - forward)
 
-    def _append(self, loaded: images.Loaded, codes: Codes | None) -> None:
+    def _append(self, loaded: images.Loaded, codes: BatchCodes | None) -> None:
         """Add a row to the store: codes, or the reason why there are none."""
         reason = loaded.reason or ""
         if codes is not None and not all(np.isfinite(block).all() for block in codes.values()):
@@ -439,7 +439,7 @@ def _may_be(kept: NDArray[np.int64], stat: tuple[int, int, int] | None) -> bool:
 
 def computed(
     stream: Iterable[images.Loaded], *, network: Callable[[], backbones.Computes]
-) -> Iterator[tuple[images.Loaded, Codes | None, bool]]:
+) -> Iterator[tuple[images.Loaded, BatchCodes | None, bool]]:
     """
     Compute the codes of images as they are loaded.
 
@@ -460,7 +460,7 @@ def computed(
         Whether a batch of the network ends with this image.
     """
     pairs = (pair for loaded in stream for pair in _views_of(loaded))
-    views: list[Codes] = []
+    views: list[BatchCodes] = []
     with closing(backbones.compute(pairs, network=network)) as results:
         for (loaded, last), codes, ends in results:
             if codes is None or loaded.pixels is None or loaded.pixels.ndim == 3:

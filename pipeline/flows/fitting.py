@@ -11,7 +11,7 @@ from pipeline.choices import HeadKind, OtherKind
 from pipeline.flows.examples import Examples, card_of
 from pipeline.flows.influence import judged_for
 
-Loaded = tuple[heads.Codes, heads.Codes | None]
+Loaded = tuple[heads.CodeRows, heads.CodeRows | None]
 
 
 def fitted(
@@ -32,7 +32,7 @@ def fitted(
     kind : HeadKind or OtherKind
     used : Examples
         What is learned from.
-    codes : tuple of Codes
+    codes : tuple of CodeRows
         Those of its training rows and of its validation images, as `Examples.codes` gives them.
     seed, room, **parameters
         As `pipeline.heads.build` takes them.

@@ -111,7 +111,7 @@ class Task:
         )
         return material, fitted
 
-    def _codes(self, plan: heads.Plan) -> tuple[heads.Codes, heads.Codes | None, heads.Codes]:
+    def _codes(self, plan: heads.Plan) -> tuple[heads.CodeRows, heads.CodeRows | None, heads.CodeRows]:
         """Return what is trained on, what judges, and what is trained on without augmentation."""
         used = self.examples
         if not self.photos:
@@ -121,7 +121,7 @@ class Task:
         judge = self._of_photos(used.val, None) if len(used.val) else None
         return self._of_photos(used.train, self.views), judge, plain
 
-    def _of_photos(self, rows: NDArray[np.int64], views: images.Views | None) -> heads.Codes:
+    def _of_photos(self, rows: NDArray[np.int64], views: images.Views | None) -> heads.CodeRows:
         originals = Originals(self.opened, rows)  # looked up once, not in every epoch
 
         def read(

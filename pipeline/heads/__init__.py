@@ -3,7 +3,7 @@
 from pipeline.heads._calibration import HeldOut
 from pipeline.heads._card import Card, Origin
 from pipeline.heads._checkpoint import Epoch
-from pipeline.heads._codes import Codes, InMemory, Streamed
+from pipeline.heads._codes import CodeRows, InMemory, Streamed
 from pipeline.heads._config import PRESET_POOLS, PRESETS, Initializer, MlpConfig, Monitor, Output
 from pipeline.heads._estimator import EstimatorHead
 from pipeline.heads._folded import Classifier, Dense, Neighbours, Step, Unit
@@ -43,7 +43,7 @@ __all__ = [
     "Budget",
     "Card",
     "Classifier",
-    "Codes",
+    "CodeRows",
     "Dense",
     "Epoch",
     "EstimatorHead",

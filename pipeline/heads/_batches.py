@@ -30,7 +30,7 @@ def in_order(rows: Rows, *, batch_size: int) -> Iterator[Part]:
 
 
 def shuffled(
-    rows: Rows, *, batch_size: int, pool: Pool | None, rng: np.random.Generator
+    rows: Rows, *, batch_size: int, pool: ShuffledPool | None, rng: np.random.Generator
 ) -> Iterator[Part]:
     """
     Yield the rows once, in random order.
@@ -43,7 +43,7 @@ def shuffled(
     ----------
     rows : Rows
     batch_size : int
-    pool : Pool or None
+    pool : ShuffledPool or None
         For rows that are not in memory; see `pool_for`.
     rng : Generator
         Decides the order.
@@ -59,12 +59,12 @@ def shuffled(
     return _stacked(_from_pool(rows, step, pool, rng), batch_size)
 
 
-def pool_for(rows: Rows, *, room: int) -> Pool | None:
+def pool_for(rows: Rows, *, room: int) -> ShuffledPool | None:
     """Make a pool of up to `room` bytes, to be used in every epoch; none for rows in memory."""
     if isinstance(rows.codes, InMemory):
         return None
     size = max(1, min(len(rows), room // (4 * rows.codes.width)))
-    return Pool(size, rows.codes.width)
+    return ShuffledPool(size, rows.codes.width)
 
 
 def _from_memory(
@@ -76,7 +76,9 @@ def _from_memory(
         yield codes.gather(part), rows.y[part]
 
 
-def _from_pool(rows: Rows, step: int, pool: Pool, rng: np.random.Generator) -> Iterator[Part]:
+def _from_pool(
+    rows: Rows, step: int, pool: ShuffledPool, rng: np.random.Generator
+) -> Iterator[Part]:
     """Draw from a pool of rows that wait, into which others are read."""
     size, pool.filled = pool.size, 0
     for positions, codes in rows.codes.blocks(rng):
@@ -92,7 +94,7 @@ def _from_pool(rows: Rows, step: int, pool: Pool, rng: np.random.Generator) -> I
         yield pool.draw(min(step, pool.filled), rng)
 
 
-class Pool:
+class ShuffledPool:
     """Rows that wait to be drawn at random."""
 
     def __init__(self, size: int, width: int) -> None:

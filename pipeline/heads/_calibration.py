@@ -33,7 +33,7 @@ class HeldOut(NamedTuple):
     scores: NDArray[np.float64]
 
 
-class Kept:
+class HeldOutScores:
     """
     The scores of enough held-out rows for `calibrate`, taken from all over.
 

@@ -40,7 +40,7 @@ class Epoch:
     learning_rate: float
 
 
-class Kept(NamedTuple):
+class Unfinished(NamedTuple):
     """What an unfinished training wrote down: empty if there is none of this task."""
 
     identity: str
@@ -49,7 +49,7 @@ class Kept(NamedTuple):
     best: list[NDArray[Any]]
 
 
-def read(path: Path, identity: str) -> Kept:
+def read(path: Path, identity: str) -> Unfinished:
     """Read what was written down, if it was of the same task."""
     try:
         if not has_seal(path):
@@ -61,10 +61,10 @@ def read(path: Path, identity: str) -> Kept:
                 for name in ("now", "best")
             )
         if facts["identity"] == identity:
-            return Kept(identity, facts, now, best)
+            return Unfinished(identity, facts, now, best)
     except (OSError, HostileFile, LookupError, TypeError, ValueError):
         pass
-    return Kept(identity, {}, [], [])
+    return Unfinished(identity, {}, [], [])
 
 
 class Checkpoint:
@@ -82,7 +82,7 @@ class Checkpoint:
     """
 
     def __init__(
-        self, model: keras.Model, config: MlpConfig, images: int, path: Path, kept: Kept
+        self, model: keras.Model, config: MlpConfig, images: int, path: Path, kept: Unfinished
     ) -> None:
         # Dropout's random numbers go on where they stopped, too.
         self._variables = list(model.variables)
@@ -178,7 +178,7 @@ class Checkpoint:
         write_durably(self._path, sealed_bytes(fill))
         self._written = time.monotonic()
 
-    def _resume(self, kept: Kept) -> None:
+    def _resume(self, kept: Unfinished) -> None:
         shapes = [array.shape for array in (*kept.now, *kept.best)]
         if shapes != [tuple(each.shape) for each in (*self._variables, *self._weights)]:
             return

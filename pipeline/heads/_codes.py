@@ -28,7 +28,7 @@ def block_rows(width: int) -> int:
     return max(1, min(BLOCK_ROWS, _BLOCK_NUMBERS // max(1, width)))
 
 
-class Codes(ABC):
+class CodeRows(ABC):
     """
     The codes of n images, d numbers each, in blocks of rows.
 
@@ -65,11 +65,11 @@ class Codes(ABC):
         """
 
     @abstractmethod
-    def take(self, rows: NDArray[np.int64]) -> Codes:
+    def take(self, rows: NDArray[np.int64]) -> CodeRows:
         """Return some of the rows, in this order."""
 
 
-class InMemory(Codes):
+class InMemory(CodeRows):
     """
     Codes as one array.
 
@@ -105,7 +105,7 @@ class InMemory(Codes):
         return self._X[rows if self._rows is None else self._rows[rows]]
 
 
-class Streamed(Codes):
+class Streamed(CodeRows):
     """
     Codes that are read whenever they are needed, a piece ahead of whoever uses them.
 
@@ -141,10 +141,10 @@ class Streamed(Codes):
         return Streamed(self._read, self._rows[rows], width=self.width)
 
 
-class Chained(Codes):
+class Chained(CodeRows):
     """The rows of two, the first ones first; nothing is copied."""
 
-    def __init__(self, first: Codes, second: Codes) -> None:
+    def __init__(self, first: CodeRows, second: CodeRows) -> None:
         self._first, self._second, self.width = first, second, first.width
         self.in_memory = first.in_memory and second.in_memory
 
@@ -157,7 +157,7 @@ class Chained(Codes):
         for positions, codes in self._second.blocks(rng):
             yield positions + len(self._first), codes
 
-    def take(self, rows: NDArray[np.int64]) -> Codes:
+    def take(self, rows: NDArray[np.int64]) -> CodeRows:
         """Return some of the rows: those of the first, then those of the second, each in order."""
         own = rows < len(self._first)
         return Chained(
@@ -169,7 +169,7 @@ class Chained(Codes):
 class Rows:
     """Checked codes and their labels: (n, d) and int64 (n,)."""
 
-    codes: Codes
+    codes: CodeRows
     y: NDArray[np.int64]
 
     def __len__(self) -> int:

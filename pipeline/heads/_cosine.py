@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.choices import HeadKind
 from pipeline.errors import HeadError
 from pipeline.heads._calibration import HeldOut, calibrate
-from pipeline.heads._codes import Codes, Rows
+from pipeline.heads._codes import CodeRows, Rows
 from pipeline.heads._folded import Neighbours, Step, Unit, dense
 from pipeline.heads._folds import FOLDS
 from pipeline.heads._head import Head, Progress
@@ -59,7 +59,7 @@ class CosineHead(Head):
         scaler.n_features_in_ = normalizer.n_features_in_ = self.n_features_in_
         return make_pipeline(scaler, normalizer)
 
-    def _unit(self, codes: Codes) -> NDArray[np.float32]:
+    def _unit(self, codes: CodeRows) -> NDArray[np.float32]:
         """Return the directions of scaled codes (n, d)."""
         before, unit = self._before(), np.empty((len(codes), codes.width), np.float32)
         for positions, block in codes.blocks():

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from pipeline.choices import OtherKind
 from pipeline.errors import HeadError
 from pipeline.heads._calibration import HeldOut, calibrate
-from pipeline.heads._codes import Codes, Rows
+from pipeline.heads._codes import CodeRows, Rows
 from pipeline.heads._fits import both
 from pipeline.heads._folded import Classifier, Step
 from pipeline.heads._folds import FOLDS
@@ -211,7 +211,7 @@ def _named(model: Any) -> str:
     return type(model[-1] if hasattr(model, "steps") else model).__name__
 
 
-def _array(codes: Codes) -> NDArray[np.float32]:
+def _array(codes: CodeRows) -> NDArray[np.float32]:
     X = np.empty((len(codes), codes.width), np.float32)
     for positions, block in codes.blocks():
         X[positions] = block

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import HeadError
 from pipeline.heads._batches import pool_for, shuffled
-from pipeline.heads._calibration import Kept
+from pipeline.heads._calibration import HeldOutScores
 from pipeline.heads._codes import Rows, block_rows
 from pipeline.heads._scaler import ParetoScaler
 
@@ -99,7 +99,7 @@ class Tried(NamedTuple):
 
     loss: float
     right: int
-    scores: F64 | None  # (m, k), of the rows that `Kept` keeps
+    scores: F64 | None  # (m, k), of the rows that `HeldOutScores` keeps
 
 
 class Fitted(NamedTuple):
@@ -137,7 +137,10 @@ class Fits(ABC):
         models = self._fit_trials(values)
         held_out, rows = self.trials.held_out, self.rows
         loss, right = np.zeros(len(values)), np.zeros(len(values), np.int64)
-        kept = [Kept(self.trials.rows, total=len(held_out), classes=self.n_classes) for _ in values]
+        kept = [
+            HeldOutScores(self.trials.rows, total=len(held_out), classes=self.n_classes)
+            for _ in values
+        ]
         for positions, codes in rows.codes.blocks():
             of_block = held_out[positions]
             if (of_block < 0).all():
@@ -186,7 +189,7 @@ class Fits(ABC):
         return 1.0 if weights is None else np.array([weights[label] for label in y.tolist()])
 
 
-class Loaded(Fits):
+class FitsInMemory(Fits):
     """Fits of scikit-learn's own solver for each kind, on codes in memory."""
 
     _X: NDArray[Any] | None = None
@@ -246,7 +249,7 @@ def _fit(
         return classifier.fit(X, y) if own is None else classifier.fit(X[own], y[own])
 
 
-class Streamed(Fits):
+class FitsInPasses(Fits):
     """Averaged stochastic gradient descent on codes that are read in every pass."""
 
     two_at_once = True

@@ -15,8 +15,8 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from pipeline.choices import HeadKind, OtherKind
 from pipeline.errors import HeadError, counted
-from pipeline.heads._calibration import HeldOut, Kept, calibrate
-from pipeline.heads._codes import Codes, InMemory, Rows, check_finite
+from pipeline.heads._calibration import HeldOut, HeldOutScores, calibrate
+from pipeline.heads._codes import CodeRows, InMemory, Rows, check_finite
 from pipeline.heads._fits import Trials
 from pipeline.heads._folded import Step
 from pipeline.heads._folds import FOLDS, held_out_rows
@@ -76,10 +76,10 @@ class Head(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
 
     def fit(
         self,
-        X: ArrayLike | Codes,
+        X: ArrayLike | CodeRows,
         y: ArrayLike,
         *,
-        X_val: ArrayLike | Codes | None = None,
+        X_val: ArrayLike | CodeRows | None = None,
         y_val: ArrayLike | None = None,
         groups: ArrayLike | None = None,
         progress: Progress | None = None,
@@ -89,11 +89,11 @@ class Head(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
 
         Parameters
         ----------
-        X : array-like of shape (n, d), or Codes
-            Codes of the training images; `Codes` need not be in memory.
+        X : array-like of shape (n, d), or CodeRows
+            Codes of the training images; `CodeRows` need not be in memory.
         y : array-like of shape (n,)
             Their labels.
-        X_val, y_val : array-like (or Codes), optional
+        X_val, y_val : array-like (or CodeRows), optional
             Codes and labels of the validation images, used to choose (C, or when to stop).
         groups : array-like of shape (n,), optional
             Of the training images, such as the patient: where folds judge, those of one group are
@@ -307,7 +307,7 @@ class Head(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
     def _folded(self, slope: float) -> tuple[Step, ...]:
         """Return the steps of a fitted head; what comes out of them is multiplied by `slope`."""
 
-    def _training_rows(self, X: ArrayLike | Codes, y: ArrayLike) -> Rows:
+    def _training_rows(self, X: ArrayLike | CodeRows, y: ArrayLike) -> Rows:
         """Check training rows; note their classes and their width."""
         labels = self._labels(y)
         codes = self._codes_of(X, "training", reset=True)
@@ -322,7 +322,7 @@ class Head(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
             )
         return Rows(codes=codes, y=numbers.astype(np.int64))
 
-    def _validation_rows(self, X: ArrayLike | Codes, y: ArrayLike) -> Rows:
+    def _validation_rows(self, X: ArrayLike | CodeRows, y: ArrayLike) -> Rows:
         """Check validation rows against what is known of the training rows."""
         labels = self._labels(y)
         codes = self._codes_of(X, "validation", reset=False)
@@ -341,9 +341,9 @@ class Head(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
             raise HeadError("this head requires y to be passed, but the target y is None")
         return np.asarray(column_or_1d(y, warn=True))
 
-    def _codes_of(self, X: ArrayLike | Codes, what: str, *, reset: bool) -> Codes:
+    def _codes_of(self, X: ArrayLike | CodeRows, what: str, *, reset: bool) -> CodeRows:
         """Return checked codes; what is not in memory is checked as it is read."""
-        if isinstance(X, Codes):
+        if isinstance(X, CodeRows):
             if reset:
                 self.n_features_in_ = X.width
             if isinstance(X, InMemory):
@@ -394,7 +394,7 @@ class Head(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         """Note how many held-out rows come out right, and what their scores are worth."""
         if val is None:
             return
-        kept = Kept(np.arange(len(val)), total=len(val), classes=self.n_classes_)
+        kept = HeldOutScores(np.arange(len(val)), total=len(val), classes=self.n_classes_)
         right = 0
         for positions, codes in val.codes.blocks():
             scores = self._decision(codes)
@@ -443,7 +443,7 @@ def _check_finite(codes: InMemory, what: str) -> None:
         check_finite(block, positions, what=f"{what} codes")
 
 
-def _check_lengths(labels: NDArray[Any], codes: Codes, what: str) -> None:
+def _check_lengths(labels: NDArray[Any], codes: CodeRows, what: str) -> None:
     if len(labels) != len(codes):
         raise HeadError(
             f"expected one label for each of the {len(codes)} {what} codes, found {len(labels)} "

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline.choices import Schedule
 from pipeline.heads._calibration import judge
-from pipeline.heads._codes import Codes
+from pipeline.heads._codes import CodeRows
 from pipeline.heads._config import MlpConfig
 from pipeline.heads._head import Progress
 from pipeline.heads._training import copy_of, make_optimizer, one_cycle, prepare
@@ -71,7 +71,7 @@ class RateSearch:
         The same, compiled: codes to logits.
     config : MlpConfig
         Of the training to come.
-    train, val : tuple of (Codes, labels)
+    train, val : tuple of (CodeRows, labels)
         Without validation images a quarter of the training images judges.
     images : int
         Of an epoch, which has one of the rows of `train` that show the same image.
@@ -85,8 +85,8 @@ class RateSearch:
         forward: Forward,
         config: MlpConfig,
         *,
-        train: tuple[Codes, NDArray[np.int64]],
-        val: tuple[Codes, NDArray[np.int64]] | None,
+        train: tuple[CodeRows, NDArray[np.int64]],
+        val: tuple[CodeRows, NDArray[np.int64]] | None,
         images: int,
         seed: int,
     ) -> None:
@@ -209,7 +209,7 @@ def _largest(bears: Callable[[int], bool]) -> int:
 
 
 def _some(
-    codes: Codes, y: NDArray[np.int64], *, seed: int
+    codes: CodeRows, y: NDArray[np.int64], *, seed: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Read some images, at random, in no order."""
     count = min(len(y), _IMAGES, max(64, _BYTES // (4 * codes.width)))

@@ -14,7 +14,16 @@ from pipeline.choices import ClassWeight, HeadKind
 from pipeline.errors import HeadError
 from pipeline.heads._calibration import HeldOut, calibrate
 from pipeline.heads._codes import Rows
-from pipeline.heads._fits import F64, Fitted, Loaded, Recipe, Streamed, Trials, Tried, both
+from pipeline.heads._fits import (
+    F64,
+    FitsInMemory,
+    FitsInPasses,
+    Fitted,
+    Recipe,
+    Trials,
+    Tried,
+    both,
+)
 from pipeline.heads._folded import Step, dense
 from pipeline.heads._folds import FOLDS
 from pipeline.heads._head import Head, Progress
@@ -161,7 +170,7 @@ class LinearHead(Head):
                 f"expected the codes of a {self.kind.value} head in memory, found that they do not "
                 "fit; allow more with --memory, or use --kind svm or softmax"
             )
-        fits = (Streamed if streamed else Loaded)(
+        fits = (FitsInPasses if streamed else FitsInMemory)(
             self._recipe(rows.y), rows, trials, self.n_classes_
         )
         chosen, steps = self._choose(fits, progress)
@@ -176,7 +185,9 @@ class LinearHead(Head):
         self._take(fitted)
         progress(steps, steps)
 
-    def _choose(self, fits: Loaded | Streamed, progress: Progress) -> tuple[dict[str, Any], int]:
+    def _choose(
+        self, fits: FitsInMemory | FitsInPasses, progress: Progress
+    ) -> tuple[dict[str, Any], int]:
         """Choose C; return what to remember of the choice, and the steps taken in all."""
         grid = self.C_GRID if isinstance(self.C, str) else (float(self.C),)
         if fits.trials is None:

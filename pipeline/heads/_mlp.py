@@ -124,7 +124,7 @@ class MlpHead(Head):
             [1.0 if of_class is None else of_class[i] for i in range(self.n_classes_)]
         )
         self.scale_ = scale
-        examples = _training.Examples(
+        examples = _training.TrainingData(
             train=train, val=val, scale=scale, class_weights=weights, room=self.room
         )
         self.layers_, self.history_ = _training.train(

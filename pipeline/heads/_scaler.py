@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.preprocessing import StandardScaler
 
-from pipeline.heads._codes import Codes, block_rows
+from pipeline.heads._codes import CodeRows, block_rows
 
 
 class ParetoScaler(StandardScaler):  # type: ignore[misc]
@@ -55,7 +55,7 @@ class ParetoScaler(StandardScaler):  # type: ignore[misc]
             self.partial_fit(X[start : start + step])
         return self
 
-    def fit_codes(self, codes: Codes) -> Self:
+    def fit_codes(self, codes: CodeRows) -> Self:
         """Measure codes that need not be in memory."""
         self._reset()
         for block in _rows(codes, block_rows(codes.width)):
@@ -75,7 +75,7 @@ class ParetoScaler(StandardScaler):  # type: ignore[misc]
         return self
 
 
-def _rows(codes: Codes, step: int) -> Iterator[NDArray[np.float32]]:
+def _rows(codes: CodeRows, step: int) -> Iterator[NDArray[np.float32]]:
     """Yield so many rows at a time, wherever blocks end: other sums have other last bits."""
     left = np.empty((0, codes.width), np.float32)
     for _, block in codes.blocks():

@@ -95,7 +95,7 @@ def build_model(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Examples:
+class TrainingData:
     """
     What an MLP is trained on.
 
@@ -136,7 +136,7 @@ class Examples:
 
 
 def train(
-    config: MlpConfig, examples: Examples, *, seed: int, progress: Progress
+    config: MlpConfig, examples: TrainingData, *, seed: int, progress: Progress
 ) -> tuple[list[tuple[NDArray[np.float32], NDArray[np.float32]]], dict[str, list[float]]]:
     """
     Train a network and take its weights.
@@ -145,7 +145,7 @@ def train(
     ----------
     config : MlpConfig
         Its layers and its training.
-    examples : Examples
+    examples : TrainingData
         What to train on.
     seed : int
         Decides kernels, dropout and the order of the images.
@@ -315,7 +315,7 @@ def _accuracy(output: Output) -> keras.Metric:
 def run(
     model: keras.Model,
     config: MlpConfig,
-    examples: Examples,
+    examples: TrainingData,
     *,
     seed: int,
     callbacks: list[keras.Callback],
@@ -367,7 +367,7 @@ def run(
 def _dataset(
     parts: Callable[[], Iterator[Part]],
     output: Output,
-    examples: Examples,
+    examples: TrainingData,
     failures: list[BaseException],
     *,
     weighted: bool,

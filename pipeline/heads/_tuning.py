@@ -16,15 +16,15 @@ from pipeline.choices import Pool, Schedule
 from pipeline.errors import HeadError
 from pipeline.files import canonical_json
 from pipeline.heads._calibration import judge
-from pipeline.heads._checkpoint import Checkpoint, Diverged, Epoch, Kept, read
-from pipeline.heads._codes import Codes, InMemory, Rows
+from pipeline.heads._checkpoint import Checkpoint, Diverged, Epoch, Unfinished, read
+from pipeline.heads._codes import CodeRows, InMemory, Rows
 from pipeline.heads._config import Initializer, MlpConfig, Output
 from pipeline.heads._head import Head, Progress
 from pipeline.heads._learning_rate import RATES, Forward, RateSearch, RateTrial
 from pipeline.heads._linear import LinearHead, SoftmaxHead, class_weights
 from pipeline.heads._mlp import MlpHead
 from pipeline.heads._pool import pool
-from pipeline.heads._training import Examples, copy_of, run
+from pipeline.heads._training import TrainingData, copy_of, run
 from pipeline.lazy import import_keras, in_batches
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _AT_ONCE = 128  # rows between two calls of `progress`
 _LOWER = 10.0  # what a rate is divided by that made validation worse
 
 
-class _Dense(NamedTuple):
+class _DenseWeights(NamedTuple):
     """A dense layer as it is before training, and what its sum of squares costs."""
 
     kernel: NDArray[np.float64]
@@ -72,7 +72,7 @@ class Material:
 
     Attributes
     ----------
-    train, val : Codes
+    train, val : CodeRows
         Flat codes from below the layers; `val` is None without validation images.
     y, y_val : int64 arrays
         Their labels.
@@ -85,9 +85,9 @@ class Material:
         drawn anew.
     """
 
-    train: Codes
+    train: CodeRows
     y: NDArray[np.int64]
-    val: Codes | None
+    val: CodeRows | None
     y_val: NDArray[np.int64] | None
     before: NDArray[np.float32] | None
     room: int
@@ -171,7 +171,7 @@ class Tuned(NamedTuple):
 
 
 def through(
-    layers: Layers, codes: Codes, how: Pool | None, *, progress: Progress | None = None
+    layers: Layers, codes: CodeRows, how: Pool | None, *, progress: Progress | None = None
 ) -> NDArray[np.float32]:
     """
     Compute what layers and pooling make of codes.
@@ -179,7 +179,7 @@ def through(
     Parameters
     ----------
     layers : Layers
-    codes : Codes
+    codes : CodeRows
         Flat ones.
     how : Pool or None
         As for `pool`.
@@ -342,7 +342,7 @@ def tune(
             # What was right for a few steps was too much for whole epochs.
             checkpoint.restore_best()
             config = replace(config, learning_rate=lower)
-            anew = Kept(kept.identity, {}, [], [])
+            anew = Unfinished(kept.identity, {}, [], [])
             checkpoint = Checkpoint(model, config, examples.images, unfinished, anew)
     except tf.errors.ResourceExhaustedError as error:
         raise MemoryError("a batch does not fit into memory; try --batch-size 8") from error
@@ -394,7 +394,7 @@ def _planned(
     return config
 
 
-def _stack(head: Head, rows: int) -> tuple[list[_Dense], NDArray[np.float64]]:
+def _stack(head: Head, rows: int) -> tuple[list[_DenseWeights], NDArray[np.float64]]:
     """Return the dense layers of a head, calibration included, and what divides its codes."""
     slope = head.calibration_["slope"] if head.calibration_ is not None else 1.0
     if isinstance(head, LinearHead):
@@ -403,7 +403,7 @@ def _stack(head: Head, rows: int) -> tuple[list[_Dense], NDArray[np.float64]]:
         # What was fitted minimises the summed loss + |w|^2 / 2C; here the loss is a mean, and the
         # weights are multiplied by the slope.
         penalty = 1 / (2 * head.parameters["C_used"] * rows * slope**2)
-        return [_Dense(slope * head.coef_.T, bias, penalty)], head.scale_
+        return [_DenseWeights(slope * head.coef_.T, bias, penalty)], head.scale_
     assert isinstance(head, MlpHead)  # noqa: S101 - `tuning_config` refuses the other kinds
     config = head.config or MlpConfig()
     *hidden, (kernel, bias) = [
@@ -412,13 +412,15 @@ def _stack(head: Head, rows: int) -> tuple[list[_Dense], NDArray[np.float64]]:
     if config.output is Output.binary:
         both = np.array([-0.5, 0.5])
         kernel, bias = kernel * both, bias * both
-    layers = [_Dense(*each, penalty) for each, penalty in zip(hidden, config.l2, strict=True)]
-    return [*layers, _Dense(slope * kernel, slope * bias, 0.0)], head.scale_
+    layers = [
+        _DenseWeights(*each, penalty) for each, penalty in zip(hidden, config.l2, strict=True)
+    ]
+    return [*layers, _DenseWeights(slope * kernel, slope * bias, 0.0)], head.scale_
 
 
 def _build(
     layers: Layers,
-    stack: Sequence[_Dense],
+    stack: Sequence[_DenseWeights],
     scale: NDArray[np.float64],
     *,
     config: MlpConfig,
@@ -478,11 +480,11 @@ def _at_rest(below: keras.Model) -> keras.Layer:
     return AtRest()
 
 
-def _examples(head: Head, material: Material) -> Examples:
+def _examples(head: Head, material: Material) -> TrainingData:
     """Return what a network is trained on; its own layers scale the codes."""
     asked = head.class_weight if isinstance(head, LinearHead | MlpHead) else None
     of_class = class_weights(asked, material.y, head.classes_)
-    return Examples(
+    return TrainingData(
         train=Rows(codes=material.train, y=material.y),
         val=None,
         scale=np.ones(material.train.width),
@@ -507,7 +509,7 @@ def _descend(
     checkpoint: Checkpoint,
     config: MlpConfig,
     material: Material,
-    examples: Examples,
+    examples: TrainingData,
     seed: int,
     watch: Watch,
 ) -> None:
@@ -542,7 +544,7 @@ def _descend(
     checkpoint.write()
 
 
-def _all(forward: Forward, codes: Codes) -> NDArray[np.float64]:
+def _all(forward: Forward, codes: CodeRows) -> NDArray[np.float64]:
     """Compute the logits of all codes (n, k)."""
     logits, places = [], []
     for positions, block in codes.blocks():

@@ -28,7 +28,7 @@ DEFLATE_LIMIT = 1032
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class ArrayRows:
     """
     A C-ordered array somewhere in a stream of bytes; nothing but single blocks of rows is read.
 
@@ -111,13 +111,13 @@ def damage(name: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class ArrayPart:
     """
     Images of one split.
 
     Attributes
     ----------
-    images : Rows
+    images : ArrayRows
         Shape (n, h, w), (n, h, w, 1) or (n, h, w, 3).
     names : list of str or None
         The class of each image.
@@ -127,7 +127,7 @@ class Part:
         What pixels are multiplied by to reach 0..255.
     """
 
-    images: Rows
+    images: ArrayRows
     names: Sequence[str | None]
     given: Given
     scale: float = 1.0
@@ -140,13 +140,13 @@ class ArraySource(Source):
 
     Attributes
     ----------
-    parts : sequence of Part
+    parts : sequence of ArrayPart
         The arrays.
     where : ndarray of int64, shape (n, 2)
         Of each row, its part and its index there.
     """
 
-    parts: Sequence[Part]
+    parts: Sequence[ArrayPart]
     where: NDArray[np.int64]
 
     def stat(self, row: int) -> Stat | None:
@@ -169,7 +169,7 @@ class ArraySource(Source):
 
 
 def array_source(
-    *, layout: str, location: str, parts: Sequence[Part], notes: Sequence[str] = ()
+    *, layout: str, location: str, parts: Sequence[ArrayPart], notes: Sequence[str] = ()
 ) -> ArraySource:
     """
     Join arrays of images to a source, after a look at what they hold.
@@ -202,7 +202,7 @@ def array_source(
     )
 
 
-def labelled(images: Rows, labels: Rows | None, given: Given) -> Part:
+def labelled(images: ArrayRows, labels: ArrayRows | None, given: Given) -> ArrayPart:
     """
     Join images and their labels.
 
@@ -213,10 +213,10 @@ def labelled(images: Rows, labels: Rows | None, given: Given) -> Part:
     """
     _check_shape(images)
     names = [None] * len(images) if labels is None else _class_names(labels, len(images))
-    return Part(images, names, given)
+    return ArrayPart(images, names, given)
 
 
-def _check_shape(images: Rows) -> None:
+def _check_shape(images: ArrayRows) -> None:
     """Refuse arrays that are not stacks of grey or RGB images, with a hint at what to call."""
     name, shape = images.name, images.shape
     hint = "reshape it"
@@ -236,7 +236,7 @@ def _check_shape(images: Rows) -> None:
     )
 
 
-def _scaled(parts: Sequence[Part]) -> tuple[list[Part], list[str]]:
+def _scaled(parts: Sequence[ArrayPart]) -> tuple[list[ArrayPart], list[str]]:
     """Look through arrays that are not bytes, and decide whether white is 1 or 255."""
     plain = [part for part in parts if part.images.dtype == np.uint8]
     numbers = [part for part in parts if part.images.dtype != np.uint8]
@@ -257,7 +257,7 @@ def _scaled(parts: Sequence[Part]) -> tuple[list[Part], list[str]]:
     ], notes
 
 
-def _highest(images: Rows) -> float:
+def _highest(images: ArrayRows) -> float:
     """Return the highest pixel after a check that all of them are within 0..255."""
     if images.dtype.kind not in "fiub":
         raise SourceError(
@@ -282,7 +282,7 @@ def _highest(images: Rows) -> float:
     return highest
 
 
-def _class_names(labels: Rows, count: int) -> list[str]:
+def _class_names(labels: ArrayRows, count: int) -> list[str]:
     """Read labels: whole numbers, text, or one-hot rows, which name a class by its column."""
     if not labels.shape or len(labels.shape) > 2 or len(labels) != count or 0 in labels.shape:
         raise SourceError(

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from ._arrays import ArraySource, Part, Rows, array_source
+from ._arrays import ArrayPart, ArrayRows, ArraySource, array_source
 from ._source import Given
 
 NAME = "digits"
@@ -24,8 +24,8 @@ def read(path: str) -> ArraySource | None:
     # Ink is counted from 0 to 16 in cells of 4 x 4 (UCI, "Optical Recognition of Handwritten
     # Digits").
     pixels = np.rint(bundled.images * (255 / 16)).astype(np.uint8)
-    images = Rows(NAME, pixels.shape, pixels.dtype, 0, partial(io.BytesIO, pixels.tobytes()))
+    images = ArrayRows(NAME, pixels.shape, pixels.dtype, 0, partial(io.BytesIO, pixels.tobytes()))
     names = [str(digit) for digit in bundled.target]
     return array_source(
-        layout="scikit-learn digits", location=NAME, parts=[Part(images, names, Given.NONE)]
+        layout="scikit-learn digits", location=NAME, parts=[ArrayPart(images, names, Given.NONE)]
     )

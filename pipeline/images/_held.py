@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from pipeline.errors import SourceError
 
-from ._arrays import ArraySource, Rows, array_source, labelled
+from ._arrays import ArrayRows, ArraySource, array_source, labelled
 from ._files import FileSource
 from ._source import UNLABELLED, Given
 
 
 @dataclass(frozen=True, eq=False)
-class _Held(Rows):
+class _Held(ArrayRows):
     """An array in memory, or mapped into it, in whatever order its numbers lie."""
 
     array: NDArray[np.generic] = field(kw_only=True)

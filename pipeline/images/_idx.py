@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.errors import SourceError
 
-from ._arrays import DEFLATE_LIMIT, ArraySource, Rows, array_source, damage, labelled
+from ._arrays import DEFLATE_LIMIT, ArrayRows, ArraySource, array_source, damage, labelled
 from ._source import Given
 from ._text import printable
 
@@ -65,7 +65,7 @@ def _labels_file(images: re.Match[str], names: list[str]) -> str | None:
     return next((name for name in names if name.lower() in (wanted, wanted + ".gz")), None)
 
 
-def _rows(path: str, *, dimensions: int) -> Rows:
+def _rows(path: str, *, dimensions: int) -> ArrayRows:
     """Read a header and compare what it claims with what the file can hold."""
     packed = path.lower().endswith(".gz")
     opened = partial(_open, path, packed)
@@ -86,7 +86,7 @@ def _rows(path: str, *, dimensions: int) -> Rows:
             f"{printable(path)} claims {claimed} bytes ({'x'.join(map(str, shape))}) and has "
             f"{size}; get it again"
         )
-    return Rows(os.path.basename(path), shape, np.dtype(np.uint8), offset, opened, packed)
+    return ArrayRows(os.path.basename(path), shape, np.dtype(np.uint8), offset, opened, packed)
 
 
 def _open(path: str, packed: bool) -> IO[bytes]:

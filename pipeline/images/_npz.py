@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.errors import SourceError
 
-from ._arrays import DEFLATE_LIMIT, ArraySource, Rows, array_source, damage, labelled
+from ._arrays import DEFLATE_LIMIT, ArrayRows, ArraySource, array_source, damage, labelled
 from ._source import Given
 from ._text import printable
 
@@ -63,7 +63,7 @@ def read(path: str) -> ArraySource | None:
     return array_source(layout="numpy archive", location=path, parts=parts, notes=notes)
 
 
-def _arrays(path: str) -> dict[str, Rows]:
+def _arrays(path: str) -> dict[str, ArrayRows]:
     """Read the headers of all arrays that may matter, by their names in lower case."""
     size = os.path.getsize(path)
     known = set(_PAIRS) | {labels for labels, _ in _PAIRS.values()}
@@ -76,7 +76,9 @@ def _arrays(path: str) -> dict[str, Rows]:
         }
 
 
-def _rows(archive: zipfile.ZipFile, path: str, name: str, info: zipfile.ZipInfo, size: int) -> Rows:
+def _rows(
+    archive: zipfile.ZipFile, path: str, name: str, info: zipfile.ZipInfo, size: int
+) -> ArrayRows:
     """Read one header and compare what it claims with what the file can hold."""
     with archive.open(info) as stream:
         shape, fortran, dtype = _header(stream)
@@ -100,7 +102,7 @@ def _rows(archive: zipfile.ZipFile, path: str, name: str, info: zipfile.ZipInfo,
         )
     compressed = info.compress_type != zipfile.ZIP_STORED
     opened = partial(_open, path, info.filename)
-    return Rows(name, tuple(shape), dtype, offset, opened, compressed)
+    return ArrayRows(name, tuple(shape), dtype, offset, opened, compressed)
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:

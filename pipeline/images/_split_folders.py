@@ -19,7 +19,7 @@ from ._split_names import is_plain, split_name
 from ._text import decoded, printable
 
 
-class _Rows(NamedTuple):
+class _SplitRows(NamedTuple):
     """The rows of one split: paths and class names, and which of them are links to outside."""
 
     paths: list[bytes]
@@ -65,7 +65,7 @@ def read(
         return None
     top = _scan.list_folder(os.path.join(place.root, place.folder), inside=inside)
     ignored, notes = Counter(top.ignored), _beside(top, folders)
-    found: dict[bytes, _Rows] = {}
+    found: dict[bytes, _SplitRows] = {}
     # Train first: it decides which labels there are.
     for folder in sorted(folders, key=lambda name: (folders[name], name)):
         known = {name for rows in found.values() for name in rows.names if name is not None}
@@ -151,7 +151,9 @@ def _beside(top: _scan.Listing, folders: dict[bytes, Given]) -> list[str]:
     return notes
 
 
-def _read_split(place: _Place, known: set[str], ignored: Counter[str], notes: list[str]) -> _Rows:
+def _read_split(
+    place: _Place, known: set[str], ignored: Counter[str], notes: list[str]
+) -> _SplitRows:
     """Read one split folder: class folders, or flat files labelled in the name or not at all."""
     found = _class_folders.scan(place.root, place.folder, inside=place.inside)
     where = printable(place.folder)
@@ -165,13 +167,15 @@ def _read_split(place: _Place, known: set[str], ignored: Counter[str], notes: li
         notes.append(
             f"{where}/{printable(strange[0])} is no class of the other splits: read as unlabelled"
         )
-        return _Rows(found.images, [None] * len(found.images), found.leaving)
+        return _SplitRows(found.images, [None] * len(found.images), found.leaving)
     if strange:
         notes.append(f"only in {where}: {', '.join(map(printable, strange[:5]))}")
-    return _Rows(found.images, list(found.names), found.leaving)
+    return _SplitRows(found.images, list(found.names), found.leaving)
 
 
-def _read_flat(place: _Place, known: set[str], ignored: Counter[str], notes: list[str]) -> _Rows:
+def _read_flat(
+    place: _Place, known: set[str], ignored: Counter[str], notes: list[str]
+) -> _SplitRows:
     """Read the files of one split; what is no known label counts only if many files have it."""
     folder = place.folder
     top = _scan.list_folder(os.path.join(place.root, folder), inside=place.inside)
@@ -186,4 +190,4 @@ def _read_flat(place: _Place, known: set[str], ignored: Counter[str], notes: lis
         notes.append(f"{printable(folder)} has no images")
     elif note := _flat.unlabelled_note(names, paths):
         notes.append(note)
-    return _Rows(paths, names, [folder + b"/" + name for name in top.leaving])
+    return _SplitRows(paths, names, [folder + b"/" + name for name in top.leaving])

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from pipeline import images, store
 from pipeline.choices import Engine, OnError, Pool, Precision, Resize, choose
 from pipeline.errors import ChoiceError, SourceError, SpaceMismatch
-from pipeline.flows.cached_codes import Kept, SharedStore, default_folder
+from pipeline.flows.cached_codes import KeptCodes, SharedStore, default_folder
 from pipeline.flows.extraction import Request, request_of
 from pipeline.space import check_probe
 
@@ -142,7 +142,7 @@ class CNNCodes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             If the store cannot be written.
         """
         found = _source(X)
-        self._kept = Kept()
+        self._kept = KeptCodes()
         shared = self._shared()
         opened = shared.open(found)
         self.layer_ = shared.layer

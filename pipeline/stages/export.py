@@ -151,7 +151,7 @@ def export(
 class _Made:
     """What goes into the file, and what the file must then say of some images or codes."""
 
-    content: exports.Content
+    content: exports.ExportContent
     inputs: NDArray[Any]
     expected: NDArray[np.floating]
     compared_on: str
@@ -182,7 +182,7 @@ def _of_pixels(
         found = photos.probe(space)
     expected = _probabilities(saved, found.pixels, weights)  # first: it knows wrong weights
     return _Made(
-        content=exports.Content(
+        content=exports.ExportContent(
             classes=saved.card.classes,
             steps=steps,
             model=_whole_model(saved, steps, weights),
@@ -253,7 +253,7 @@ def _of_codes(saved: heads.SavedHead, steps: Sequence[heads.Step]) -> _Made:
         )
     codes, compared_on = _some_codes(saved)
     return _Made(
-        content=exports.Content(classes=saved.card.classes, steps=steps),
+        content=exports.ExportContent(classes=saved.card.classes, steps=steps),
         inputs=codes,
         expected=saved.head.predict_proba(codes),
         compared_on=compared_on,
@@ -300,7 +300,7 @@ def _card_of(form: exports.Format, target: Path) -> Path:
     return target.with_name(f"{target.name}.md") if form.suffix else target / _CARD
 
 
-def _write(form: exports.Format, content: exports.Content, path: Path) -> None:
+def _write(form: exports.Format, content: exports.ExportContent, path: Path) -> None:
     """Write a file; a converter that gives up becomes one line."""
     if not form.suffix:
         path.mkdir()

@@ -205,7 +205,7 @@ def _sizes(most: int) -> Iterator[int]:
         power *= 10
 
 
-def _accuracy(head: heads.Head, codes: heads.Codes, y: NDArray[np.int64]) -> float:
+def _accuracy(head: heads.Head, codes: heads.CodeRows, y: NDArray[np.int64]) -> float:
     right = sum(
         int((head.predict(block) == y[positions]).sum()) for positions, block in codes.blocks()
     )

@@ -18,7 +18,7 @@ from pipeline.errors import HeadError, Interrupted, OutputError
 from pipeline.files import check_place, csv_text, replacing
 from pipeline.flows import tuned_heads
 from pipeline.flows.classifier import recognise, space_of
-from pipeline.flows.extraction import WORKERS, Codes, computed
+from pipeline.flows.extraction import WORKERS, BatchCodes, computed
 from pipeline.flows.influence import first_bytes, these, warnings_of
 
 _CHUNK = 32  # images that the head scores at a time
@@ -210,7 +210,7 @@ def _answers(
         policy=images.policy_of(space.to_json()),
     )
     with closing(stream):
-        results: Iterator[tuple[images.Loaded, Codes | None]] = (
+        results: Iterator[tuple[images.Loaded, BatchCodes | None]] = (
             _pixels(stream)
             if network is None
             else ((each, codes) for each, codes, _ in computed(stream, network=lambda: network))
@@ -222,7 +222,7 @@ def _answers(
 
 def _pixels(
     stream: Iterable[images.Loaded],
-) -> Iterator[tuple[images.Loaded, Codes | None]]:
+) -> Iterator[tuple[images.Loaded, BatchCodes | None]]:
     """Hand on the pixels themselves, where all layers are fine-tuned."""
     for loaded in stream:
         pixels = loaded.pixels
@@ -233,7 +233,7 @@ def _pixels(
 def _answer(
     saved: heads.SavedHead,
     found: images.Source,
-    chunk: Sequence[tuple[images.Loaded, Codes | None]],
+    chunk: Sequence[tuple[images.Loaded, BatchCodes | None]],
     *,
     top: int,
 ) -> Iterator[Prediction]:

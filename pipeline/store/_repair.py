@@ -29,7 +29,7 @@ from pipeline.store._header import (
     write_header,
 )
 from pipeline.store._lookup import Lookup
-from pipeline.store._shard import Index, Meaning, Origin, read_index, read_origin
+from pipeline.store._shard import Index, Meaning, RowOrigin, read_index, read_origin
 from pipeline.store._table import FILE as TABLE
 from pipeline.store._table import Status, Table, read_source, read_table, write_table
 from pipeline.store._writer import alone, explained
@@ -122,7 +122,7 @@ class _Run:
 
     folder: Path
     indexes: dict[str, Index] = field(default_factory=dict)  # of sound shards
-    origins: dict[str, Origin] = field(default_factory=dict)
+    origins: dict[str, RowOrigin] = field(default_factory=dict)
     bad: dict[str, str] = field(default_factory=dict)  # paths in the store, and why
     waiting: set[str] = field(default_factory=set)  # shards that cannot be read this time
     unreadable: list[str] = field(default_factory=list)

@@ -128,7 +128,7 @@ class Index:
         }
 
 
-class Origin(NamedTuple):
+class RowOrigin(NamedTuple):
     """
     What a shard says of its store.
 
@@ -302,13 +302,13 @@ def carried(probe: Codes, number: int) -> list[int]:
     return sorted((number * count + place) % images for place in range(count))
 
 
-def read_origin(path: Path) -> Origin | None:
+def read_origin(path: Path) -> RowOrigin | None:
     """
     Read what a sound shard says of its store.
 
     Returns
     -------
-    Origin or None
+    RowOrigin or None
         None for a shard from before shards carried this.
 
     Raises
@@ -327,7 +327,7 @@ def read_origin(path: Path) -> Origin | None:
             place: {layer: block[i] for layer, block in blocks.items()}
             for i, place in enumerate(places)
         }
-        return Origin(header, int(group.attrs["images"]), codes)
+        return RowOrigin(header, int(group.attrs["images"]), codes)
 
 
 # Files that this process has compared with their names: they never change after that, so that

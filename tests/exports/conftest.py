@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.exports import Content, joined
+from pipeline.exports import ExportContent, joined
 from pipeline.heads import Dense, Neighbours, Step, Unit
 
 SIZE, WIDTH, CLASSES = 6, 8, ("été", "two words", "c")
@@ -65,10 +65,10 @@ def codes_model() -> Any:
 
 
 @pytest.fixture
-def content(codes_model: Any) -> Callable[..., Content]:
+def content(codes_model: Any) -> Callable[..., ExportContent]:
     """Make what goes into a file from a head's steps."""
 
-    def make(steps: tuple[Step, ...], **more: Any) -> Content:
-        return Content(classes=CLASSES, steps=steps, model=joined(codes_model, steps), **more)
+    def make(steps: tuple[Step, ...], **more: Any) -> ExportContent:
+        return ExportContent(classes=CLASSES, steps=steps, model=joined(codes_model, steps), **more)
 
     return make

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.choices import ExportFormat, Quantize
 from pipeline.errors import ExportError
-from pipeline.exports import TABLE, Content, compare
+from pipeline.exports import TABLE, ExportContent, compare
 from pipeline.exports._tflite import load
 
 from .conftest import CLASSES, layers, neighbours
@@ -22,7 +22,7 @@ PIXELS = [row for row in TABLE.values() if not row.takes_codes]
 HEADS = {"knn": neighbours, "mlp": lambda rng: layers(rng, "elu", "log_sigmoid")}
 
 
-def _write(row, content: Content, folder):
+def _write(row, content: ExportContent, folder):
     path = folder / f"model{row.suffix}"
     if not row.suffix:
         path.mkdir()

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.choices import HeadKind, Preset
 from pipeline.errors import ExportError
-from pipeline.exports import Content
+from pipeline.exports import ExportContent
 from pipeline.exports._joblib import build, load, write
 from pipeline.heads import MlpConfig
 from pipeline.heads import build as build_head
@@ -54,7 +54,7 @@ def test_it_is_loaded_without_this_package(tmp_path):
     codes, kinds = _codes(3), (HeadKind.knn, HeadKind.mlp, HeadKind.svm)
     for kind in kinds:
         head, names = _fit(kind, codes)
-        write(Content(classes=names, steps=head.folded()), tmp_path / kind.value)
+        write(ExportContent(classes=names, steps=head.folded()), tmp_path / kind.value)
     joblib.dump(codes.X_test, tmp_path / "codes")
     program = (
         "import sys; sys.modules['pipeline'] = None\n"

@@ -23,7 +23,7 @@ PARAMETERS = {
 }
 
 
-class Codes(NamedTuple):
+class CodeRows(NamedTuple):
     X: NDArray[np.float32]
     y: NDArray[np.int64]
     X_val: NDArray[np.float32]
@@ -32,7 +32,7 @@ class Codes(NamedTuple):
     y_test: NDArray[np.int64]
 
 
-def _codes(classes: int, *, rows: int = 240, width: int = 24, noise: float = 1.0) -> Codes:
+def _codes(classes: int, *, rows: int = 240, width: int = 24, noise: float = 1.0) -> CodeRows:
     rng = np.random.default_rng(classes)
     y = np.arange(rows) % classes
     centres = rng.normal(size=(classes, width)) * 2
@@ -40,10 +40,10 @@ def _codes(classes: int, *, rows: int = 240, width: int = 24, noise: float = 1.0
     X = np.maximum(centres[y] + rng.normal(size=(rows, width)) * noise, 0) * sizes
     X = X.astype(np.float32)
     a, b = rows // 2, rows * 3 // 4
-    return Codes(X[:a], y[:a], X[a:b], y[a:b], X[b:], y[b:])
+    return CodeRows(X[:a], y[:a], X[a:b], y[a:b], X[b:], y[b:])
 
 
-def _fit(kind: HeadKind, codes: Codes, **changes: object) -> Head:
+def _fit(kind: HeadKind, codes: CodeRows, **changes: object) -> Head:
     head = build(kind, seed=1, **{**PARAMETERS[kind], **changes})
     return head.fit(codes.X, codes.y)
 
@@ -65,12 +65,12 @@ SPACE = Space(
 
 
 @pytest.fixture(scope="session")
-def three_classes() -> Codes:
+def three_classes() -> CodeRows:
     return _codes(3)
 
 
 @pytest.fixture(scope="session")
-def two_classes() -> Codes:
+def two_classes() -> CodeRows:
     return _codes(2)
 
 
@@ -81,7 +81,7 @@ def fit() -> Callable[..., Head]:
 
 
 @pytest.fixture(scope="session")
-def heads(three_classes: Codes) -> dict[HeadKind, Head]:
+def heads(three_classes: CodeRows) -> dict[HeadKind, Head]:
     """One fitted head of each kind; not to be changed."""
     return {kind: _fit(kind, three_classes) for kind in HeadKind}
 

@@ -11,7 +11,7 @@ import pytest
 from pipeline.choices import Optimizer, Schedule
 from pipeline.heads._codes import InMemory, Rows
 from pipeline.heads._config import MlpConfig
-from pipeline.heads._training import Examples, make_optimizer
+from pipeline.heads._training import TrainingData, make_optimizer
 
 RATE = 1e-2
 OF_KERAS = {
@@ -66,7 +66,7 @@ def test_a_cycle_rises_for_three_tenths_of_the_steps_and_ends_at_nothing() -> No
 def test_an_epoch_has_one_view_of_each_image_drawn_anew() -> None:
     """Three views of five images, whose codes are the place of image and view."""
     codes = np.arange(15, dtype=np.float32)[:, None]
-    examples = Examples(
+    examples = TrainingData(
         train=Rows(codes=InMemory(codes), y=np.repeat(np.arange(5), 3)),
         val=None,
         scale=np.ones(1),

@@ -147,7 +147,7 @@ def test_whatever_happens_nothing_is_left(
     raised: type[BaseException],
     said: str,
 ) -> None:
-    def write(content: exports.Content, path: Path) -> None:
+    def write(content: exports.ExportContent, path: Path) -> None:
         path.write_bytes(b"half")
         raise broken
 
