@@ -17,7 +17,8 @@ from pipeline import backbones, heads, images, store
 from pipeline.choices import Pool
 from pipeline.errors import SourceError, SpaceMismatch, StoreLocked, StoreNotFound, counted
 from pipeline.files import cache_directory, canonical_json, sha256_file
-from pipeline.flows.extraction import WORKERS, Request, Run, asked, differences_of, same_weights
+from pipeline.flows.codes_config import CodesConfig
+from pipeline.flows.extraction import WORKERS, Run, asked, differences_of, same_weights
 from pipeline.flows.voice import quiet
 
 _POLL_SECONDS = 0.1
@@ -32,10 +33,10 @@ class KeptCodes:
     """
 
     def __init__(self) -> None:
-        self._request: Request | None = None
+        self._request: CodesConfig | None = None
         self._network: backbones.Network | None = None
 
-    def __call__(self, request: Request) -> backbones.Network:
+    def __call__(self, request: CodesConfig) -> backbones.Network:
         """Load the network of a request, unless it is the last one's."""
         if self._network is None or self._request != request:
             self._network, self._request = request.load(quiet), request
@@ -56,13 +57,13 @@ class SharedStore:
     ----------
     folder : Path
         Need not exist. A store of several layers serves, if the one asked for is among them.
-    request : Request
+    request : CodesConfig
         Of one layer.
     kept : KeptCodes
         Loads the network when first needed.
     """
 
-    def __init__(self, folder: Path, request: Request, kept: KeptCodes) -> None:
+    def __init__(self, folder: Path, request: CodesConfig, kept: KeptCodes) -> None:
         self.folder, self.layer = folder, request.layers[0]
         self._request, self._kept = request, kept
 
@@ -194,7 +195,7 @@ class SharedStore:
         request = self._adapted(writer.header)
         return Run(found=found, writer=writer, request=request, tell=quiet, load=self._kept)
 
-    def _adapted(self, header: store.Header | None) -> Request:
+    def _adapted(self, header: store.Header | None) -> CodesConfig:
         """Ask for what a store has besides: its other layers, and its own width of numbers."""
         if header is None or self.layer not in header.space.layers:
             return self._request
@@ -215,7 +216,7 @@ class SharedStore:
             )
 
 
-def default_folder(request: Request) -> Path:
+def default_folder(request: CodesConfig) -> Path:
     """
     Return a store in the user's cache that belongs to this request alone.
 

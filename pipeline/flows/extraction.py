@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, images, store
-from pipeline.choices import Augment, Dtype, Engine, Folders, Precision, Resize, choose
-from pipeline.errors import ChoiceError, Interrupted, OutputError, ResourceError, SpaceMismatch
+from pipeline.choices import Dtype, Folders, Precision, choose
+from pipeline.errors import Interrupted, OutputError, ResourceError, SpaceMismatch
 from pipeline.files import free_bytes, in_words, sha256_file
 from pipeline.flows.adding import KeptImages
 from pipeline.flows.alike import Alike
+from pipeline.flows.codes_config import CodesConfig
+from pipeline.flows.sources import SourceOptions
 from pipeline.space import Space, check_probe
 
 
@@ -49,76 +51,14 @@ _BUSY = 0.8
 BatchCodes = Mapping[str, NDArray[np.float32]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """Which codes are asked for."""
-
-    backbone: backbones.Backbone
-    weights: str
-    layers: tuple[str, ...]
-    size: int
-    resize: Resize
-    batch_size: int | None
-    engine: Engine
-    precision: Precision
-    views: images.Views
-    dtype: Dtype
-    policy: Mapping[str, str] = field(default_factory=lambda: images.POLICY)
-
-    def of_store(self, header: store.Header) -> Request:
-        """Return the request by the decoding rules of an old store, if these are known."""
-        return replace(self, policy=images.policy_of(header.space.to_json()))
-
-    def load(self, tell: Callable[[str], None]) -> backbones.Network:
-        """Load the network that computes."""
-        if self.weights == "imagenet" and self.backbone.builder.startswith("keras."):
-            tell(f"weights: Keras downloads those of {self.backbone.name} unless ~/.keras has them")
-        network = backbones.load(
-            self.backbone,
-            weights=self.weights,
-            layers=self.layers,
-            size=self.size,
-            batch_size=self.batch_size,
-            engine=self.engine,
-            precision=self.precision,
-            probe=images.probe_pixels(size=self.size, resize=self.resize),
-        )
-        for note in network.notes:
-            tell(note)
-        return network
-
-
-def request_of(
-    *,
-    backbone: str,
-    layers: str | Sequence[str],
-    size: int | None,
-    resize: Resize | str,
-    engine: Engine | str,
-    precision: Precision | str,
-    views: int,
-    augment: str | Sequence[Augment | str] | None,
-    seed: int,
-    dtype: Dtype | str = Dtype.float32,
-    **rest: Any,
-) -> Request:
-    """Fill in what the backbone decides where the user does not."""
-    if size is not None and not (isinstance(size, int) and size >= 1):
-        raise ChoiceError(f"expected a whole number of pixels from 1 for size, found {size!r}")
-    resize = choose(Resize, resize, what="resize")
-    row = backbones.find(backbone)
-    names = dict.fromkeys([layers] if isinstance(layers, str) else layers)
-    return Request(
-        backbone=row,
-        layers=tuple(names) or (row.default,),
-        size=size or row.size,
-        resize=resize,
-        engine=choose(Engine, engine, what="engine"),
-        precision=choose(Precision, precision, what="precision"),
-        views=images.parse_views(views, augment=augment, seed=seed),
-        dtype=choose(Dtype, dtype, what="dtype"),
-        **rest,
-    )
+def _as_typed(how: SourceOptions) -> dict[str, Any]:
+    """Return what decides which images of a source are meant, as the store's table keeps it."""
+    limit = how.get("limit")
+    return {
+        "limit": None if limit is None else str(limit),
+        "follow_links": how.get("follow_links", False),
+        "folders": choose(Folders, how.get("folders", Folders.auto), what="folders").value,
+    }
 
 
 class Run:
@@ -129,18 +69,15 @@ class Run:
         *,
         found: images.Source,
         writer: store.Writer,
-        request: Request,
+        request: CodesConfig,
         tell: Callable[[str], None],
-        load: Callable[[Request], backbones.Network] | None = None,
-        limit: str | None = None,
-        follow_links: bool = False,
-        folders: str = Folders.auto.value,
+        load: Callable[[CodesConfig], backbones.Network] | None = None,
+        how: SourceOptions | None = None,
         asked: Mapping[str, Any] | None = None,
         kept: KeptImages | None = None,
         added: str = "",
     ) -> None:
-        self._asked = {"limit": limit, "follow_links": follow_links, "folders": folders}
-        self._asked |= asked or {}
+        self._asked = _as_typed(how or {}) | dict(asked or {})
         self.found, self.writer, self.request = found, writer, request
         self._load_network = load or (lambda request: request.load(tell))
         self.computed = 0
@@ -504,7 +441,7 @@ def _header(network: backbones.Network, space: Space, *, dtype: Dtype) -> store.
     )
 
 
-def differences_of(header: store.Header, request: Request) -> list[str]:
+def differences_of(header: store.Header, request: CodesConfig) -> list[str]:
     """Compare a store with what is asked for, as far as that needs no network."""
     kept = header.space.to_json() | {
         "layers": ", ".join(sorted(header.space.layers)),
@@ -517,7 +454,7 @@ def differences_of(header: store.Header, request: Request) -> list[str]:
     ]
 
 
-def asked(request: Request) -> dict[str, Any]:
+def asked(request: CodesConfig) -> dict[str, Any]:
     """Return what must be as it was, as far as it is known before the network is loaded."""
     return {
         "backbone": request.backbone.name,

@@ -111,7 +111,9 @@ class Task:
         )
         return material, fitted
 
-    def _codes(self, plan: heads.Plan) -> tuple[heads.CodeRows, heads.CodeRows | None, heads.CodeRows]:
+    def _codes(
+        self, plan: heads.Plan
+    ) -> tuple[heads.CodeRows, heads.CodeRows | None, heads.CodeRows]:
         """Return what is trained on, what judges, and what is trained on without augmentation."""
         used = self.examples
         if not self.photos:

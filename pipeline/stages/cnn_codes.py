@@ -16,7 +16,7 @@ from pipeline import images, store
 from pipeline.choices import Engine, OnError, Pool, Precision, Resize, choose
 from pipeline.errors import ChoiceError, SourceError, SpaceMismatch
 from pipeline.flows.cached_codes import KeptCodes, SharedStore, default_folder
-from pipeline.flows.extraction import Request, request_of
+from pipeline.flows.codes_config import CodesConfig
 from pipeline.space import check_probe
 
 
@@ -190,21 +190,20 @@ class CNNCodes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         folder = Path(self.store) if self.store is not None else default_folder(request)
         return SharedStore(folder, request, self._kept)
 
-    def _request(self) -> Request:
+    def _request(self) -> CodesConfig:
         if self.layer is not None and not isinstance(self.layer, str):
             raise ChoiceError(f"expected one layer by its name, found {self.layer!r}")
-        return request_of(
-            backbone=self.backbone,
-            weights=os.fspath(self.weights),
-            layers=self.layer or (),
-            size=self.size,
-            resize=self.resize,
-            batch_size=self.batch_size,
-            engine=self.engine,
-            precision=self.precision,
-            views=1,
-            augment=None,
-            seed=0,
+        return CodesConfig.parse(
+            {
+                "backbone": self.backbone,
+                "weights": os.fspath(self.weights),
+                "layers": self.layer or (),
+                "size": self.size,
+                "resize": self.resize,
+                "batch_size": self.batch_size,
+                "engine": self.engine,
+                "precision": self.precision,
+            }
         )
 
     def _how(self) -> Pool:

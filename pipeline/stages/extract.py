@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from pipeline import images, store
-from pipeline.choices import Augment, Dtype, Engine, Folders, Precision, Resize, choose
 from pipeline.errors import SourceError
 from pipeline.files import free_bytes
 from pipeline.flows import adding
+from pipeline.flows.codes_config import CodesConfig, CodesOptions
 from pipeline.flows.command import DEFAULT_SHARE
-from pipeline.flows.extraction import Run, bottleneck, request_of
-from pipeline.flows.remarks import describe, warnings_of
+from pipeline.flows.extraction import Run, bottleneck
+from pipeline.flows.remarks import warnings_of
+from pipeline.flows.sources import SourceOptions, find_source, manifest_options
 from pipeline.flows.voice import quiet, silent
 from pipeline.space import Space
 
@@ -130,33 +131,21 @@ class Estimate:
     bottleneck: str
 
 
+class ExtractOptions(CodesOptions, SourceOptions, total=False):
+    """Which codes are asked for, and how the source is read."""
+
+
 def extract(
     source: Any,
     *,
     out: str | Path | None = None,
-    backbone: str = "efficientnet-lite0",
-    weights: str = "imagenet",
-    layers: str | Sequence[str] = (),
-    size: int | None = None,
-    resize: Resize | str = Resize.crop,
     val: float | None = None,
     test: float | None = None,
-    batch_size: int | None = None,
-    engine: Engine | str = Engine.auto,
-    precision: Precision | str = Precision.auto,
-    views: int = 1,
-    augment: str | Sequence[Augment | str] | None = None,
-    seed: int = 0,
-    dtype: Dtype | str = Dtype.float32,
     max_rejected: str | int = "1%",
-    limit: str | int | None = None,
-    follow_links: bool = False,
-    folders: Folders | str = Folders.auto,
-    root: str | Path | None = None,
-    columns: str | Mapping[str, str] | None = None,
     add: bool = False,
     tell: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **options: Unpack[ExtractOptions],
 ) -> Extraction:
     """
     Run a headless convnet once over every image and keep its codes.
@@ -172,47 +161,11 @@ def extract(
         with the columns of a manifest; a pair of lists, of paths and of labels.
     out : str or Path, optional
         The store; by default ``artifacts/features/<name of the source>``.
-    backbone : str, default "efficientnet-lite0"
-        A row of the table of backbones.
-    weights : str, default "imagenet"
-        ``"imagenet"``, ``"random"`` or the path of a weights file.
-    layers : str or sequence of str
-        Where to cut; by default the backbone's own choice. All come from one forward pass.
-    size : int, optional
-        Edge of the square input in pixels; by default the backbone's.
-    resize : Resize or str, default Resize.crop
-        How an image becomes a square.
     val, test : float, optional
         Shares of the images for validation and test, by default 0.2, where the source does not
         say. Where its own test has no labels, a share of test is taken only if it is asked for.
-    batch_size : int, optional
-        Images in one forward pass; by default the engine's own number.
-    engine : Engine or str, default Engine.auto
-        What computes: TensorFlow on a GPU, else OpenVINO where it is installed.
-    precision : Precision or str, default Precision.auto
-        bfloat16 where the processor computes in it, else float32.
-    views : int, default 1
-        How many copies of each image get codes: the image itself, and augmented ones.
-    augment : str or sequence of Augment or str, optional
-        What the copies differ by, such as ``"flip,crop"``, the default; see
-        `pipeline.images.Views`.
-    seed : int, default 0
-        Decides the copies.
-    dtype : Dtype or str, default Dtype.float32
-        How wide the stored numbers are. `float16` takes half the disk; each value is rounded by 1
-        part in 2048 at the most. Whoever reads the store gets float32.
     max_rejected : str or int, default "1%"
         How many images may be unusable before the result is called bad: a number or a share.
-    limit : str or int, optional
-        Use only so many images: ``"500"``, or by split ``"train=2000,test=1000"``.
-    follow_links : bool, default False
-        Whether to read what links in the source lead to outside of it.
-    folders : Folders or str, default Folders.auto
-        Whether the folders in the source are splits or classes, where their names leave that open.
-    root : str or Path, optional
-        The folder that the paths in a manifest or a table are relative to, if not its own.
-    columns : str or mapping of str to str, optional
-        Names of its columns, such as ``"path=filename,label=class"``.
     add : bool, default False
         Whether the store keeps the images that it has, with their labels and splits, beside those
         of this source. Without it the store becomes that of this source.
@@ -220,6 +173,11 @@ def extract(
         Called with sentences for the user.
     progress : callable, optional
         Called with (images done, images in all).
+    **options
+        Which codes: ``backbone``, ``weights``, ``layers``, ``size``, ``resize``, ``batch_size``,
+        ``engine``, ``precision``, ``views``, ``augment``, ``seed`` and ``dtype``, see
+        `CodesOptions`; and how the source is read: ``limit``, ``follow_links``, ``folders``,
+        ``root`` and ``columns``, see `SourceOptions`.
 
     Returns
     -------
@@ -252,22 +210,8 @@ def extract(
     val, test = (shares.get(name, DEFAULT_SHARE) for name in ("val", "test"))
     _check_shares(val, test)
     allowed_share = _parse_share(str(max_rejected))
-    request = request_of(
-        backbone=backbone,
-        weights=weights,
-        layers=layers,
-        size=size,
-        resize=resize,
-        batch_size=batch_size,
-        engine=engine,
-        precision=precision,
-        views=views,
-        augment=augment,
-        seed=seed,
-        dtype=dtype,
-    )
-    how = {"follow_links": follow_links, "folders": folders, "root": root, "columns": columns}
-    found = _find(source, limit, tell, **how)
+    request, how = _split(options)
+    found = find_source(source, how, tell)
     folder = Path(out) if out is not None else _default_out(source)
     if idle := images.idle_shares(found, **dict.fromkeys(shares, True)):
         tell(f"note: --{' and --'.join(idle)} does nothing here: the source has its own splits")
@@ -282,16 +226,13 @@ def extract(
         before, new = writer.table, found.location
         if add:
             found, kept = adding.add(before, found)
-        asked = None if limit is None else str(limit)
         run = Run(
             found=found,
             writer=writer,
             request=request,
             tell=tell,
-            limit=asked,
-            follow_links=follow_links,
-            folders=choose(Folders, folders, what="folders").value,
-            asked={"asked": shares, **_table(source, root, columns)},
+            how=how,
+            asked={"asked": shares, **manifest_options(source, how)},
             kept=kept,
             added=new,
         )
@@ -349,32 +290,15 @@ def estimate(
     source: Any,
     *,
     out: str | Path | None = None,
-    backbone: str = "efficientnet-lite0",
-    weights: str = "imagenet",
-    layers: str | Sequence[str] = (),
-    size: int | None = None,
-    resize: Resize | str = Resize.crop,
-    batch_size: int | None = None,
-    engine: Engine | str = Engine.auto,
-    precision: Precision | str = Precision.auto,
-    views: int = 1,
-    augment: str | Sequence[Augment | str] | None = None,
-    seed: int = 0,
-    dtype: Dtype | str = Dtype.float32,
-    limit: str | int | None = None,
-    follow_links: bool = False,
-    folders: Folders | str = Folders.auto,
-    root: str | Path | None = None,
-    columns: str | Mapping[str, str] | None = None,
     tell: Callable[[str], None] | None = None,
+    **options: Unpack[ExtractOptions],
 ) -> Estimate:
     """
     Try `extract` on a few images from all over the source, and write nothing.
 
     Parameters
     ----------
-    source, out, backbone, weights, layers, size, resize, batch_size, engine, precision, views
-    augment, seed, dtype, limit, follow_links, folders, root, columns, tell
+    source, out, tell, **options
         As for `extract`.
 
     Returns
@@ -387,22 +311,8 @@ def estimate(
         As `extract` would.
     """
     tell = tell or quiet
-    request = request_of(
-        backbone=backbone,
-        weights=weights,
-        layers=layers,
-        size=size,
-        resize=resize,
-        batch_size=batch_size,
-        engine=engine,
-        precision=precision,
-        views=views,
-        augment=augment,
-        seed=seed,
-        dtype=dtype,
-    )
-    how = {"follow_links": follow_links, "folders": folders, "root": root, "columns": columns}
-    found = _find(source, limit, tell, **how)
+    request, how = _split(options)
+    found = find_source(source, how, tell)
     folder = Path(out) if out is not None else _default_out(source)
     with store.Writer(folder) as writer:
         run = Run(found=found, writer=writer, request=request, tell=tell)
@@ -426,32 +336,12 @@ def estimate(
         )
 
 
-def _find(
-    source: Any,
-    limit: str | int | None,
-    tell: Callable[[str], None],
-    **how: Any,
-) -> images.Source:
-    """Look at the source, and say what was understood."""
-    found = images.find(source, **how)
-    if limit is not None:
-        found = found.limited(images.parse_limit(str(limit)))
-    describe(found, tell)
-    return found
-
-
-def _table(
-    source: Any, root: str | Path | None, columns: str | Mapping[str, str] | None
-) -> dict[str, str]:
-    """Return what is typed to read a manifest again."""
-    names = images.parse_columns(columns)
-    changed = ",".join(f"{name}={column}" for name, column in names.items() if name != column)
-    kept = {"columns": changed} if changed else {}
-    if root is not None:
-        kept["root"] = str(Path(root).absolute())
-    if isinstance(source, (str, Path)) and Path(source).suffix.lower() in (".csv", ".tsv"):
-        kept["manifest"] = str(Path(source).absolute())
-    return kept
+def _split(options: ExtractOptions) -> tuple[CodesConfig, SourceOptions]:
+    """Tell what concerns the codes from what concerns the source."""
+    ours = SourceOptions.__annotations__.keys()
+    how: Any = {name: value for name, value in options.items() if name in ours}
+    codes: Any = {name: value for name, value in options.items() if name not in ours}
+    return CodesConfig.parse(codes), how
 
 
 def _default_out(source: Any) -> Path:
