@@ -181,10 +181,10 @@ def _train(task: Task, training: Training, *, seconds: float | None, fewest: int
         config=config,
         find_rate=training.find_rate,
         budget=None if left is None else heads.Budget(seconds=left, fewest=fewest),
-        how=task.saved.card.pooling,
         seed=training.seed,
-        unfinished=heads.unfinished(training.folder, tail.start),
-        identity=f"{task.identity} {training.minutes}",
+        unfinished=heads.Resumable(
+            heads.unfinished(training.folder, tail.start), f"{task.identity} {training.minutes}"
+        ),
         watch=heads.Watch(
             trial=lambda trial: tell(_trial(trial)),
             plan=lambda planned: tell(_planned(planned)),

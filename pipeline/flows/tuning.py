@@ -107,6 +107,7 @@ class Task:
             y_val=y_val,
             before=before,
             room=plan.room,
+            how=self.saved.card.pooling,
             views=used.views,
         )
         return material, fitted

@@ -80,6 +80,8 @@ class Material:
         What the layers, as they are, make of the validation images; see `through`.
     room : int
         Bytes for shuffling codes that are not in memory.
+    how : Pool or None
+        How what comes out of the layers becomes vectors.
     views : int
         Rows of `train` that show the same image, one after another; an epoch has one of them,
         drawn anew.
@@ -91,6 +93,7 @@ class Material:
     y_val: NDArray[np.int64] | None
     before: NDArray[np.float32] | None
     room: int
+    how: Pool | None
     views: int = 1
 
 
@@ -121,6 +124,13 @@ class Watch:
     plan: Callable[[Planned], None]
     epoch: Callable[[Epoch], None]
     progress: Progress
+
+
+class Resumable(NamedTuple):
+    """Where a training writes down how far it has come, and of what: another one begins anew."""
+
+    path: Path
+    identity: str
 
 
 class TooLittleTime(HeadError):
@@ -256,10 +266,8 @@ def tune(
     config: MlpConfig,
     find_rate: bool,
     budget: Budget | None,
-    how: Pool | None,
     seed: int,
-    unfinished: Path,
-    identity: str,
+    unfinished: Resumable,
     watch: Watch,
 ) -> Tuned:
     """
@@ -283,14 +291,9 @@ def tune(
         makes validation worse from the first epoch on is followed by a tenth of it.
     budget : Budget or None
         Decides how many of the configuration's epochs there are.
-    how : Pool or None
-        How what comes out of the layers becomes vectors.
     seed : int
         Decides dropout and the order of the images.
-    unfinished : Path
-        Where to write down how far it has come.
-    identity : str
-        What the codes and the layers are: another one begins anew.
+    unfinished : Resumable
     watch : Watch
 
     Returns
@@ -312,10 +315,10 @@ def tune(
     # More epochs go on where fewer ended, unless the learning rate depends on their number.
     endless = config.schedule is Schedule.constant or budget is not None
     settings = (replace(config, epochs=1) if endless else config).to_json()
-    asked = [identity, settings, find_rate, seed]
-    kept = read(unfinished, hashlib.sha256(canonical_json(asked)).hexdigest())
+    asked = [unfinished.identity, settings, find_rate, seed]
+    kept = read(unfinished.path, hashlib.sha256(canonical_json(asked)).hexdigest())
     try:
-        model = _build(layers, stack, scale, config=config, how=how, seed=seed)
+        model = _build(layers, stack, scale, config=config, how=material.how, seed=seed)
         forward = in_batches(model, shape=model.input_shape[1:], batch_size=config.batch_size)
         examples, before = _examples(head, material), _judged(head, material)
         if kept.facts:
@@ -326,7 +329,7 @@ def tune(
                 model, forward, config, material, images=examples.images, find_rate=find_rate,
                 seed=seed, watch=watch, budget=budget and budget.less(time.monotonic() - began),
             )  # fmt: skip
-        checkpoint = Checkpoint(model, config, examples.images, unfinished, kept)
+        checkpoint = Checkpoint(model, config, examples.images, unfinished.path, kept)
         while True:
             if not checkpoint.epochs:
                 checkpoint.begin(before)
@@ -343,7 +346,7 @@ def tune(
             checkpoint.restore_best()
             config = replace(config, learning_rate=lower)
             anew = Unfinished(kept.identity, {}, [], [])
-            checkpoint = Checkpoint(model, config, examples.images, unfinished, anew)
+            checkpoint = Checkpoint(model, config, examples.images, unfinished.path, anew)
     except tf.errors.ResourceExhaustedError as error:
         raise MemoryError("a batch does not fit into memory; try --batch-size 8") from error
     checkpoint.restore_best()
@@ -351,7 +354,7 @@ def tune(
     tuned = _rebuilt(head, model, scale, config=config, checkpoint=checkpoint)
     answers = None
     if material.val is not None and material.y_val is not None:
-        vectors = through(layers, material.val, how)
+        vectors = through(layers, material.val, material.how)
         tuned._measure(Rows(codes=InMemory(vectors), y=material.y_val), "validation images")
         answers = tuned.predict(vectors)
     return Tuned(tuned, answers)

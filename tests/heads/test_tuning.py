@@ -15,6 +15,7 @@ from pipeline.heads import (
     InMemory,
     Material,
     MlpConfig,
+    Resumable,
     TooLittleTime,
     Watch,
     build,
@@ -81,6 +82,7 @@ def material(layers, *, how=Pool.avg, val=True, rows=90):
         y_val=y_val if val else None,
         before=through(layers, held, how) if val else None,
         room=1 << 26,
+        how=how,
     )
 
 
@@ -98,7 +100,6 @@ def run(
     food,
     tmp_path,
     *,
-    how=Pool.avg,
     tell=lambda epoch: None,
     trial=lambda trial: None,
     plan=lambda planned: None,
@@ -115,10 +116,8 @@ def run(
         config=tuning_config(head, **options),
         find_rate=find_rate,
         budget=budget,
-        how=how,
         seed=0,
-        unfinished=tmp_path / "head" / "unfinished.h5",
-        identity="these",
+        unfinished=Resumable(tmp_path / "head" / "unfinished.h5", "these"),
         watch=watch,
     )
     if food.val is None:
@@ -153,7 +152,7 @@ def test_what_is_returned_is_what_was_judged(how, layers, tmp_path):
     food = material(layers, how=how)
     head = fitted(layers, food, how=how)
     epochs = []
-    tuned = run(layers, head, food, tmp_path, how=how, tell=epochs.append)
+    tuned = run(layers, head, food, tmp_path, tell=epochs.append)
     best = min(epochs, key=lambda epoch: epoch.val_loss)
     vectors = through(layers, food.val, how)
     assert tuned.parameters["best_epoch"] == best.number
