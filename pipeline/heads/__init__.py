@@ -24,7 +24,8 @@ from pipeline.heads._saved import (
     writing,
 )
 from pipeline.heads._scaler import ParetoScaler
-from pipeline.heads._tuning import (
+from pipeline.heads._tuning import tune, tuning_config
+from pipeline.heads._tuning_data import (
     Budget,
     Material,
     Planned,
@@ -33,8 +34,6 @@ from pipeline.heads._tuning import (
     Tuned,
     Watch,
     through,
-    tune,
-    tuning_config,
 )
 
 __all__ = [
