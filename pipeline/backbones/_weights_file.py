@@ -43,8 +43,9 @@ def load_file(backbone: Backbone, path: Path, *, top: bool, size: int) -> tuple[
         If it is not HDF5, or holds the weights of another network.
     """
     stored = _count_arrays(backbone, path)
-    source, source_top = build(backbone, top=False, size=backbone.size), False
-    if stored > len(source.weights):
+    model = build(backbone, top=False, size=size)
+    source, source_top = model, False
+    if stored > len(model.weights):
         source, source_top = build(backbone, top=True, size=backbone.size), True
     if stored != len(source.weights):
         raise _foreign(backbone, path, f"{stored} arrays instead of {len(source.weights)}")
@@ -55,10 +56,9 @@ def load_file(backbone: Backbone, path: Path, *, top: bool, size: int) -> tuple[
         )
     _fill(backbone, source, path)
     weights = Weights(source=str(path.absolute()), file_sha256=sha256_file(path))
-    if source_top == top and size == backbone.size:
-        model = source
-    else:
-        model = build(backbone, top=top, size=size)
+    if top:
+        model = source if size == backbone.size else build(backbone, top=True, size=size)
+    if model is not source:
         _transfer(source, model)
     settle(model)
     return model, weights
