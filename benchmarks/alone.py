@@ -11,7 +11,7 @@ from collections import deque
 import numpy as np
 
 from pipeline import backbones, images
-from pipeline.choices import Engine, Precision, Resize
+from pipeline.common.choices import Engine, Precision, Resize
 
 SECONDS = 3.0
 

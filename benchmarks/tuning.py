@@ -179,7 +179,7 @@ def loop(
     from pipeline import backbones, heads, images
     from pipeline import store as stores
     from pipeline.backbones._preprocessing import preprocess
-    from pipeline.choices import Resize, Split
+    from pipeline.common.choices import Resize, Split
 
     opened, saved = stores.open_store(Path(store)), heads.load(Path(head))
     row = backbones.find(backbone)

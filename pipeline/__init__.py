@@ -8,7 +8,7 @@ TYPE_CHECKING = False  # typing's own costs milliseconds in which Ctrl-C would s
 if TYPE_CHECKING:
     from typing import Any
 
-    from pipeline.choices import (
+    from pipeline.common.choices import (
         Activation,
         Augment,
         ClassWeight,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         Schedule,
         Split,
     )
-    from pipeline.errors import (
+    from pipeline.common.errors import (
         BackboneError,
         ChoiceError,
         ExportError,

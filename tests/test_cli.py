@@ -25,8 +25,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.choices import HeadKind
 from pipeline.cli import app, main
+from pipeline.common.choices import HeadKind
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-import pipeline.errors
+import pipeline.common.errors
 from pipeline import backbones
 from pipeline.cli import app
 from tests.tiny import THIN
@@ -56,7 +56,7 @@ def test_the_readme_runs(
 
 
 def test_examples_in_docstrings() -> None:
-    assert doctest.testmod(pipeline.errors).failed == 0
+    assert doctest.testmod(pipeline.common.errors).failed == 0
 
 
 def test_the_two_commands_exist() -> None:
@@ -82,11 +82,11 @@ def test_the_architecture_note_is_short_and_names_every_room() -> None:
 
 
 def test_the_error_tree_is_drawn_as_it_is() -> None:
-    drawn = re.findall(r"(\w+Error|\w+): ?|(\w+) +(\d+)", pipeline.errors.__doc__ or "")
+    drawn = re.findall(r"(\w+Error|\w+): ?|(\w+) +(\d+)", pipeline.common.errors.__doc__ or "")
     codes = {name: int(code) for _, name, code in drawn if code}
     classes = {
         name: value.exit_code
-        for name, value in vars(pipeline.errors).items()
+        for name, value in vars(pipeline.common.errors).items()
         if isinstance(value, type) and issubclass(value, pipeline.PipelineError)
     }
     assert codes == classes

@@ -14,8 +14,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pipeline.backbones._backbone import Backbone
-from pipeline.lazy import import_keras
-from pipeline.memory import check_room
+from pipeline.common.lazy import import_keras
+from pipeline.common.memory import check_room
 
 # While Keras makes a network it takes so many times its weights: seen with VGG16.
 _TIMES_BUILT = 2.6

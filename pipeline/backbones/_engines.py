@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 from pipeline.backbones import _openvino
-from pipeline.choices import Engine
-from pipeline.errors import BackboneError
-from pipeline.lazy import import_keras
+from pipeline.common.choices import Engine
+from pipeline.common.errors import BackboneError
+from pipeline.common.lazy import import_keras
 
 
 def choose_engine(engine: Engine) -> tuple[Engine, str]:

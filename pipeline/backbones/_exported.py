@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline._version import __version__
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._weights import Weights
-from pipeline.files import (
+from pipeline.common.files import (
     cache_directory,
     canonical_json,
     read_json,
@@ -25,7 +25,7 @@ from pipeline.files import (
     write_durably,
     write_json,
 )
-from pipeline.hdf5 import HostileFile, hdf5_bytes, open_hdf5
+from pipeline.common.hdf5 import HostileFile, hdf5_bytes, open_hdf5
 
 if TYPE_CHECKING:
     import h5py

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.backbones._backbone import Backbone
-from pipeline.errors import BackboneError, nearest
+from pipeline.common.errors import BackboneError, nearest
 
 
 def parse_layer(text: str) -> tuple[str, str]:

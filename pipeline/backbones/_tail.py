@@ -21,9 +21,9 @@ from pipeline.backbones._preprocessing import from_pixels
 from pipeline.backbones._tensorflow import BATCH_SIZE, in_bfloat16, trains_in_bfloat16
 from pipeline.backbones._weights import variables
 from pipeline.backbones._weights_file import put
-from pipeline.choices import Precision
-from pipeline.errors import BackboneError
-from pipeline.lazy import in_batches
+from pipeline.common.choices import Precision
+from pipeline.common.errors import BackboneError
+from pipeline.common.lazy import in_batches
 
 INPUT = "input"
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backbones._preprocessing import Preprocessing, preprocess
-from pipeline.memory import check_room, smaller_batch
+from pipeline.common.memory import check_room, smaller_batch
 
 BATCH_SIZE = 32
 """Images in one batch where the user leaves it to us: TensorFlow spreads one over all cores."""

@@ -14,8 +14,8 @@ import numpy as np
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._build import build, first_line, numbers
 from pipeline.backbones._layers import canonical_names
-from pipeline.errors import PipelineError, WeightsNotFound
-from pipeline.files import canonical_json
+from pipeline.common.errors import PipelineError, WeightsNotFound
+from pipeline.common.files import canonical_json
 
 
 @dataclass(frozen=True, kw_only=True)

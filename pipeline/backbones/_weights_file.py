@@ -14,10 +14,10 @@ from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._build import build, first_line, numbers
 from pipeline.backbones._layers import canonical_names
 from pipeline.backbones._weights import Weights, variables
-from pipeline.errors import BackboneError, WeightsNotFound
-from pipeline.files import sha256_file
-from pipeline.foreign import Foreign
-from pipeline.hdf5 import open_hdf5
+from pipeline.common.errors import BackboneError, WeightsNotFound
+from pipeline.common.files import sha256_file
+from pipeline.common.foreign import Foreign
+from pipeline.common.hdf5 import open_hdf5
 
 
 def load_file(backbone: Backbone, path: Path, *, top: bool, size: int) -> tuple[Any, Weights]:

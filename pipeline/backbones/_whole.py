@@ -13,7 +13,7 @@ from pipeline.backbones._layers import canonical_names
 from pipeline.backbones._network import checked, connect, needs_top, tensor_of, weighted
 from pipeline.backbones._preprocessing import from_pixels
 from pipeline.backbones._weights_file import put
-from pipeline.lazy import import_keras
+from pipeline.common.lazy import import_keras
 
 
 def codes_model(

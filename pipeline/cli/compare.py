@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.choices import Pool
 from pipeline.cli.options import JsonOption, MemoryOption, StoreArgument, known_kind
 from pipeline.cli.screen import Screen, print_json, print_table
 from pipeline.cli.show import (
@@ -18,6 +17,7 @@ from pipeline.cli.show import (
     say_candidate,
     say_report,
 )
+from pipeline.common.choices import Pool
 
 if TYPE_CHECKING:
     from pipeline.stages.compare import Comparison

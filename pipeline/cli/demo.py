@@ -12,7 +12,7 @@ import typer
 from pipeline.cli.options import JsonOption
 from pipeline.cli.screen import Screen, print_json, print_table, printable
 from pipeline.cli.show import accuracy_line, candidate_table, comparison_json, say_candidate
-from pipeline.errors import counted
+from pipeline.common.errors import counted
 
 if TYPE_CHECKING:
     from pipeline.stages.compare import Candidate

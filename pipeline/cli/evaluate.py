@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.choices import Split
 from pipeline.cli.options import HeadArgument, JsonOption, StoreArgument, WithOption
 from pipeline.cli.screen import Screen, print_json
 from pipeline.cli.show import accuracy_line, say_report
+from pipeline.common.choices import Split
 
 if TYPE_CHECKING:
     from pipeline.report import Report

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.choices import ExportFormat, Quantize
 from pipeline.cli.options import HeadArgument, JsonOption
 from pipeline.cli.screen import Screen, print_json
-from pipeline.files import in_words
+from pipeline.common.choices import ExportFormat, Quantize
+from pipeline.common.files import in_words
 
 if TYPE_CHECKING:
     from pipeline.stages.export import Export

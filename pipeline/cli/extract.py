@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.choices import Augment, Dtype, Engine, Folders, Precision, Resize, choose
 from pipeline.cli.options import FollowOption, JsonOption
 from pipeline.cli.program import TOO_MANY_REJECTED
 from pipeline.cli.screen import Screen, dimensions, print_json, printable
 from pipeline.cli.show import named_splits
-from pipeline.errors import ChoiceError, counted
-from pipeline.files import in_words
+from pipeline.common.choices import Augment, Dtype, Engine, Folders, Precision, Resize, choose
+from pipeline.common.errors import ChoiceError, counted
+from pipeline.common.files import in_words
 
 if TYPE_CHECKING:
     from pipeline.stages.extract import Estimate, Extraction

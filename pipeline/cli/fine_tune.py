@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.choices import Optimizer, Precision, Schedule
 from pipeline.cli.options import HeadArgument, JsonOption, MemoryOption, auto_or
 from pipeline.cli.screen import Screen, print_json
+from pipeline.common.choices import Optimizer, Precision, Schedule
 
 if TYPE_CHECKING:
     from pipeline.stages.fine_tune import FineTuning

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.choices import Activation, ClassWeight, HeadKind, Optimizer, Preset
 from pipeline.cli.options import (
     JsonOption,
     KindOption,
@@ -20,6 +19,7 @@ from pipeline.cli.options import (
     auto_or,
 )
 from pipeline.cli.screen import Screen, print_json
+from pipeline.common.choices import Activation, ClassWeight, HeadKind, Optimizer, Preset
 
 if TYPE_CHECKING:
     from pipeline.stages.fit_head import Fit

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.choices import HeadKind
+from pipeline.common.choices import HeadKind
 
 if TYPE_CHECKING:
     from rich.table import Table

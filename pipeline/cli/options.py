@@ -7,8 +7,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from pipeline.choices import HeadKind, Pool
-from pipeline.errors import nearest
+from pipeline.common.choices import HeadKind, Pool
+from pipeline.common.errors import nearest
 
 N = TypeVar("N", int, float)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -10,7 +10,7 @@ import typer
 
 from pipeline.cli.options import JsonOption
 from pipeline.cli.screen import print_json
-from pipeline.files import in_words
+from pipeline.common.files import in_words
 
 
 def pack(

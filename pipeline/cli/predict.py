@@ -14,7 +14,7 @@ import typer
 from pipeline.cli.options import FollowOption, HeadArgument, JsonOption
 from pipeline.cli.program import TOO_MANY_REJECTED
 from pipeline.cli.screen import Screen, print_json, printable
-from pipeline.errors import counted
+from pipeline.common.errors import counted
 
 if TYPE_CHECKING:
     from pipeline.stages.predict import Prediction

@@ -17,9 +17,9 @@ import typer
 
 from pipeline._version import __version__
 from pipeline.cli.screen import printable
-from pipeline.errors import Interrupted, PipelineError
-from pipeline.files import FULL
-from pipeline.memory import ran_out
+from pipeline.common.errors import Interrupted, PipelineError
+from pipeline.common.files import FULL
+from pipeline.common.memory import ran_out
 
 TOO_MANY_REJECTED = 3
 _OUT_OF_MEMORY = (

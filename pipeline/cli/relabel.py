@@ -9,7 +9,7 @@ import typer
 
 from pipeline.cli.options import JsonOption, StoreArgument
 from pipeline.cli.screen import print_json, printable
-from pipeline.errors import counted
+from pipeline.common.errors import counted
 
 
 def relabel(

@@ -11,7 +11,7 @@ import typer
 from pipeline.cli.options import JsonOption
 from pipeline.cli.screen import Screen, print_json, printable
 from pipeline.cli.show import FAULTS_TOLD, say_faults
-from pipeline.errors import counted
+from pipeline.common.errors import counted
 
 if TYPE_CHECKING:
     from pipeline.stages.repair import Repairing

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pipeline.files import in_words
+from pipeline.common.files import in_words
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.choices import Resize
+from pipeline.common.choices import Resize
 from pipeline.exports._format import Format
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Quantize, Resize
+from pipeline.common.choices import Quantize, Resize
 from pipeline.exports._steps import Step
 
 

@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import ExportFormat, Quantize
-from pipeline.errors import ExportError
+from pipeline.common.choices import ExportFormat, Quantize
+from pipeline.common.errors import ExportError
 from pipeline.exports._content import ExportContent
 
 Run: TypeAlias = Callable[[NDArray[Any]], NDArray[np.floating]]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.choices import Pool
-from pipeline.errors import ExportError
+from pipeline.common.choices import Pool
+from pipeline.common.errors import ExportError
 from pipeline.exports._steps import ClassifierStep, DenseStep, NeighboursStep, Step, UnitStep
 
 # Below the vote of an opposite code, exp(-2 / 0.07) = 4e-13, and still an ordinary float32.
@@ -138,7 +138,7 @@ def _dense(step: DenseStep, x: Any, name: str) -> Any:
 
     log_sigmoid = step.activation == "log_sigmoid"  # Keras's own is nothing that TFLite knows
     activation = "linear" if log_sigmoid else step.activation
-    layer = layers.DenseStep(len(step.bias), activation=activation, name=name)
+    layer = layers.Dense(len(step.bias), activation=activation, name=name)
     x = layer(x)
     layer.set_weights([step.kernel, step.bias])
     if log_sigmoid:
@@ -150,7 +150,7 @@ def _neighbours(step: NeighboursStep, x: Any, name: str) -> Any:
     """All products are one layer, and so is the table of who votes for what."""
     from keras import layers, ops
 
-    products = layers.DenseStep(len(step.codes), use_bias=False, name=f"{name}_products")
+    products = layers.Dense(len(step.codes), use_bias=False, name=f"{name}_products")
     nearest, rows = ops.top_k(products(x), step.k)
     products.set_weights([step.codes.T])
     classes = layers.Embedding(len(step.codes), step.n_classes, name=f"{name}_classes")

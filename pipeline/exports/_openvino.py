@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pipeline.common.lazy import import_openvino
 from pipeline.exports._content import ExportContent
 from pipeline.exports._format import Run
 from pipeline.exports._labels import NAME, labels_text, plain
-from pipeline.lazy import import_openvino
 
 MODEL = "model.xml"
 USAGE = """\

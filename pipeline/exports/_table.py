@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from pipeline.choices import ExportFormat, Quantize
+from pipeline.common.choices import ExportFormat, Quantize
 from pipeline.exports import _joblib, _keras, _onnx, _openvino, _saved_model, _tflite
 from pipeline.exports._format import EXACT, Format, Tolerance
 

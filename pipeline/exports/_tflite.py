@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Quantize
-from pipeline.errors import ExportError
+from pipeline.common.choices import Quantize
+from pipeline.common.errors import ExportError
 from pipeline.exports._content import ExportContent
 from pipeline.exports._format import Run
 from pipeline.exports._labels import add_labels

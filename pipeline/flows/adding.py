@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import images, store
-from pipeline.errors import OutputError
+from pipeline.common.errors import OutputError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import images, store
-from pipeline.errors import counted
+from pipeline.common.errors import counted
 
 _KEPT = 4096  # codes that later ones are compared with: what many have, soon comes
 _MANY = 0.05  # of all images

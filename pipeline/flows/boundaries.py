@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import backbones, heads, report, store
-from pipeline.choices import Split
-from pipeline.errors import HeadError, Interrupted, ResourceError
+from pipeline.common.choices import Split
+from pipeline.common.errors import HeadError, Interrupted, ResourceError
+from pipeline.common.memory import resident_bytes
 from pipeline.flows.classifier import space_of
 from pipeline.flows.tuning import Task, layer_missing
-from pipeline.memory import resident_bytes
 
 # Less than this of a schedule is no fair trial of a boundary.
 _FEWEST_EPOCHS = 3

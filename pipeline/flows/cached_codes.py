@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, heads, images, store
-from pipeline.choices import Pool
-from pipeline.errors import SourceError, SpaceMismatch, StoreLocked, StoreNotFound, counted
-from pipeline.files import cache_directory, canonical_json, sha256_file
+from pipeline.common.choices import Pool
+from pipeline.common.errors import SourceError, SpaceMismatch, StoreLocked, StoreNotFound, counted
+from pipeline.common.files import cache_directory, canonical_json, sha256_file
 from pipeline.flows.codes_config import CodesConfig
 from pipeline.flows.extraction import WORKERS, Run, asked, differences_of, same_weights
 from pipeline.flows.voice import quiet

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, heads, images
-from pipeline.choices import Engine, Precision, Resize
-from pipeline.errors import HeadError, SpaceMismatch
-from pipeline.space import Space, check_probe
+from pipeline.common.choices import Engine, Precision, Resize
+from pipeline.common.errors import HeadError, SpaceMismatch
+from pipeline.common.space import Space, check_probe
 
 Codes = dict[str, NDArray[np.float32]]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 from pipeline import backbones, images, store
-from pipeline.choices import Augment, Dtype, Engine, Precision, Resize, choose
-from pipeline.errors import ChoiceError
+from pipeline.common.choices import Augment, Dtype, Engine, Precision, Resize, choose
+from pipeline.common.errors import ChoiceError
 
 
 class CodesOptions(TypedDict, total=False):

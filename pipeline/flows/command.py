@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import command_line
-from pipeline.space import Space
+from pipeline.common.files import command_line
+from pipeline.common.space import Space
 
 # For validation, and for test, where a source does not say.
 DEFAULT_SHARE = 0.2

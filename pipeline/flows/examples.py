@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import heads, store
-from pipeline.choices import HeadKind, Split
-from pipeline.errors import HeadError
+from pipeline.common.choices import HeadKind, Split
+from pipeline.common.errors import HeadError
 
 # Scores of held-out images that are kept with a head: 8 MB.
 _MOST_KEPT = 1 << 20

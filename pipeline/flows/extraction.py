@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, images, store
-from pipeline.choices import Dtype, Folders, Precision, choose
-from pipeline.errors import Interrupted, OutputError, ResourceError, SpaceMismatch
-from pipeline.files import free_bytes, in_words, sha256_file
+from pipeline.common.choices import Dtype, Folders, Precision, choose
+from pipeline.common.errors import Interrupted, OutputError, ResourceError, SpaceMismatch
+from pipeline.common.files import free_bytes, in_words, sha256_file
+from pipeline.common.space import Space, check_probe
 from pipeline.flows.adding import KeptImages
 from pipeline.flows.alike import Alike
 from pipeline.flows.codes_config import CodesConfig
 from pipeline.flows.sources import SourceOptions
-from pipeline.space import Space, check_probe
 
 
 def _processors() -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import heads, report
-from pipeline.choices import HeadKind, OtherKind
+from pipeline.common.choices import HeadKind, OtherKind
 from pipeline.flows.examples import Examples, card_of
 from pipeline.flows.influence import judged_for
 

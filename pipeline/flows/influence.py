@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import heads, store
-from pipeline.choices import HeadKind, OtherKind
-from pipeline.errors import counted
+from pipeline.common.choices import HeadKind, OtherKind
+from pipeline.common.errors import counted
 
 CALIBRATED = "calibrated its scores"
 _CHOSEN: dict[HeadKind | OtherKind, str] = {

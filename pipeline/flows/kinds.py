@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from pipeline.choices import HeadKind, OtherKind, choose
-from pipeline.errors import HeadError, nearest
+from pipeline.common.choices import HeadKind, OtherKind, choose
+from pipeline.common.errors import HeadError, nearest
 
 _PREFIX = "sklearn."
 _OF_PYTHON = {"None": "null", "True": "true", "False": "false"}

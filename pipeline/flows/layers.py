@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline import heads, store
-from pipeline.choices import Pool, choose
-from pipeline.errors import HeadError, counted
+from pipeline.common.choices import Pool, choose
+from pipeline.common.errors import HeadError, counted
 
 
 def open_stores(

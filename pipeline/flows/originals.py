@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import heads, images, store
-from pipeline.choices import Resize, Split
-from pipeline.errors import PipelineError, SourceError, SourceNotFound, StoreError, counted
+from pipeline.common.choices import Resize, Split
+from pipeline.common.errors import PipelineError, SourceError, SourceNotFound, StoreError, counted
+from pipeline.common.space import Space
 from pipeline.flows.extraction import WORKERS
 from pipeline.flows.layers import open_stores
-from pipeline.space import Space
 
 _AT_ONCE = 32  # photos
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from pipeline import images, store
-from pipeline.errors import counted
+from pipeline.common.errors import counted
 from pipeline.flows import alike
 
 # Of files that are no images name the most frequent kinds, of classes the first.

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from pipeline import images
-from pipeline.choices import Folders
+from pipeline.common.choices import Folders
 from pipeline.flows.remarks import describe
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, heads, images, store
-from pipeline.errors import BackboneError, HeadDamaged
+from pipeline.common.errors import BackboneError, HeadDamaged
+from pipeline.common.space import Space
 from pipeline.flows.originals import Originals
-from pipeline.space import Space
 
 
 def load(path: str | Path) -> heads.SavedHead:

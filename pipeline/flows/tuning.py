@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, heads, images, store
-from pipeline.choices import ClassWeight, HeadKind, Pool, Precision
-from pipeline.errors import HeadError, SpaceMismatch, StoreError, counted
+from pipeline.common.choices import ClassWeight, HeadKind, Pool, Precision
+from pipeline.common.errors import HeadError, SpaceMismatch, StoreError, counted
+from pipeline.common.space import Space
 from pipeline.flows.classifier import space_of
 from pipeline.flows.command import extract_command
 from pipeline.flows.examples import Examples, card_of, examples
 from pipeline.flows.influence import CALIBRATED
 from pipeline.flows.layers import named, part
 from pipeline.flows.originals import Originals
-from pipeline.space import Space
 
 
 @dataclass(frozen=True, kw_only=True)

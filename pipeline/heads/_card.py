@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Engine, Pool, Precision
-from pipeline.errors import HeadError
+from pipeline.common.choices import Engine, Pool, Precision
+from pipeline.common.errors import HeadError
+from pipeline.common.space import LARGEST_EDGE, Space
 from pipeline.heads._parts import Part, vectors
-from pipeline.space import LARGEST_EDGE, Space
 
 
 @dataclass(frozen=True, kw_only=True)

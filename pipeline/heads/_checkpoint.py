@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import HeadError
-from pipeline.files import make_folder, write_durably
-from pipeline.hdf5 import HostileFile, SealedDatasets, has_seal, names_in, sealed_bytes
+from pipeline.common.errors import HeadError
+from pipeline.common.files import make_folder, write_durably
+from pipeline.common.hdf5 import HostileFile, SealedDatasets, has_seal, names_in, sealed_bytes
 from pipeline.heads._config import MlpConfig
 from pipeline.heads._training import copy_of, make_optimizer, prepare
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import HeadError
+from pipeline.common.errors import HeadError
 
 # Rows and their codes: int64 (m,) and float32 (m, d).
 Block = tuple[NDArray[np.int64], NDArray[np.float32]]

@@ -9,8 +9,8 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from pipeline.choices import Activation, Optimizer, Pool, Preset, Schedule, choose
-from pipeline.errors import HeadError
+from pipeline.common.choices import Activation, Optimizer, Pool, Preset, Schedule, choose
+from pipeline.common.errors import HeadError
 
 T = TypeVar("T")
 

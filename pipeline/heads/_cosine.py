@@ -11,8 +11,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import HeadKind
-from pipeline.errors import HeadError
+from pipeline.common.choices import HeadKind
+from pipeline.common.errors import HeadError
 from pipeline.heads._calibration import HeldOut, calibrate
 from pipeline.heads._codes import CodeRows, Rows
 from pipeline.heads._folded import Neighbours, Step, Unit, dense

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone, is_classifier
 
-from pipeline.choices import OtherKind
-from pipeline.errors import HeadError
+from pipeline.common.choices import OtherKind
+from pipeline.common.errors import HeadError
 from pipeline.heads._calibration import HeldOut, calibrate
 from pipeline.heads._codes import CodeRows, Rows
 from pipeline.heads._fits import both

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import HeadError
+from pipeline.common.errors import HeadError
 from pipeline.heads._batches import pool_for, shuffled
 from pipeline.heads._calibration import HeldOutScores
 from pipeline.heads._codes import Rows, block_rows

@@ -13,8 +13,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from pipeline.choices import HeadKind, OtherKind
-from pipeline.errors import HeadError, counted
+from pipeline.common.choices import HeadKind, OtherKind
+from pipeline.common.errors import HeadError, counted
 from pipeline.heads._calibration import HeldOut, HeldOutScores, calibrate
 from pipeline.heads._codes import CodeRows, InMemory, Rows, check_finite
 from pipeline.heads._fits import Trials

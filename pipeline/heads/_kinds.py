@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from pipeline.choices import HeadKind, OtherKind
-from pipeline.errors import HeadError, nearest
+from pipeline.common.choices import HeadKind, OtherKind
+from pipeline.common.errors import HeadError, nearest
 from pipeline.heads._cosine import CentroidHead, KnnHead
 from pipeline.heads._estimator import EstimatorHead
 from pipeline.heads._head import Head

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Schedule
+from pipeline.common.choices import Schedule
 from pipeline.heads._calibration import judge
 from pipeline.heads._codes import CodeRows
 from pipeline.heads._config import MlpConfig

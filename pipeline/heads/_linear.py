@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import ClassWeight, HeadKind
-from pipeline.errors import HeadError
+from pipeline.common.choices import ClassWeight, HeadKind
+from pipeline.common.errors import HeadError
 from pipeline.heads._calibration import HeldOut, calibrate
 from pipeline.heads._codes import Rows
 from pipeline.heads._fits import (

@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Activation, ClassWeight, HeadKind
-from pipeline.errors import HeadError
+from pipeline.common.choices import Activation, ClassWeight, HeadKind
+from pipeline.common.errors import HeadError
 from pipeline.heads._codes import Rows
 from pipeline.heads._config import MlpConfig, Output
 from pipeline.heads._folded import Step, dense

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Pool
+from pipeline.common.choices import Pool
 from pipeline.heads._pool import pool, width
 
 

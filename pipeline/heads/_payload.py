@@ -17,9 +17,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.files import read_bytes
-from pipeline.foreign import Foreign
-from pipeline.hdf5 import HostileFile, hdf5_bytes, open_bytes
+from pipeline.common.files import read_bytes
+from pipeline.common.foreign import Foreign
+from pipeline.common.hdf5 import HostileFile, hdf5_bytes, open_bytes
 
 _DTYPES = frozenset(("<f2", "<f4", "<f8", "<u8", "|u1"))
 # The one array that is no numbers: what skops wrote.

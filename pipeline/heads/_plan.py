@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from pipeline.choices import HeadKind, OtherKind
-from pipeline.errors import ResourceError
-from pipeline.files import in_words
+from pipeline.common.choices import HeadKind, OtherKind
+from pipeline.common.errors import ResourceError
+from pipeline.common.files import in_words
 from pipeline.heads._calibration import SCORES
 from pipeline.heads._codes import BLOCK_ROWS, block_rows
 from pipeline.heads._config import MlpConfig

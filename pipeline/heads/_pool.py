@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Pool
-from pipeline.errors import HeadError
+from pipeline.common.choices import Pool
+from pipeline.common.errors import HeadError
 
 
 def pool(codes: NDArray[Any], how: Pool | None = None) -> NDArray[Any]:

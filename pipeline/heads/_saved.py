@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import HeadDamaged, HeadError, HeadLocked, HeadNotFound, OutputError
-from pipeline.files import (
+from pipeline.common.errors import HeadDamaged, HeadError, HeadLocked, HeadNotFound, OutputError
+from pipeline.common.files import (
     canonical_json,
     final_name,
     is_absent,
@@ -32,7 +32,8 @@ from pipeline.files import (
     write_durably,
     write_json,
 )
-from pipeline.hdf5 import HostileFile
+from pipeline.common.hdf5 import HostileFile
+from pipeline.common.locks import NAME, Locked, locked
 from pipeline.heads import _payload
 from pipeline.heads._card import Card
 from pipeline.heads._estimator import EstimatorHead, HeadOfAnotherVersion
@@ -40,7 +41,6 @@ from pipeline.heads._head import Head
 from pipeline.heads._kinds import KINDS, kind_of
 from pipeline.heads._payload import Payload
 from pipeline.heads._pool import pool
-from pipeline.locks import NAME, Locked, locked
 
 # Heads whose codes go through fine-tuned layers first have a format of their own, or a version that
 # knows nothing of these would leave them out; and so have heads on the codes of several layers, any

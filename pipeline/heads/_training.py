@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Optimizer, Schedule
-from pipeline.errors import HeadError
+from pipeline.common.choices import Optimizer, Schedule
+from pipeline.common.errors import HeadError
+from pipeline.common.lazy import import_keras
 from pipeline.heads._batches import Part, in_order, pool_for, shuffled
 from pipeline.heads._codes import Rows
 from pipeline.heads._config import Initializer, MlpConfig, Output
 from pipeline.heads._head import Progress
-from pipeline.lazy import import_keras
 
 if TYPE_CHECKING:
     import keras

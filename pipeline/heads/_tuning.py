@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Schedule
-from pipeline.errors import HeadError
-from pipeline.files import canonical_json
+from pipeline.common.choices import Schedule
+from pipeline.common.errors import HeadError
+from pipeline.common.files import canonical_json
+from pipeline.common.lazy import import_keras, in_batches
 from pipeline.heads._calibration import judge
 from pipeline.heads._checkpoint import Checkpoint, Diverged, Unfinished, read
 from pipeline.heads._codes import CodeRows, InMemory, Rows
@@ -33,7 +34,6 @@ from pipeline.heads._tuning_data import (
     through,
 )
 from pipeline.heads._tuning_model import dense_of, join, rebuilt
-from pipeline.lazy import import_keras, in_batches
 
 if TYPE_CHECKING:
     import keras

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Pool
-from pipeline.errors import HeadError
+from pipeline.common.choices import Pool
+from pipeline.common.errors import HeadError
 from pipeline.heads._checkpoint import Epoch
 from pipeline.heads._codes import CodeRows
 from pipeline.heads._head import Head, Progress

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Pool
+from pipeline.common.choices import Pool
 from pipeline.heads._checkpoint import Checkpoint
 from pipeline.heads._config import MlpConfig, Output
 from pipeline.heads._head import Head

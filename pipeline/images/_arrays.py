@@ -16,7 +16,7 @@ from typing import IO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import SourceError
+from pipeline.common.errors import SourceError
 
 from ._decode import MOST_PIXELS
 from ._source import Content, Given, Read, Source, Stat, indexed

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from pipeline.choices import Augment, Resize, choose
-from pipeline.errors import ChoiceError
+from pipeline.common.choices import Augment, Resize, choose
+from pipeline.common.errors import ChoiceError
 
 from ._decode import POLICY, opened, scaled, square
 

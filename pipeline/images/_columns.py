@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.errors import SourceError, counted
+from pipeline.common.errors import SourceError, counted
 
 from . import _formats
 from ._files import FileSource

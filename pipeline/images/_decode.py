@@ -26,7 +26,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from pipeline.choices import Resize
+from pipeline.common.choices import Resize
 
 from . import _deep, _formats, _opacity, _tiff
 
@@ -148,7 +148,7 @@ def policy_of(rules: Mapping[str, object]) -> Mapping[str, str]:
     Parameters
     ----------
     rules : mapping of str to object
-        Of a space, as `pipeline.space.Space.to_json` has it.
+        Of a space, as `pipeline.common.space.Space.to_json` has it.
 
     Returns
     -------

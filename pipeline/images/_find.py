@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from functools import partial
 
-from pipeline.choices import Folders, choose
-from pipeline.errors import SourceError, SourceNotFound
+from pipeline.common.choices import Folders, choose
+from pipeline.common.errors import SourceError, SourceNotFound
 
 from . import _class_folders, _digits, _flat, _frame, _idx, _manifest, _npz, _split_folders
 from ._columns import parse_columns

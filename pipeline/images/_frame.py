@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.errors import SourceError
+from pipeline.common.errors import SourceError
 
 from ._columns import KNOWN, WANTED, Line, absent_columns, as_bytes, missing_columns, source_of
 from ._files import FileSource

@@ -11,7 +11,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import SourceError
+from pipeline.common.errors import SourceError
 
 from ._arrays import ArrayRows, ArraySource, array_source, labelled
 from ._files import FileSource

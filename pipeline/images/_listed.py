@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import SourceError, SourceNotFound
+from pipeline.common.errors import SourceError, SourceNotFound
 
 from . import _formats, _manifest, _scan
 from ._columns import resolved

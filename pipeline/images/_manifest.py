@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import IO
 
-from pipeline.errors import SourceError
+from pipeline.common.errors import SourceError
 
 from ._columns import (
     WANTED,

@@ -12,7 +12,7 @@ from typing import IO
 
 import numpy as np
 
-from pipeline.errors import SourceError
+from pipeline.common.errors import SourceError
 
 from ._arrays import DEFLATE_LIMIT, ArrayRows, ArraySource, array_source, damage, labelled
 from ._source import Given

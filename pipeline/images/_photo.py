@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.choices import Resize
-from pipeline.errors import SourceError
+from pipeline.common.choices import Resize
+from pipeline.common.errors import SourceError
 
 from . import _deep
 from ._decode import POLICY, Rejected, decode, square_of

@@ -7,7 +7,7 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Resize
+from pipeline.common.choices import Resize
 
 from ._decode import decode
 

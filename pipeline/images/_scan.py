@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pipeline.errors import SourceError
+from pipeline.common.errors import SourceError
 
 from . import _formats
 from ._text import decoded, printable

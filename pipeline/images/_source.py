@@ -13,8 +13,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Split
-from pipeline.errors import SourceError
+from pipeline.common.choices import Split
+from pipeline.common.errors import SourceError
 
 from ._text import printable
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import SourceError
+from pipeline.common.errors import SourceError
 
 from ._source import Given, Source
 

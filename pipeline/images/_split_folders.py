@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.choices import Folders
-from pipeline.errors import SourceError
+from pipeline.common.choices import Folders
+from pipeline.common.errors import SourceError
 
 from . import _class_folders, _flat, _scan
 from ._files import FileSource

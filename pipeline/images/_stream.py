@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Resize
+from pipeline.common.choices import Resize
 
 from . import _formats
 from ._augment import ONE_VIEW, Views, decode_views

@@ -13,11 +13,11 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from pipeline import images, store
-from pipeline.choices import Engine, OnError, Pool, Precision, Resize, choose
-from pipeline.errors import ChoiceError, SourceError, SpaceMismatch
+from pipeline.common.choices import Engine, OnError, Pool, Precision, Resize, choose
+from pipeline.common.errors import ChoiceError, SourceError, SpaceMismatch
+from pipeline.common.space import check_probe
 from pipeline.flows.cached_codes import KeptCodes, SharedStore, default_folder
 from pipeline.flows.codes_config import CodesConfig
-from pipeline.space import check_probe
 
 
 class CNNCodes(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):  # type: ignore[misc]

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline import heads, store
-from pipeline.choices import HeadKind, OtherKind, Pool, Split, choose
-from pipeline.errors import HeadError, ResourceError
-from pipeline.files import make_folder
+from pipeline.common.choices import HeadKind, OtherKind, Pool, Split, choose
+from pipeline.common.errors import HeadError, ResourceError
+from pipeline.common.files import make_folder
+from pipeline.common.memory import memory_limit, resident_bytes
 from pipeline.flows.examples import Examples, examples
 from pipeline.flows.fitting import Loaded, fitted, save
 from pipeline.flows.kinds import Asked, choose_kind
 from pipeline.flows.layers import named, part, pooled
 from pipeline.flows.voice import quiet
-from pipeline.memory import memory_limit, resident_bytes
 from pipeline.stages.evaluate import Evaluation, evaluate
 
 

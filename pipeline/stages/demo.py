@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.choices import HeadKind
+from pipeline.common.choices import HeadKind
 from pipeline.stages.compare import Candidate, Comparison, compare
 from pipeline.stages.extract import Extraction, extract
 

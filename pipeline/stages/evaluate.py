@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, heads, report, store
-from pipeline.choices import Split, choose
-from pipeline.errors import HeadError, SpaceMismatch, counted
-from pipeline.files import make_folder, replacing, write_durably, write_json
+from pipeline.common.choices import Split, choose
+from pipeline.common.errors import HeadError, SpaceMismatch, counted
+from pipeline.common.files import make_folder, replacing, write_durably, write_json
 from pipeline.flows import tuned_heads
 from pipeline.flows.influence import group_warning, held_out_note, these, warnings_of
 from pipeline.flows.layers import left_out_of, open_stores

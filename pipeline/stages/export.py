@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, exports, heads, store
-from pipeline.choices import ExportFormat, Quantize, Resize, choose
-from pipeline.errors import ExportError, OutputError, PipelineError
-from pipeline.files import building, command_line, make_folder, put_in_place
+from pipeline.common.choices import ExportFormat, Quantize, Resize, choose
+from pipeline.common.errors import ExportError, OutputError, PipelineError
+from pipeline.common.files import building, command_line, make_folder, put_in_place
 from pipeline.flows import originals as photos
 from pipeline.flows import tuned_heads
 from pipeline.flows.classifier import recognise, space_of

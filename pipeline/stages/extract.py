@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from pipeline import images, store
-from pipeline.errors import SourceError
-from pipeline.files import free_bytes
+from pipeline.common.errors import SourceError
+from pipeline.common.files import free_bytes
+from pipeline.common.space import Space
 from pipeline.flows import adding
 from pipeline.flows.codes_config import CodesConfig, CodesOptions
 from pipeline.flows.command import DEFAULT_SHARE
@@ -19,7 +20,6 @@ from pipeline.flows.extraction import Run, bottleneck
 from pipeline.flows.remarks import warnings_of
 from pipeline.flows.sources import SourceOptions, find_source, manifest_options
 from pipeline.flows.voice import quiet, silent
-from pipeline.space import Space
 
 _TRIED = 64  # images that an estimate rests on: two batches for TensorFlow
 _REASONS_TOLD = 8

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import heads, report, store
-from pipeline.choices import Optimizer, Precision, Schedule, choose
-from pipeline.errors import HeadError, OutputError
+from pipeline.common.choices import Optimizer, Precision, Schedule, choose
+from pipeline.common.errors import HeadError, OutputError
+from pipeline.common.memory import memory_limit
 from pipeline.flows.boundaries import Attempt, Result, Training, best_of, starts_of
 from pipeline.flows.tuning import (
     Task,
@@ -19,7 +20,6 @@ from pipeline.flows.tuning import (
     load_layers,
 )
 from pipeline.flows.voice import quiet, silent
-from pipeline.memory import memory_limit
 
 AUTO = "auto"
 # Epochs where nothing is said, and at the most where the minutes decide.

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from pipeline import heads, store
-from pipeline.choices import ClassWeight, HeadKind, OtherKind, Pool, Preset, Split, choose
-from pipeline.errors import HeadError, OutputError, counted
+from pipeline.common.choices import ClassWeight, HeadKind, OtherKind, Pool, Preset, Split, choose
+from pipeline.common.errors import HeadError, OutputError, counted
+from pipeline.common.memory import memory_limit, resident_bytes
 from pipeline.flows.examples import REGULARISED, Examples, deviation, examples
 from pipeline.flows.fitting import chose, fitted, save
 from pipeline.flows.kinds import choose_kind
 from pipeline.flows.layers import choose_parts, left_out_of, named, open_stores, pooled
 from pipeline.flows.voice import quiet
-from pipeline.memory import memory_limit, resident_bytes
 
 # Validation images below which a choice by them is mostly chance.
 _ENOUGH = 10

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import heads, store
-from pipeline.choices import Split
-from pipeline.errors import HeadNotFound
+from pipeline.common.choices import Split
+from pipeline.common.errors import HeadNotFound
 
 
 def info(path: str | Path) -> dict[str, Any]:

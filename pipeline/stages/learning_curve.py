@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import heads, report, store
-from pipeline.choices import HeadKind, Pool
-from pipeline.errors import HeadError, counted
-from pipeline.files import make_folder, write_durably, write_json
+from pipeline.common.choices import HeadKind, Pool
+from pipeline.common.errors import HeadError, counted
+from pipeline.common.files import make_folder, write_durably, write_json
+from pipeline.common.memory import memory_limit, resident_bytes
 from pipeline.flows.examples import REGULARISED, Examples, deviation, examples
 from pipeline.flows.kinds import Asked, choose_kind
 from pipeline.flows.layers import choose_parts, named, pooled
 from pipeline.flows.voice import quiet
-from pipeline.memory import memory_limit, resident_bytes
 from pipeline.report import CurvePoint, CurveReading
 
 _STEPS = (1, 2, 5)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import heads, store
-from pipeline.choices import Pool, Split, choose
-from pipeline.errors import ChoiceError, StoreError
+from pipeline.common.choices import Pool, Split, choose
+from pipeline.common.errors import ChoiceError, StoreError
 from pipeline.flows.layers import choose_parts, open_stores
 
 

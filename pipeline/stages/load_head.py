@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, images
-from pipeline.choices import Resize
-from pipeline.errors import HeadError, SourceError
+from pipeline.common.choices import Resize
+from pipeline.common.errors import HeadError, SourceError
 from pipeline.flows import tuned_heads
 from pipeline.flows.classifier import Networks, recognise, space_of
 from pipeline.flows.extraction import WORKERS

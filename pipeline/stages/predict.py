@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, heads, images
-from pipeline.choices import Resize
-from pipeline.errors import HeadError, Interrupted, OutputError
-from pipeline.files import check_place, csv_text, replacing
+from pipeline.common.choices import Resize
+from pipeline.common.errors import HeadError, Interrupted, OutputError
+from pipeline.common.files import check_place, csv_text, replacing
 from pipeline.flows import tuned_heads
 from pipeline.flows.classifier import recognise, space_of
 from pipeline.flows.extraction import WORKERS, BatchCodes, computed

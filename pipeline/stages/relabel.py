@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import images, store
-from pipeline.errors import SourceError, StoreError, StoreIncomplete, counted
+from pipeline.common.errors import SourceError, StoreError, StoreIncomplete, counted
 
 
 @dataclass(frozen=True, kw_only=True)

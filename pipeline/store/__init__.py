@@ -19,7 +19,7 @@ A store is a folder:
 - ``set-aside/``: damaged files that repair moved out of the way.
 
 No byte of these is shown to HDF5 before it was compared: with the SHA-256 in a shard's name or in
-``store.json``, or with the seal at the end of a file (`pipeline.hdf5`).
+``store.json``, or with the seal at the end of a file (`pipeline.common.hdf5`).
 
 A row is found by its content hash: a renamed or copied image is a hit, an edited one a miss.
 """

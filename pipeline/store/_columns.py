@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.hdf5 import Datasets
+from pipeline.common.hdf5 import Datasets
 
 if TYPE_CHECKING:
     import h5py

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Dtype
-from pipeline.errors import StoreError
+from pipeline.common.choices import Dtype
+from pipeline.common.errors import StoreError
 
 LARGEST = float(np.finfo(np.float16).max)  # 65504
 

@@ -14,9 +14,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Dtype
-from pipeline.errors import StoreDamaged, StoreError, StoreNotFound
-from pipeline.files import (
+from pipeline.common.choices import Dtype
+from pipeline.common.errors import StoreDamaged, StoreError, StoreNotFound
+from pipeline.common.files import (
     argument,
     canonical_json,
     command_line,
@@ -27,8 +27,8 @@ from pipeline.files import (
     write_durably,
     write_json,
 )
-from pipeline.hdf5 import HostileFile, open_bytes, sealed_bytes
-from pipeline.space import Space
+from pipeline.common.hdf5 import HostileFile, open_bytes, sealed_bytes
+from pipeline.common.space import Space
 from pipeline.store._columns import write_array
 
 FILE = "store.json"

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import StoreError
-from pipeline.space import Space
+from pipeline.common.errors import StoreError
+from pipeline.common.space import Space
 from pipeline.store._reader import Codes, Rows, Store, read_together
 
 # What decides which pixels a network sees: one decoded image must serve the networks of all stores.

@@ -15,11 +15,17 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Split
-from pipeline.errors import OutputError, ResourceError, StoreDamaged, StoreError, StoreNotFound
-from pipeline.files import FULL, free_bytes, in_words, replacing
-from pipeline.foreign import open_datasets
-from pipeline.hdf5 import (
+from pipeline.common.choices import Split
+from pipeline.common.errors import (
+    OutputError,
+    ResourceError,
+    StoreDamaged,
+    StoreError,
+    StoreNotFound,
+)
+from pipeline.common.files import FULL, free_bytes, in_words, replacing
+from pipeline.common.foreign import open_datasets
+from pipeline.common.hdf5 import (
     BrokenSeal,
     Datasets,
     HostileFile,
@@ -60,7 +66,7 @@ def pack(store: FolderStore, path: Path) -> int:
     as JSON, ``probe/<layer>`` the codes of the probe. Of several views ``codes/<layer>`` has the
     images' own, ``views/<layer>``
     (n, views - 1, ...) the others. Numbers are as wide as in the store. A seal follows the last
-    byte of HDF5, see `pipeline.hdf5`.
+    byte of HDF5, see `pipeline.common.hdf5`.
 
     Parameters
     ----------

@@ -9,9 +9,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Split
-from pipeline.errors import StoreDamaged, StoreError, StoreIncomplete, nearest
-from pipeline.space import Space
+from pipeline.common.choices import Split
+from pipeline.common.errors import StoreDamaged, StoreError, StoreIncomplete, nearest
+from pipeline.common.space import Space
 from pipeline.store._header import SHARDS, Header, read_header, read_probe
 from pipeline.store._shard import damaged, read_codes
 from pipeline.store._table import SPLITS, Status, Table, lost_table, read_table

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import OutputError, StoreDamaged, StoreError, StoreNotFound
-from pipeline.files import make_folder, replacing, sync_directory
-from pipeline.hdf5 import BrokenSeal, SealedDatasets, has_seal
+from pipeline.common.errors import OutputError, StoreDamaged, StoreError, StoreNotFound
+from pipeline.common.files import make_folder, replacing, sync_directory
+from pipeline.common.hdf5 import BrokenSeal, SealedDatasets, has_seal
 from pipeline.store._header import (
     FILE,
     PROBE,

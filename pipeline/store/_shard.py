@@ -16,9 +16,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import StoreDamaged, StoreError
-from pipeline.files import canonical_json, is_absent, read_bytes, write_durably
-from pipeline.hdf5 import HostileFile, OpenDatasets, hdf5_bytes, open_bytes, open_hdf5
+from pipeline.common.errors import StoreDamaged, StoreError
+from pipeline.common.files import canonical_json, is_absent, read_bytes, write_durably
+from pipeline.common.hdf5 import HostileFile, OpenDatasets, hdf5_bytes, open_bytes, open_hdf5
 from pipeline.store._columns import read_strings, write_array, write_rows, write_strings
 from pipeline.store._dtype import widened
 from pipeline.store._header import DIGITS_IN_NAME, Codes, Header, repair_command, unreadable

@@ -15,11 +15,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.choices import Split
-from pipeline.errors import StoreDamaged
-from pipeline.files import canonical_json, csv_text, is_absent, write_durably
-from pipeline.foreign import Foreign, open_datasets
-from pipeline.hdf5 import BrokenSeal, Datasets, sealed_bytes
+from pipeline.common.choices import Split
+from pipeline.common.errors import StoreDamaged
+from pipeline.common.files import canonical_json, csv_text, is_absent, write_durably
+from pipeline.common.foreign import Foreign, open_datasets
+from pipeline.common.hdf5 import BrokenSeal, Datasets, sealed_bytes
 from pipeline.store._columns import read_strings, write_array, write_strings
 from pipeline.store._header import broken, unreadable
 

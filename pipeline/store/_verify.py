@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import StoreDamaged, StoreError, counted
-from pipeline.files import check_regular
-from pipeline.hdf5 import BLOCK, BrokenSeal, Seal, has_seal
+from pipeline.common.errors import StoreDamaged, StoreError, counted
+from pipeline.common.files import check_regular
+from pipeline.common.hdf5 import BLOCK, BrokenSeal, Seal, has_seal
 from pipeline.store._header import (
     SHARDS,
     read_header,

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import OutputError, ResourceError, StoreLocked, StoreNotFound
-from pipeline.files import FULL, final_name, make_folder
-from pipeline.locks import NAME as LOCK
-from pipeline.locks import Locked, locked
-from pipeline.space import Space
+from pipeline.common.errors import OutputError, ResourceError, StoreLocked, StoreNotFound
+from pipeline.common.files import FULL, final_name, make_folder
+from pipeline.common.locks import NAME as LOCK
+from pipeline.common.locks import Locked, locked
+from pipeline.common.space import Space
 from pipeline.store._dtype import narrowed
 from pipeline.store._header import (
     FILE,

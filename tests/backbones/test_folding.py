@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from pipeline import backbones
-from pipeline.choices import Precision
+from pipeline.common.choices import Precision
 
 # Depthwise convolutions; dense ones with biases and shortcuts; normalization before convolutions;
 # no normalization at all.

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.backbones import TABLE, load, parse_layer
-from pipeline.errors import BackboneError
+from pipeline.common.errors import BackboneError
 from tests.tiny import NUMBERED
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.backbones import TABLE, load
-from pipeline.errors import BackboneError, WeightsNotFound
+from pipeline.common.errors import BackboneError, WeightsNotFound
 
 _ROW = TABLE["efficientnet-lite0"]
 

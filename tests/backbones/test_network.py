@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.backbones import TABLE, codes_model, find, load
-from pipeline.errors import BackboneError
+from pipeline.common.errors import BackboneError
 
 _SMALL = TABLE["mobilenetv2-0.35"]
 

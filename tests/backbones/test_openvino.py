@@ -13,8 +13,8 @@ import pytest
 
 from pipeline.backbones import TABLE, Preprocessing, _openvino, load, openvino_installed
 from pipeline.backbones._openvino import Compiled
-from pipeline.choices import Engine, Precision
-from pipeline.errors import BackboneError
+from pipeline.common.choices import Engine, Precision
+from pipeline.common.errors import BackboneError
 from tests.tiny import TINY, build
 
 pytestmark = pytest.mark.skipif(not openvino_installed(), reason="openvino is not installed")
@@ -118,7 +118,7 @@ def test_the_second_time_nobody_needs_tensorflow(photos, weights, cache, tmp_pat
     program = (
         "import sys, numpy as np\n"
         "from pipeline.backbones import load\n"
-        "from pipeline.choices import Engine\n"
+        "from pipeline.common.choices import Engine\n"
         "from tests.tiny import TINY\n"
         f"probe = np.load({str(tmp_path / 'probe.npy')!r})\n"
         f"network = load(TINY, weights={weights!r}, layers=['avg'], probe=probe,\n"
@@ -189,7 +189,7 @@ def test_the_first_batches_of_a_process_may_be_computed_at_the_same_time(asked, 
     program = (
         "import contextlib, sys, threading, numpy\n"
         "from pipeline.backbones import Network, load\n"
-        "from pipeline.choices import Engine\n"
+        "from pipeline.common.choices import Engine\n"
         "from tests.tiny import TINY\n"
         "real, both, calls = Network._batch, threading.Barrier(2, timeout=5), iter(range(2))\n"
         "def together(self, pixels):\n"

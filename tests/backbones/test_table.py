@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.backbones import TABLE, Preprocessing, find
-from pipeline.errors import BackboneError
+from pipeline.common.errors import BackboneError
 
 
 @pytest.mark.parametrize(

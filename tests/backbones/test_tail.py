@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline import backbones
-from pipeline.choices import Engine, Precision
-from pipeline.errors import BackboneError
+from pipeline.common.choices import Engine, Precision
+from pipeline.common.errors import BackboneError
 
 TRUNKS = {
     "vgg16": ("block1_pool", "block2_pool", "block3_pool", "block4_pool"),

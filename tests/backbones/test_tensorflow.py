@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.backbones import TABLE, _tensorflow, load
-from pipeline.choices import Engine, Precision
+from pipeline.common.choices import Engine, Precision
 
 LITE0 = TABLE["efficientnet-lite0"]
 LAYERS = ["avg", "block5c_add"]

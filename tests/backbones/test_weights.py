@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pipeline.backbones import TABLE, load
-from pipeline.errors import BackboneError, WeightsNotFound
+from pipeline.common.errors import BackboneError, WeightsNotFound
 
 from .conftest import official, official_preprocessing, outputs
 

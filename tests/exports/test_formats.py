@@ -11,8 +11,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.choices import ExportFormat, Quantize
-from pipeline.errors import ExportError
+from pipeline.common.choices import ExportFormat, Quantize
+from pipeline.common.errors import ExportError
 from pipeline.exports import TABLE, ExportContent, compare
 from pipeline.exports._tflite import load
 

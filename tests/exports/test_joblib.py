@@ -9,8 +9,8 @@ import joblib
 import numpy as np
 import pytest
 
-from pipeline.choices import HeadKind, Preset
-from pipeline.errors import ExportError
+from pipeline.common.choices import HeadKind, Preset
+from pipeline.common.errors import ExportError
 from pipeline.exports import ExportContent
 from pipeline.exports._joblib import build, load, write
 from pipeline.heads import MlpConfig

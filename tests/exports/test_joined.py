@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from pipeline.choices import Pool
+from pipeline.common.choices import Pool
 from pipeline.exports import joined, pooled
 from pipeline.heads import Unit
 from tests.heads.test_folded import compute

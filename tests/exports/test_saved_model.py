@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from pipeline import images
-from pipeline.choices import Resize
+from pipeline.common.choices import Resize
 from pipeline.exports._saved_model import _square, load, load_bytes, write
 
 from .conftest import SIZE, layers

@@ -10,7 +10,7 @@ import pytest
 
 import pipeline
 from pipeline import HeadKind, heads, store
-from pipeline.errors import ChoiceError, HeadError, ResourceError
+from pipeline.common.errors import ChoiceError, HeadError, ResourceError
 from pipeline.flows.examples import examples
 
 LEARNERS = [

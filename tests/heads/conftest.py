@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.choices import HeadKind
+from pipeline.common.choices import HeadKind
+from pipeline.common.space import Space
 from pipeline.heads import Card, Head, MlpConfig, build
-from pipeline.space import Space
 
 PARAMETERS = {
     HeadKind.svm: {"C": 0.01},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from pipeline.choices import HeadKind
+from pipeline.common.choices import HeadKind
 from pipeline.heads import MlpConfig, build
 from pipeline.heads._calibration import calibrate
 

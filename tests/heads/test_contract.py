@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from pipeline.choices import HeadKind
-from pipeline.errors import HeadError
+from pipeline.common.choices import HeadKind
+from pipeline.common.errors import HeadError
 from pipeline.heads import MlpConfig, build
 from tests.heads.conftest import PARAMETERS
 from tests.heads.helpers import streamed

@@ -10,8 +10,8 @@ from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer
 
-from pipeline.choices import HeadKind
-from pipeline.errors import HeadError
+from pipeline.common.choices import HeadKind
+from pipeline.common.errors import HeadError
 from pipeline.heads import ParetoScaler, build
 
 

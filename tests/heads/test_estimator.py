@@ -18,8 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
-from pipeline.choices import OtherKind
-from pipeline.errors import HeadDamaged, HeadError
+from pipeline.common.choices import OtherKind
+from pipeline.common.errors import HeadDamaged, HeadError
 from pipeline.heads import EstimatorHead, build, load, save
 from tests.heads.helpers import streamed
 

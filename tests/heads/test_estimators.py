@@ -8,7 +8,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.utils.estimator_checks import check_estimator
 
-from pipeline.choices import HeadKind
+from pipeline.common.choices import HeadKind
 from pipeline.heads import MlpConfig, build
 
 QUICK = [kind for kind in HeadKind if kind is not HeadKind.mlp]

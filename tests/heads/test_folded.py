@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, logsumexp, softmax
 
-from pipeline.choices import HeadKind, Preset
-from pipeline.errors import HeadError
+from pipeline.common.choices import HeadKind, Preset
+from pipeline.common.errors import HeadError
 from pipeline.heads import Dense, MlpConfig, Neighbours, Unit, build
 
 from .conftest import PARAMETERS

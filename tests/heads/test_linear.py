@@ -12,8 +12,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 from threadpoolctl import threadpool_limits
 
-from pipeline.choices import HeadKind
-from pipeline.errors import HeadError
+from pipeline.common.choices import HeadKind
+from pipeline.common.errors import HeadError
 from pipeline.heads import InMemory, ParetoScaler, build
 from tests.heads.helpers import streamed
 

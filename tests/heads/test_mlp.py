@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from pipeline.choices import Activation, HeadKind, Optimizer, Preset
-from pipeline.errors import HeadError
+from pipeline.common.choices import Activation, HeadKind, Optimizer, Preset
+from pipeline.common.errors import HeadError
 from pipeline.heads import PRESETS, MlpConfig, Output, build
 from pipeline.heads._training import build_model
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.choices import HeadKind
-from pipeline.errors import ResourceError
+from pipeline.common.choices import HeadKind
+from pipeline.common.errors import ResourceError
 from pipeline.heads import Plan, Size, plan, plan_tuning
 
 GB = 10**9

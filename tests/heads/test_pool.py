@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.choices import Pool
-from pipeline.errors import HeadError
+from pipeline.common.choices import Pool
+from pipeline.common.errors import HeadError
 from pipeline.heads import pool
 
 MAPS = np.arange(2 * 2 * 3 * 4, dtype=np.float32).reshape(2, 2, 3, 4)

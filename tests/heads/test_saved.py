@@ -16,12 +16,12 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline import files, hdf5
-from pipeline.choices import HeadKind
-from pipeline.errors import HeadDamaged, HeadError, HeadLocked, HeadNotFound, OutputError
+from pipeline.common import files, hdf5
+from pipeline.common.choices import HeadKind
+from pipeline.common.errors import HeadDamaged, HeadError, HeadLocked, HeadNotFound, OutputError
+from pipeline.common.locks import locked
 from pipeline.heads import Card, Part, build, check_target, load, save
 from pipeline.heads import _saved as saved_module
-from pipeline.locks import locked
 
 KINDS = list(HeadKind)
 UNFINISHED = ("unfinished-0123456789ab.h5", ".unfinished-0123456789ab.h5.0123abcd.tmp")

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from pipeline.choices import Optimizer, Schedule
+from pipeline.common.choices import Optimizer, Schedule
 from pipeline.heads._codes import InMemory, Rows
 from pipeline.heads._config import MlpConfig
 from pipeline.heads._training import TrainingData, make_optimizer

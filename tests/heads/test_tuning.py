@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from pipeline.choices import HeadKind, Optimizer, Pool, Schedule
-from pipeline.errors import HeadError
+from pipeline.common.choices import HeadKind, Optimizer, Pool, Schedule
+from pipeline.common.errors import HeadError
 from pipeline.heads import (
     Budget,
     Card,

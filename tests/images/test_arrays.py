@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from pipeline.choices import Resize
-from pipeline.errors import SourceError
+from pipeline.common.choices import Resize
+from pipeline.common.errors import SourceError
 from pipeline.images import Given, decode, find, parse_limit, stream
 
 

@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from pipeline.choices import Augment, Resize
-from pipeline.errors import ChoiceError
+from pipeline.common.choices import Augment, Resize
+from pipeline.common.errors import ChoiceError
 from pipeline.images import ONE_VIEW, decode, decode_views, find, parse_views, stream
 from pipeline.images._augment import _Dice, affine, crop_box, warped
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps
 
-from pipeline.choices import Resize
+from pipeline.common.choices import Resize
 from pipeline.images import POLICY, Rejected, decode
 
 # What the commands do as well: a warning of Pillow about an image is no error.
@@ -401,7 +401,7 @@ def test_only_the_six_parsers_are_loaded(photo, encode):
     """A foreign format must not even import its parser (EPS would start Ghostscript)."""
     code = """
 import sys
-from pipeline.choices import Resize
+from pipeline.common.choices import Resize
 from pipeline.images import Rejected, decode
 
 for data in (b"%!PS-Adobe-3.0 EPSF-3.0", b"8BPS" + bytes(99)):

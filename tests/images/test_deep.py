@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from pipeline.choices import Resize
+from pipeline.common.choices import Resize
 from pipeline.images import decode
 
 

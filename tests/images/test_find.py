@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from pipeline.choices import Resize
-from pipeline.errors import SourceError, SourceNotFound
+from pipeline.common.choices import Resize
+from pipeline.common.errors import SourceError, SourceNotFound
 from pipeline.images import Given, files, find, printable, stream
 
 unix = pytest.mark.skipif(sys.platform != "linux", reason="needs file names of any bytes")

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from pipeline.errors import SourceError
+from pipeline.common.errors import SourceError
 from pipeline.images import Given, find
 
 COLUMNS = {

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pipeline import images
-from pipeline.choices import Resize
-from pipeline.errors import SourceError
+from pipeline.common.choices import Resize
+from pipeline.common.errors import SourceError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 6, 9, 3), np.uint8)
 

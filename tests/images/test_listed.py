@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from pipeline.choices import Resize
-from pipeline.errors import SourceError, SourceNotFound
+from pipeline.common.choices import Resize
+from pipeline.common.errors import SourceError, SourceNotFound
 from pipeline.images import files, stream
 
 

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from pipeline.choices import Resize
-from pipeline.errors import SourceError
+from pipeline.common.choices import Resize
+from pipeline.common.errors import SourceError
 from pipeline.images import Given, find, stream
 
 

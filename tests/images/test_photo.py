@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.choices import Resize
+from pipeline.common.choices import Resize
 from pipeline.images import pixels_of
 
 COLOURS = ((250, 0, 0), (0, 250, 0), (0, 0, 250))

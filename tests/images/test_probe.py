@@ -6,7 +6,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from pipeline.choices import Resize
+from pipeline.common.choices import Resize
 from pipeline.images import decode, probe, probe_pixels
 
 

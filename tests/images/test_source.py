@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from pipeline.errors import SourceError
+from pipeline.common.errors import SourceError
 from pipeline.images import Given, find, parse_limit
 
 

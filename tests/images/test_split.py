@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 
-from pipeline.errors import SourceError
+from pipeline.common.errors import SourceError
 from pipeline.images import Given, split
 
 NONE, TRAIN, VAL, TEST = Given

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from pipeline.choices import Resize
+from pipeline.common.choices import Resize
 from pipeline.images import files, find, stream
 
 

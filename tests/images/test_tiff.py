@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pipeline.choices import Resize
+from pipeline.common.choices import Resize
 from pipeline.images import Rejected, decode
 
 HEIGHT, WIDTH = 16, 16

@@ -15,7 +15,7 @@ from sklearn.svm import SVC
 
 import pipeline
 from pipeline import heads
-from pipeline.errors import ChoiceError, ExportError, HeadError
+from pipeline.common.errors import ChoiceError, ExportError, HeadError
 
 FOREST = "sklearn.ensemble.RandomForestClassifier"
 RBF = "sklearn.svm.SVC"

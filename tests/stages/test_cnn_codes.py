@@ -27,7 +27,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 import pipeline
 from pipeline import CNNCodes, backbones, store
-from pipeline.errors import (
+from pipeline.common.errors import (
     BackboneError,
     ChoiceError,
     OutputError,

@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss
 
 import pipeline
 from pipeline import HeadKind, heads
-from pipeline.errors import OutputError
+from pipeline.common.errors import OutputError
 from pipeline.store import Store, open_store
 
 QUICK = (HeadKind.ridge, HeadKind.centroid)

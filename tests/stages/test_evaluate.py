@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix
 
 import pipeline
 from pipeline import HeadKind, Split, heads, store
-from pipeline.errors import HeadError, HeadNotFound, SpaceMismatch, StoreIncomplete
+from pipeline.common.errors import HeadError, HeadNotFound, SpaceMismatch, StoreIncomplete
 
 
 def test_the_scores_are_those_of_scikit_learn(cached: Path, svm: Path, tmp_path: Path) -> None:

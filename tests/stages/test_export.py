@@ -17,7 +17,13 @@ from PIL import Image
 
 import pipeline
 from pipeline import ExportFormat, HeadKind, exports, heads
-from pipeline.errors import ExportError, HeadError, OutputError, ResourceError, WeightsNotFound
+from pipeline.common.errors import (
+    ExportError,
+    HeadError,
+    OutputError,
+    ResourceError,
+    WeightsNotFound,
+)
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from PIL import Image
 
 import pipeline
 from pipeline import backbones, store
-from pipeline.errors import (
+from pipeline.common.errors import (
     BackboneError,
     Interrupted,
     OutputError,

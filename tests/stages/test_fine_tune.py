@@ -12,8 +12,8 @@ import pytest
 
 import pipeline
 from pipeline import backbones, heads, images, store
-from pipeline.choices import Dtype, HeadKind, Resize, Split
-from pipeline.errors import (
+from pipeline.common.choices import Dtype, HeadKind, Resize, Split
+from pipeline.common.errors import (
     BackboneError,
     ExportError,
     HeadError,

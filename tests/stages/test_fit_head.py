@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 import pipeline
 from pipeline import HeadKind, Pool, heads, store
-from pipeline.errors import ChoiceError, HeadError, OutputError, StoreError
+from pipeline.common.errors import ChoiceError, HeadError, OutputError, StoreError
 
 # The default of 100 epochs is for thousands of images.
 _FAST = {HeadKind.mlp: {"hidden": (32,), "epochs": 20, "learning_rate": 0.02}}

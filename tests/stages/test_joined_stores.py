@@ -17,8 +17,8 @@ from threadpoolctl import threadpool_limits
 import pipeline
 from pipeline import backbones, heads
 from pipeline.backbones import Preprocessing
-from pipeline.choices import ExportFormat
-from pipeline.errors import HeadError, SpaceMismatch, StoreError
+from pipeline.common.choices import ExportFormat
+from pipeline.common.errors import HeadError, SpaceMismatch, StoreError
 from tests.tiny import TINY
 
 # The same layers behind another preprocessing.

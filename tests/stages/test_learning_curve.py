@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import pipeline
-from pipeline.errors import HeadError
+from pipeline.common.errors import HeadError
 
 
 def test_accuracy_by_images_per_class(cached: Path, tmp_path: Path) -> None:

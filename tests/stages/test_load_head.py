@@ -12,7 +12,7 @@ import tifffile
 from PIL import Image
 
 import pipeline
-from pipeline.errors import HeadError, SourceError
+from pipeline.common.errors import HeadError, SourceError
 
 
 @pytest.fixture

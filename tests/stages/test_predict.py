@@ -12,7 +12,7 @@ from PIL import Image
 
 import pipeline
 from pipeline import HeadKind, backbones, heads, store
-from pipeline.errors import OutputError, SourceError, SpaceMismatch, WeightsNotFound
+from pipeline.common.errors import OutputError, SourceError, SpaceMismatch, WeightsNotFound
 
 
 def test_an_image_of_the_store_gets_the_scores_of_its_row(

@@ -11,7 +11,7 @@ import pytest
 
 import pipeline
 from pipeline import store
-from pipeline.errors import SourceError, StoreError
+from pipeline.common.errors import SourceError, StoreError
 
 
 def codes(folder: Path) -> pipeline.stages.load_codes.Codes:

@@ -12,7 +12,7 @@ import pytest
 
 import pipeline
 from pipeline import Augment, HeadKind, Resize, Split, backbones, heads, images, report, store
-from pipeline.errors import ChoiceError, HeadError, Interrupted, SpaceMismatch
+from pipeline.common.errors import ChoiceError, HeadError, Interrupted, SpaceMismatch
 
 Photos = Callable[..., Path]
 K = 3

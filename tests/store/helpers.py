@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.space import Space
+from pipeline.common.space import Space
 from pipeline.store import Header, Row, Scan, Table, Writer
 
 SPACE = Space(

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import store
-from pipeline.choices import Dtype
-from pipeline.errors import StoreDamaged, StoreNotFound
+from pipeline.common.choices import Dtype
+from pipeline.common.errors import StoreDamaged, StoreNotFound
 from tests.store.helpers import HEADER, PROBE, codes, digest, make, row
 
 

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import store
-from pipeline.choices import Dtype
-from pipeline.errors import StoreDamaged, StoreError
+from pipeline.common.choices import Dtype
+from pipeline.common.errors import StoreDamaged, StoreError
 from tests.store.helpers import HEADER, PROBE, SPACE, codes, digest, make, row, scan
 
 HALF = replace(HEADER, dtype=Dtype.float16)

@@ -11,7 +11,7 @@ from PIL import Image
 
 import pipeline
 from pipeline import heads, store
-from pipeline.errors import StoreDamaged
+from pipeline.common.errors import StoreDamaged
 
 KEPT = Path(__file__).parents[1] / "data" / "format-1"
 EXPECTED = np.load(KEPT / "expected.npz")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import store
-from pipeline.choices import Split
-from pipeline.errors import StoreError
+from pipeline.common.choices import Split
+from pipeline.common.errors import StoreError
 from tests.store.helpers import HEADER, codes, make
 
 OTHER = replace(HEADER, space=replace(HEADER.space, backbone="other"))

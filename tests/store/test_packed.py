@@ -11,8 +11,14 @@ import numpy as np
 import pytest
 
 from pipeline import store
-from pipeline.choices import Split
-from pipeline.errors import OutputError, ResourceError, StoreDamaged, StoreError, StoreNotFound
+from pipeline.common.choices import Split
+from pipeline.common.errors import (
+    OutputError,
+    ResourceError,
+    StoreDamaged,
+    StoreError,
+    StoreNotFound,
+)
 from pipeline.store._packed import _Careful
 from tests.store.helpers import HEADER, codes, make
 
@@ -247,7 +253,7 @@ def test_a_name_that_cannot_be_made_durable_leaves_nothing(
     def fail(path: Path) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("pipeline.files.sync_directory", fail)
+    monkeypatch.setattr("pipeline.common.files.sync_directory", fail)
     with pytest.raises(ResourceError):
         store.pack(opened, packed.with_name("again.h5"))
     assert not packed.with_name("again.h5").exists()

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from pipeline import store
-from pipeline.choices import Dtype
-from pipeline.errors import (
+from pipeline.common.choices import Dtype
+from pipeline.common.errors import (
     OutputError,
     StoreDamaged,
     StoreError,

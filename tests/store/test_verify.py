@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline import store
-from pipeline.errors import StoreDamaged
+from pipeline.common.errors import StoreDamaged
 from pipeline.store._table import write_table
 from tests.store.helpers import codes, make
 

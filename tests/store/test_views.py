@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline import store
-from pipeline.errors import StoreDamaged, StoreError
+from pipeline.common.errors import StoreDamaged, StoreError
 from tests.store.helpers import HEADER, PROBE, SPACE, make, row, scan
 from tests.store.helpers import codes as codes_of_one
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import store
-from pipeline.errors import (
+from pipeline.common.errors import (
     OutputError,
     ResourceError,
     StoreDamaged,
@@ -414,7 +414,7 @@ def test_a_store_that_cannot_be_read_this_time_loses_nothing(
 def test_a_store_whose_creation_ended_after_its_last_rename_is_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    from pipeline import files
+    from pipeline.common import files
 
     real = files.sync_directory
 
@@ -442,7 +442,7 @@ def test_new_folders_are_synced_with_those_above_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[Path] = []
-    monkeypatch.setattr("pipeline.files.sync_directory", synced.append)
+    monkeypatch.setattr("pipeline.common.files.sync_directory", synced.append)
     make(tmp_path / "a" / "b", [1])
     assert {tmp_path, tmp_path / "a", tmp_path / "a" / "b"} <= set(synced)
 

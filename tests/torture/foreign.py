@@ -20,7 +20,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pipeline.files import canonical_json
+from pipeline.common.files import canonical_json
 from tests.torture import harness
 
 SECONDS = 10.0

@@ -24,7 +24,7 @@ import pipeline.cli
 from pipeline import backbones
 from pipeline.backbones._network import Network, Output
 from pipeline.backbones._weights import Weights
-from pipeline.choices import Engine, Precision
+from pipeline.common.choices import Engine, Precision
 
 LAYERS = ("--size", "32", "--layer", "a", "--layer", "b")
 _WIDTH = 16

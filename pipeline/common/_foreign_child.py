@@ -1,4 +1,4 @@
-"""The process that reads an HDF5 file of another program for `pipeline.foreign`."""
+"""The process that reads an HDF5 file of another program for `pipeline.common.foreign`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.foreign import FRAME, LARGEST_ANSWER, MEMORY
-from pipeline.hdf5 import STRINGS, HostileFile, OpenDatasets, open_hdf5
-from pipeline.memory import address_space_bytes
+from pipeline.common.foreign import FRAME, LARGEST_ANSWER, MEMORY
+from pipeline.common.hdf5 import STRINGS, HostileFile, OpenDatasets, open_hdf5
+from pipeline.common.memory import address_space_bytes
 
 _PIECE = 32 << 20
 

@@ -3,7 +3,7 @@
 HDF5 checks chunks (fletcher32) but not its own metadata, where one flipped bit gives other rows, a
 crash or an endless loop. A file of ours therefore ends in a seal, or its name or a JSON file holds
 its SHA-256, and HDF5 is given no byte that was not compared first. Files of other programs are read
-in a process of their own, see `pipeline.foreign`.
+in a process of their own, see `pipeline.common.foreign`.
 
 The seal follows the last byte of HDF5, which HDF5 ignores there: the SHA-256 of each block of 64
 KiB, a bit for each block that holds something else than data of chunks, and a footer with the size
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.files import check_regular
+from pipeline.common.files import check_regular
 
 if TYPE_CHECKING:
     import h5py

@@ -26,8 +26,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.files import check_regular, in_words
-from pipeline.hdf5 import (
+from pipeline.common.files import check_regular, in_words
+from pipeline.common.hdf5 import (
     STRINGS,
     BrokenSeal,
     Entry,
@@ -51,7 +51,7 @@ FRAME = struct.Struct("<QQ")
 
 _PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from pipeline._foreign_child import main; main(sys.argv[2])"
+    "from pipeline.common._foreign_child import main; main(sys.argv[2])"
 )
 _NUMBER = re.compile(r"errno = (\d+)")
 _OF_SYSTEM = frozenset((errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT))
@@ -60,7 +60,7 @@ _OUT_OF_TIME = -27  # SIGPROF, sent by the kernel when the time is used up
 
 class Foreign:
     """
-    An HDF5 file, open in a child process; see `pipeline.hdf5.Datasets`.
+    An HDF5 file, open in a child process; see `pipeline.common.hdf5.Datasets`.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class Foreign:
     FileNotFoundError
         If there is no such file.
     HostileFile
-        If the file must not be read, see `pipeline.hdf5.inspect`.
+        If the file must not be read, see `pipeline.common.hdf5.inspect`.
     OSError
         If it is not an HDF5 file, or a damaged one, or HDF5 crashes or takes too long on it.
     """
@@ -110,7 +110,7 @@ class Foreign:
         self.close()
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
-        """Read rows of a dataset; see `pipeline.hdf5.Datasets.read`."""
+        """Read rows of a dataset; see `pipeline.common.hdf5.Datasets.read`."""
         entry = self.entries[name]
         shape = entry.shape
         if shape:

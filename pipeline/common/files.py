@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import OutputError, ResourceError
+from pipeline.common.errors import OutputError, ResourceError
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import BackboneError
-from pipeline.memory import check_room
+from pipeline.common.errors import BackboneError
+from pipeline.common.memory import check_room
 
 if TYPE_CHECKING:
     import numpy as np

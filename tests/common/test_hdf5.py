@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import hdf5
+from pipeline.common import hdf5
 
 
 def _external_storage(file: h5py.File, secret: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TypeVar
 
-from pipeline.errors import ChoiceError
+from pipeline.common.errors import ChoiceError
 
 E = TypeVar("E", bound=Enum)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.space import Space
+from pipeline.common.space import Space
 from tests.store.helpers import SPACE
 
 VIEWS = replace(SPACE, views=4, augment="flip,crop", augment_seed=1)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.choices import Resize
-from pipeline.errors import SpaceMismatch
-from pipeline.files import canonical_json
+from pipeline.common.choices import Resize
+from pipeline.common.errors import SpaceMismatch
+from pipeline.common.files import canonical_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,7 +60,7 @@ class Space:
     views : int, default 1
         How many copies of each image there are: the image itself, and augmented ones.
     augment : str, default ""
-        What the copies differ by: names of `pipeline.choices.Augment`, joined by commas.
+        What the copies differ by: names of `pipeline.common.choices.Augment`, joined by commas.
     augment_seed : int, default 0
         What decided how.
     """

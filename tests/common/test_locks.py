@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.locks import NAME, Locked, locked
+from pipeline.common.locks import NAME, Locked, locked
 
 
 def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import files
-from pipeline.errors import OutputError
+from pipeline.common import files
+from pipeline.common.errors import OutputError
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

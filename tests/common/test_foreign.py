@@ -9,8 +9,8 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline import hdf5
-from pipeline.foreign import Foreign, open_datasets
+from pipeline.common import hdf5
+from pipeline.common.foreign import Foreign, open_datasets
 
 ENDLESS = Path(__file__).parent / "data" / "hdf5" / "endless.h5"
 

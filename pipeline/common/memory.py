@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ChoiceError, ResourceError
-from pipeline.files import in_words
+from pipeline.common.errors import ChoiceError, ResourceError
+from pipeline.common.files import in_words
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 # glibc, C++, OpenVINO, TensorFlow, the dynamic linker and Python, in this order.

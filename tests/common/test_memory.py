@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import memory
-from pipeline.errors import ChoiceError, ResourceError
+from pipeline.common import memory
+from pipeline.common.errors import ChoiceError, ResourceError
 
 
 @pytest.mark.parametrize(
