@@ -145,7 +145,7 @@ _PLACES = {
             "Schedule",
             "Split",
         ),
-        "choices",
+        "common.choices",
     ),
     **dict.fromkeys(
         (
@@ -170,7 +170,7 @@ _PLACES = {
             "StoreNotFound",
             "WeightsNotFound",
         ),
-        "errors",
+        "common.errors",
     ),
     "CNNCodes": "stages.cnn_codes",
     "compare": "stages.compare",
