@@ -27,7 +27,7 @@ def main(path: str, *memory: str) -> None:
             early_stopping=0,
             memory=memory[0] if memory else None,
             out=head,
-            progress=lambda done, total: ends.append(time.monotonic()),
+            listener=pipeline.Listener(progress=lambda done, total: ends.append(time.monotonic())),
         )
         report = pipeline.evaluate(head, path, out=Path(folder) / "report").report
     seconds = median(after - before for before, after in pairwise(ends))

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         StoreNotFound,
         WeightsNotFound,
     )
+    from pipeline.common.listener import Listener
     from pipeline.stages.cnn_codes import CNNCodes
     from pipeline.stages.compare import compare
     from pipeline.stages.demo import demo
@@ -84,6 +85,7 @@ __all__ = [
     "HeadLocked",
     "HeadNotFound",
     "Interrupted",
+    "Listener",
     "Optimizer",
     "OutputError",
     "PipelineError",
@@ -172,6 +174,7 @@ _PLACES = {
         ),
         "common.errors",
     ),
+    "Listener": "common.listener",
     "CNNCodes": "stages.cnn_codes",
     "compare": "stages.compare",
     "demo": "stages.demo",

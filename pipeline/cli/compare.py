@@ -62,9 +62,7 @@ def compare(
             out=out,
             seed=seed,
             memory=memory,
-            tell=screen.tell,
-            progress=screen.progress,
-            show=None if json_ else functools.partial(say_candidate, screen),
+            listener=screen.listener(None if json_ else functools.partial(say_candidate, screen)),
         )
     if json_:
         print_json(comparison_json(result))

@@ -35,9 +35,7 @@ def demo(
         result = stage(
             source,
             out=out,
-            tell=screen.tell,
-            progress=screen.progress,
-            show=None if json_ else functools.partial(_say_step, screen),
+            listener=screen.listener(None if json_ else functools.partial(_say_step, screen)),
         )
     if json_:
         print_json(asdict(result) | {"comparison": comparison_json(result.comparison)})

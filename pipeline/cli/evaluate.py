@@ -41,7 +41,7 @@ def evaluate(
             split=split,
             views=views,
             out=out,
-            tell=screen.tell,
+            listener=screen.listener(),
         )
     if json_:
         plain = {"head": result.head, "store": result.store, "out": result.out}

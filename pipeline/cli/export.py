@@ -40,7 +40,12 @@ def export(
 
     with Screen("images", json_=json_) as screen:
         result = stage(
-            head, format=format, out=out, weights=weights, quantize=quantize, tell=screen.tell
+            head,
+            format=format,
+            out=out,
+            weights=weights,
+            quantize=quantize,
+            listener=screen.listener(),
         )
     if json_:
         print_json(asdict(result))

@@ -200,7 +200,7 @@ def extract(
             "folders": folders,
             "root": root,
             "columns": columns,
-            "tell": screen.tell,
+            "listener": screen.listener(),
         }
         if dry_run:
             _say_estimate(stage.estimate(source, **same), json_=json_)
@@ -212,7 +212,6 @@ def extract(
             test=test,
             add=add,
             max_rejected=max_rejected,
-            progress=screen.progress,
         )
     if json_:
         print_json(asdict(result) | {"complete": result.complete})

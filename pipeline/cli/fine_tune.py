@@ -125,8 +125,7 @@ def fine_tune(
             seed=seed,
             memory=memory,
             weights=weights,
-            tell=screen.tell,
-            progress=screen.progress,
+            listener=screen.listener(),
         )
     if json_:
         print_json(asdict(result))

@@ -211,8 +211,7 @@ def fit_head(
             folds=folds,
             seed=seed or 0,
             memory=memory,
-            tell=screen.tell,
-            progress=screen.progress,
+            listener=screen.listener(),
             **{name: value for name, value in options.items() if value is not None},
         )
     if json_:

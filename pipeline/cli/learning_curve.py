@@ -62,8 +62,7 @@ def learning_curve(
             seeds=seed or range(5),
             out=out,
             memory=memory,
-            tell=screen.tell,
-            progress=screen.progress,
+            listener=screen.listener(),
         )
     if json_:
         print_json(asdict(result))

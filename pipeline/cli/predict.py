@@ -15,6 +15,7 @@ from pipeline.cli.options import FollowOption, HeadArgument, JsonOption
 from pipeline.cli.program import TOO_MANY_REJECTED
 from pipeline.cli.screen import Screen, print_json, printable
 from pipeline.common.errors import counted
+from pipeline.common.listener import Listener
 
 if TYPE_CHECKING:
     from pipeline.stages.predict import Prediction
@@ -53,8 +54,7 @@ def predict(
             weights=weights,
             views=views,
             follow_links=follow_links,
-            show=None if json_ else functools.partial(_say_prediction, screen),
-            progress=screen.progress if json_ or csv is not None else None,
+            listener=_listener(screen, json_=json_, csv=csv),
         )
     if json_:
         print_json(asdict(result))
@@ -71,6 +71,14 @@ def predict(
         count = counted(result.rejected, "image")
         typer.echo(f"error: {count} could not be used", err=True)
         raise typer.Exit(TOO_MANY_REJECTED)
+
+
+def _listener(screen: Screen, *, json_: bool, csv: Path | None) -> Listener:
+    """Show a line for each photo, or a bar where these lines are not all there is to see."""
+    if json_:
+        return screen.listener()
+    show = functools.partial(_say_prediction, screen)
+    return Listener(show=show) if csv is None else screen.listener(show)
 
 
 def _say_prediction(screen: Screen, prediction: Prediction) -> None:

@@ -24,7 +24,7 @@ def repair(
     from pipeline.stages.repair import repair as stage
 
     with Screen("shards") as screen:
-        result = stage(store, progress=screen.progress)
+        result = stage(store, listener=screen.listener())
     say_faults(result.unreadable)
     if json_:
         print_json(asdict(result))

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from pipeline.common.listener import Listener
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.progress import Progress
     from rich.table import Table
 
@@ -54,6 +58,11 @@ class Screen:
             left = timedelta(seconds=round((total - done) / rate))
             pace = f"{rate:.3g} {self._unit}/s, {left} left"
         self._bar.update(self._bar.task_ids[0], completed=done, total=total, pace=pace)
+
+    def listener(self, show: Callable[[Any], None] | None = None) -> Listener:
+        """Return what a stage calls; nothing is shown of its parts unless `show` does."""
+        given = {} if show is None else {"show": show}
+        return Listener(tell=self.tell, progress=self.progress, **given)
 
     def clear(self) -> None:
         """Take the bar away."""

@@ -24,7 +24,7 @@ def verify(store: StoreArgument, json_: JsonOption = False) -> None:
     from pipeline.stages.verify import verify as stage
 
     with Screen("shards") as screen:
-        result = stage(store, progress=screen.progress)
+        result = stage(store, listener=screen.listener())
     if json_:
         print_json(asdict(result))
     for line in result.notes:

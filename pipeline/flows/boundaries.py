@@ -14,6 +14,7 @@ import numpy as np
 from pipeline import backbones, heads, report, store
 from pipeline.common.choices import Split
 from pipeline.common.errors import HeadError, Interrupted, ResourceError
+from pipeline.common.listener import Listener
 from pipeline.common.memory import resident_bytes
 from pipeline.flows.classifier import space_of
 from pipeline.flows.tuning import Task, layer_missing
@@ -57,8 +58,7 @@ class Training:
     seed: int
     limit: int
     folder: Path
-    tell: Callable[[str], None]
-    progress: Callable[[int, int], None]
+    listener: Listener
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,14 +132,14 @@ def _best_of(
         if training.ends is not None:
             seconds = max(0.0, training.ends - began) / (len(starts) - number)
         if len(starts) > 1:
-            training.tell(f"from {start}")
+            training.listener.tell(f"from {start}")
         fewest = _FEWEST_EPOCHS if best is not None else 1
         try:
             found = _train(task(start), training, seconds=seconds, fewest=fewest)
         except (HeadError, ResourceError, MemoryError) as error:
             if best is None:
                 raise
-            training.tell(f"from {start}: {error}; left out")
+            training.listener.tell(f"from {start}: {error}; left out")
             continue
         tried.append(_attempt(found, seconds=time.monotonic() - began))
         if best is None or found.loss < best.loss:
@@ -155,8 +155,8 @@ def _train(task: Task, training: Training, *, seconds: float | None, fewest: int
     began = time.monotonic()
     task.check_classes()
     if warning := task.left_out():
-        training.tell(warning)
-    config, tail, tell = training.config, task.tail, training.tell
+        training.listener.tell(warning)
+    config, tail, tell = training.config, task.tail, training.listener.tell
     plan = heads.plan_tuning(
         task.size,
         weights=4 * tail.count,
@@ -172,7 +172,7 @@ def _train(task: Task, training: Training, *, seconds: float | None, fewest: int
         clock.append(time.monotonic())
         tell(_line(epoch))
 
-    material, fitted = task.prepare(plan, training.progress)
+    material, fitted = task.prepare(plan, training.listener.progress)
     left = None if seconds is None else seconds - (time.monotonic() - began)
     tuned, answers = heads.tune(
         fitted,
@@ -189,7 +189,7 @@ def _train(task: Task, training: Training, *, seconds: float | None, fewest: int
             trial=lambda trial: tell(_trial(trial)),
             plan=lambda planned: tell(_planned(planned)),
             epoch=note,
-            progress=training.progress,
+            progress=training.listener.progress,
         ),
     )
     gain = None

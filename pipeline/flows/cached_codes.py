@@ -17,9 +17,9 @@ from pipeline import backbones, heads, images, store
 from pipeline.common.choices import Pool
 from pipeline.common.errors import SourceError, SpaceMismatch, StoreLocked, StoreNotFound, counted
 from pipeline.common.files import cache_directory, canonical_json, sha256_file
+from pipeline.common.listener import SILENT
 from pipeline.flows.codes_config import CodesConfig
 from pipeline.flows.extraction import WORKERS, Run, asked, differences_of, same_weights
-from pipeline.flows.voice import quiet
 
 _POLL_SECONDS = 0.1
 _BAD_TOLD = 3
@@ -39,7 +39,7 @@ class KeptCodes:
     def __call__(self, request: CodesConfig) -> backbones.Network:
         """Load the network of a request, unless it is the last one's."""
         if self._network is None or self._request != request:
-            self._network, self._request = request.load(quiet), request
+            self._network, self._request = request.load(SILENT.tell), request
         return self._network
 
     def __reduce__(self) -> tuple[type[KeptCodes], tuple[()]]:
@@ -193,7 +193,7 @@ class SharedStore:
 
     def _run(self, found: images.Source, writer: store.Writer) -> Run:
         request = self._adapted(writer.header)
-        return Run(found=found, writer=writer, request=request, tell=quiet, load=self._kept)
+        return Run(found=found, writer=writer, request=request, load=self._kept)
 
     def _adapted(self, header: store.Header | None) -> CodesConfig:
         """Ask for what a store has besides: its other layers, and its own width of numbers."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 from pipeline import backbones, images, store
 from pipeline.common.choices import Augment, Dtype, Engine, Precision, Resize, choose
 from pipeline.common.errors import ChoiceError
+from pipeline.common.listener import Tell
 
 
 class CodesOptions(TypedDict, total=False):
@@ -119,7 +120,7 @@ class CodesConfig:
         """Return it by the decoding rules of an old store, if these are known."""
         return replace(self, policy=images.policy_of(header.space.to_json()))
 
-    def load(self, tell: Callable[[str], None]) -> backbones.Network:
+    def load(self, tell: Tell) -> backbones.Network:
         """Load the network that computes."""
         if self.weights == "imagenet" and self.backbone.builder.startswith("keras."):
             tell(f"weights: Keras downloads those of {self.backbone.name} unless ~/.keras has them")

@@ -20,6 +20,7 @@ from pipeline import backbones, images, store
 from pipeline.common.choices import Dtype, Folders, Precision, choose
 from pipeline.common.errors import Interrupted, OutputError, ResourceError, SpaceMismatch
 from pipeline.common.files import free_bytes, in_words, sha256_file
+from pipeline.common.listener import SILENT, Listener
 from pipeline.common.space import Space, check_probe
 from pipeline.flows.adding import KeptImages
 from pipeline.flows.alike import Alike
@@ -70,7 +71,7 @@ class Run:
         found: images.Source,
         writer: store.Writer,
         request: CodesConfig,
-        tell: Callable[[str], None],
+        listener: Listener = SILENT,
         load: Callable[[CodesConfig], backbones.Network] | None = None,
         how: SourceOptions | None = None,
         asked: Mapping[str, Any] | None = None,
@@ -79,7 +80,8 @@ class Run:
     ) -> None:
         self._asked = _as_typed(how or {}) | dict(asked or {})
         self.found, self.writer, self.request = found, writer, request
-        self._load_network = load or (lambda request: request.load(tell))
+        self._listener = listener
+        self._load_network = load or (lambda request: request.load(listener.tell))
         self.computed = 0
         self.seconds = 0.0
         self._spent = dict.fromkeys(("forward", "waiting", "read", "decode"), 0.0)
@@ -201,14 +203,12 @@ class Run:
         self._measure(time.monotonic() - started)
         return self.seconds
 
-    def compute(
-        self, todo: list[int], *, val: float, test: float, progress: Callable[[int, int], None]
-    ) -> None:
+    def compute(self, todo: list[int], *, val: float, test: float) -> None:
         """Read the rest of the images and add their codes to the store."""
         # From now on the store says that it is unfinished, so that nobody fits a head on a part.
         self.writer.finish(self.scan(val=val, test=test, unfinished=True))
         try:
-            self.fill(todo, progress=progress)
+            self.fill(todo)
         except KeyboardInterrupt:
             scan = self.scan(val=val, test=test, unfinished=True)
             table = self.writer.finish(scan, interrupted=True)
@@ -217,7 +217,7 @@ class Run:
                 "codes; run the same command again to go on"
             ) from None
 
-    def fill(self, todo: list[int], *, progress: Callable[[int, int], None] | None = None) -> None:
+    def fill(self, todo: list[int]) -> None:
         """Add the codes of some images to the shards, and leave the table as it is."""
         total, done = len(self.found), len(self.found) - len(todo)
         started, loading = time.monotonic(), self._loading
@@ -227,8 +227,7 @@ class Run:
                 if ends:
                     self.writer.end_batch()
                 done += 1
-                if progress is not None:
-                    progress(done, total)
+                self._listener.progress(done, total)
         finally:
             # A store that goes on loads its network only now.
             self._measure(time.monotonic() - started - (self._loading - loading))

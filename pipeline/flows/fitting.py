@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pipeline import heads, report
 from pipeline.common.choices import HeadKind, OtherKind
+from pipeline.common.listener import Progress
 from pipeline.flows.examples import Examples, card_of
 from pipeline.flows.influence import judged_for
 
@@ -21,7 +21,7 @@ def fitted(
     *,
     seed: int,
     room: int,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     **parameters: Any,
 ) -> heads.Head:
     """

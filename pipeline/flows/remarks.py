@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from pipeline import images, store
 from pipeline.common.errors import counted
+from pipeline.common.listener import Tell
 from pipeline.flows import alike
 
 # Of files that are no images name the most frequent kinds, of classes the first.
@@ -16,7 +17,7 @@ _KINDS_TOLD = 8
 _CLASSES_TOLD = 5
 
 
-def describe(found: images.Source, tell: Callable[[str], None]) -> None:
+def describe(found: images.Source, tell: Tell) -> None:
     """Say what a source is understood as, and what of it is left aside."""
     count = counted(len(found), "image")
     tell(f"found {count}, {_classes(found)}: {found.layout} in {found.location}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
 from pipeline import images
 from pipeline.common.choices import Folders
+from pipeline.common.listener import Tell
 from pipeline.flows.remarks import describe
 
 
@@ -36,7 +37,7 @@ class SourceOptions(TypedDict, total=False):
     columns: str | Mapping[str, str] | None
 
 
-def find_source(source: Any, how: SourceOptions, tell: Callable[[str], None]) -> images.Source:
+def find_source(source: Any, how: SourceOptions, tell: Tell) -> images.Source:
     """Look at a source, and say what was understood."""
     found = images.find(
         source,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline import backbones, heads, images, store
 from pipeline.common.choices import ClassWeight, HeadKind, Pool, Precision
 from pipeline.common.errors import HeadError, SpaceMismatch, StoreError, counted
+from pipeline.common.listener import Progress
 from pipeline.common.space import Space
 from pipeline.flows.classifier import space_of
 from pipeline.flows.command import extract_command
@@ -89,9 +90,7 @@ class Task:
         about = [tail.start, tail.stop, tail.precision, dict(tail.weights_sha256), self.views]
         return repr([*about, digest.hexdigest(), self.saved.head.kind.value, self.saved.card.pool])
 
-    def prepare(
-        self, plan: heads.Plan, progress: Callable[[int, int], None]
-    ) -> tuple[heads.Material, heads.Head]:
+    def prepare(self, plan: heads.Plan, progress: Progress) -> tuple[heads.Material, heads.Head]:
         """Find the codes, and fit the head anew on those of the training images alone."""
         used = self.examples
         train, val, plain = self._codes(plan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,13 +15,12 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from pipeline.common.choices import HeadKind, OtherKind
 from pipeline.common.errors import HeadError, counted
+from pipeline.common.listener import Progress
 from pipeline.heads._calibration import HeldOut, HeldOutScores, calibrate
 from pipeline.heads._codes import CodeRows, InMemory, Rows, check_finite
 from pipeline.heads._fits import Trials
 from pipeline.heads._folded import Step
 from pipeline.heads._folds import FOLDS, held_out_rows
-
-Progress = Callable[[int, int], None]
 
 _BLOCK_ROWS = 2048
 

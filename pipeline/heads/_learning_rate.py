@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common.choices import Schedule
+from pipeline.common.listener import Progress
 from pipeline.heads._calibration import judge
 from pipeline.heads._codes import CodeRows
 from pipeline.heads._config import MlpConfig
-from pipeline.heads._head import Progress
 from pipeline.heads._training import copy_of, make_optimizer, one_cycle, prepare
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.common.choices import ClassWeight, HeadKind
 from pipeline.common.errors import HeadError
+from pipeline.common.listener import Progress
 from pipeline.heads._calibration import HeldOut, calibrate
 from pipeline.heads._codes import Rows
 from pipeline.heads._fits import (
@@ -26,7 +27,7 @@ from pipeline.heads._fits import (
 )
 from pipeline.heads._folded import Step, dense
 from pipeline.heads._folds import FOLDS
-from pipeline.heads._head import Head, Progress
+from pipeline.heads._head import Head
 from pipeline.heads._scaler import ParetoScaler
 
 # Beyond these all weights are 0, or the loss is all there is.

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pipeline.common.choices import Optimizer, Schedule
 from pipeline.common.errors import HeadError
 from pipeline.common.lazy import import_keras
+from pipeline.common.listener import Progress
 from pipeline.heads._batches import Part, in_order, pool_for, shuffled
 from pipeline.heads._codes import Rows
 from pipeline.heads._config import Initializer, MlpConfig, Output
-from pipeline.heads._head import Progress
 
 if TYPE_CHECKING:
     import keras

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from pipeline.common.choices import Pool
 from pipeline.common.errors import HeadError
+from pipeline.common.listener import Progress
 from pipeline.heads._checkpoint import Epoch
 from pipeline.heads._codes import CodeRows
-from pipeline.heads._head import Head, Progress
+from pipeline.heads._head import Head
 from pipeline.heads._learning_rate import RateTrial
 from pipeline.heads._pool import pool
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,12 +13,12 @@ from pipeline import heads, store
 from pipeline.common.choices import HeadKind, OtherKind, Pool, Split, choose
 from pipeline.common.errors import HeadError, ResourceError
 from pipeline.common.files import make_folder
+from pipeline.common.listener import SILENT, Listener
 from pipeline.common.memory import memory_limit, resident_bytes
 from pipeline.flows.examples import Examples, examples
 from pipeline.flows.fitting import Loaded, fitted, save
 from pipeline.flows.kinds import Asked, choose_kind
 from pipeline.flows.layers import named, part, pooled
-from pipeline.flows.voice import quiet
 from pipeline.stages.evaluate import Evaluation, evaluate
 
 
@@ -97,9 +97,7 @@ def compare(
     report_out: str | Path | None = None,
     seed: int = 0,
     memory: str | int | None = None,
-    tell: Callable[[str], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    show: Callable[[Candidate], None] | None = None,
+    listener: Listener = SILENT,
 ) -> Comparison:
     """
     Fit every kind of head on every cached layer; keep the best on validation and test it once.
@@ -121,12 +119,8 @@ def compare(
         Decides everything random.
     memory : str or int, optional
         What the process may take; see `fit_head`.
-    tell : callable, optional
-        Called with sentences for the user.
-    progress : callable, optional
-        Called with (candidates done, candidates in all).
-    show : callable, optional
-        Called with each candidate as it is done.
+    listener : Listener, optional
+        Hears sentences, how many of the heads are fitted, and each `Candidate`.
 
     Returns
     -------
@@ -142,25 +136,24 @@ def compare(
         If the head cannot be written.
     """
     started = time.monotonic()
-    tell = tell or quiet
     opened = store.open_store(Path(store_path))
     folder = Path(out) if out is not None else _default_out(opened)
     heads.check_target(folder)
     asked = list(_asked(opened, kinds, layers, pools))
     if not len(asked[0][0].val):
-        tell("note: no validation images: heads are judged by folds of the training images")
+        listener.tell(
+            "note: no validation images: heads are judged by folds of the training images"
+        )
     make_folder(folder.absolute().parent)
-    candidates, best = _best_of(
-        asked, seed=seed, limit=memory_limit(memory), progress=progress, show=show
-    )
+    candidates, best = _best_of(asked, seed=seed, limit=memory_limit(memory), listener=listener)
     if best is None:
         raise HeadError(f"no head could be fitted: {candidates[0].reason}")
     save(folder, best.head, best.used)
     evaluation = None
     if len(store.rows_of(opened, Split.test)):
-        evaluation = evaluate(folder, store_path, out=report_out, tell=tell)
+        evaluation = evaluate(folder, store_path, out=report_out, listener=listener)
     else:
-        tell(note := _untested(candidates))
+        listener.tell(note := _untested(candidates))
     return Comparison(
         store=str(store_path),
         candidates=tuple(sorted(candidates, key=_rank)),
@@ -208,25 +201,21 @@ def _best_of(
     *,
     seed: int,
     limit: int,
-    progress: Callable[[int, int], None] | None,
-    show: Callable[[Candidate], None] | None,
+    listener: Listener,
 ) -> tuple[list[Candidate], _Best | None]:
     """Fit one head after the other; of these only the best so far is kept."""
     codes = _CodesOfALayer(limit)
     candidates: list[Candidate] = []
     best: _Best | None = None
     for used, kind in asked:
-        if progress is not None:
-            progress(len(candidates), len(asked))
+        listener.progress(len(candidates), len(asked))
         candidate, head = _fit(used, kind, codes, seed=seed)
         candidates.append(candidate)
-        if show is not None:
-            show(candidate)
+        listener.show(candidate)
         if head is not None and (best is None or _rank(candidate) < _rank(best.candidate)):
             best = _Best(candidate, head, used)
         del head  # a knn takes as much memory as the codes
-    if progress is not None:
-        progress(len(asked), len(asked))
+    listener.progress(len(asked), len(asked))
     return candidates, best
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.common.choices import HeadKind
-from pipeline.stages.compare import Candidate, Comparison, compare
+from pipeline.common.listener import SILENT, Listener
+from pipeline.stages.compare import Comparison, compare
 from pipeline.stages.extract import Extraction, extract
 
 # The last layer is what everybody takes; the two before it often win on images that are unlike
@@ -40,9 +40,7 @@ def demo(
     source: str | Path = "digits",
     *,
     out: str | Path = "artifacts",
-    tell: Callable[[str], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
-    show: Callable[[Extraction | Candidate], None] | None = None,
+    listener: Listener = SILENT,
 ) -> Demo:
     """
     Extract, compare heads and evaluate, on scikit-learn's digits or on your own photos.
@@ -53,10 +51,8 @@ def demo(
         Any source of images.
     out : str or Path, default "artifacts"
         Folder for the store, the head and the report.
-    tell, progress : callable, optional
-        As in `extract`.
-    show : callable, optional
-        Called with the extraction and with each candidate of the comparison as it ends.
+    listener : Listener, optional
+        Hears sentences, images done, the `Extraction` and each `Candidate`.
 
     Returns
     -------
@@ -74,18 +70,15 @@ def demo(
         out=out / "features" / name,
         backbone=_BACKBONE,
         layers=_LAYERS,
-        tell=tell,
-        progress=progress,
+        listener=listener,
     )
-    if show is not None:
-        show(extraction)
+    listener.show(extraction)
     comparison = compare(
         extraction.store,
         kinds=_KINDS,
         out=out / "heads" / name,
         report_out=out / "reports" / name,
-        tell=tell,
-        show=show,
+        listener=replace(listener, progress=SILENT.progress),
     )
     return Demo(
         extraction=extraction,

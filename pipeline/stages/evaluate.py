@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from pipeline import backbones, heads, report, store
 from pipeline.common.choices import Split, choose
 from pipeline.common.errors import HeadError, SpaceMismatch, counted
 from pipeline.common.files import make_folder, replacing, write_durably, write_json
+from pipeline.common.listener import SILENT, Listener
 from pipeline.flows import tuned_heads
 from pipeline.flows.influence import group_warning, held_out_note, these, warnings_of
 from pipeline.flows.layers import left_out_of, open_stores
-from pipeline.flows.voice import quiet
 
 _MOST_SCORES = 1 << 20  # numbers at a time
 
@@ -57,7 +57,7 @@ def evaluate(
     split: Split | str = Split.test,
     views: bool = False,
     out: str | Path | None = None,
-    tell: Callable[[str], None] | None = None,
+    listener: Listener = SILENT,
 ) -> Evaluation:
     """
     Score a head on a split of a store.
@@ -79,8 +79,8 @@ def evaluate(
     out : str or Path, optional
         The report's folder; by default ``artifacts/reports/<head>``, with the split behind it
         unless that is the test split.
-    tell : callable, optional
-        Called with sentences for the user.
+    listener : Listener, optional
+        Hears sentences for the user.
 
     Returns
     -------
@@ -104,7 +104,6 @@ def evaluate(
         )
     count = opened.views if views else 1
     rows = _rows(opened, split)
-    tell = tell or quiet
     hashes = opened.hashes(rows)
     kept = None if hashes is None or views else saved.card.scores_of(hashes)
     if kept is None:
@@ -120,7 +119,7 @@ def evaluate(
     classes, truth, unknown = _align(saved.card.classes, opened, rows)
     said += unknown
     for sentence in said:
-        tell(sentence)
+        listener.tell(sentence)
     decisions = _decisions(saved, opened, rows, kept, views=views)
     result = _score(saved.head, decisions, truth, classes=classes)
     folder = Path(out) if out is not None else _default_out(saved, split, views=views)

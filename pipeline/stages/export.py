@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,11 @@ from pipeline import backbones, exports, heads, store
 from pipeline.common.choices import ExportFormat, Quantize, Resize, choose
 from pipeline.common.errors import ExportError, OutputError, PipelineError
 from pipeline.common.files import building, command_line, make_folder, put_in_place
+from pipeline.common.listener import SILENT, Listener, Tell
 from pipeline.flows import originals as photos
 from pipeline.flows import tuned_heads
 from pipeline.flows.classifier import recognise, space_of
 from pipeline.flows.model_card import facts_of
-from pipeline.flows.voice import quiet
 
 _COMPARED = 32  # images
 _CALIBRATED = 100  # training photos by which 8 bits are spread
@@ -81,7 +81,7 @@ def export(
     out: str | Path | None = None,
     weights: str | None = None,
     quantize: Quantize | str = Quantize.none,
-    tell: Callable[[str], None] | None = None,
+    listener: Listener = SILENT,
 ) -> Export:
     """
     Write a head and its backbone as one file that other programs run.
@@ -102,8 +102,8 @@ def export(
         The backbone's weights, if they are no longer where they were.
     quantize : Quantize or str, default Quantize.none
         For ``tflite``: ``dynamic`` keeps weights in 8 bits, ``int8`` computes in them.
-    tell : callable, optional
-        Called with sentences for the user.
+    listener : Listener, optional
+        Hears sentences for the user.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def export(
     if form.takes_codes:
         made = _of_codes(saved, steps)
     else:
-        made = _of_pixels(saved, steps, weights, quantize, tell or quiet)
+        made = _of_pixels(saved, steps, weights, quantize, listener.tell)
     make_folder(target.parent)
     with building(target) as aside:
         fresh = aside / target.name
@@ -165,7 +165,7 @@ def _of_pixels(
     steps: Sequence[heads.Step],
     weights: str | None,
     quantize: Quantize,
-    tell: Callable[[str], None],
+    tell: Tell,
 ) -> _Made:
     """Join backbone and head, and ask what predict says of some photos."""
     space = space_of(saved)

@@ -12,6 +12,7 @@ from typing import Any, Unpack
 from pipeline import images, store
 from pipeline.common.errors import SourceError
 from pipeline.common.files import free_bytes
+from pipeline.common.listener import SILENT, Listener
 from pipeline.common.space import Space
 from pipeline.flows import adding
 from pipeline.flows.codes_config import CodesConfig, CodesOptions
@@ -19,7 +20,6 @@ from pipeline.flows.command import DEFAULT_SHARE
 from pipeline.flows.extraction import Run, bottleneck
 from pipeline.flows.remarks import warnings_of
 from pipeline.flows.sources import SourceOptions, find_source, manifest_options
-from pipeline.flows.voice import quiet, silent
 
 _TRIED = 64  # images that an estimate rests on: two batches for TensorFlow
 _REASONS_TOLD = 8
@@ -143,8 +143,7 @@ def extract(
     test: float | None = None,
     max_rejected: str | int = "1%",
     add: bool = False,
-    tell: Callable[[str], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    listener: Listener = SILENT,
     **options: Unpack[ExtractOptions],
 ) -> Extraction:
     """
@@ -169,10 +168,8 @@ def extract(
     add : bool, default False
         Whether the store keeps the images that it has, with their labels and splits, beside those
         of this source. Without it the store becomes that of this source.
-    tell : callable, optional
-        Called with sentences for the user.
-    progress : callable, optional
-        Called with (images done, images in all).
+    listener : Listener, optional
+        Hears sentences, and how many images are done.
     **options
         Which codes: ``backbone``, ``weights``, ``layers``, ``size``, ``resize``, ``batch_size``,
         ``engine``, ``precision``, ``views``, ``augment``, ``seed`` and ``dtype``, see
@@ -205,7 +202,7 @@ def extract(
         If Ctrl-C was pressed; what was computed is kept.
     """
     started = time.monotonic()
-    tell = tell or quiet
+    tell = listener.tell
     shares = {name: share for name, share in (("val", val), ("test", test)) if share is not None}
     val, test = (shares.get(name, DEFAULT_SHARE) for name in ("val", "test"))
     _check_shares(val, test)
@@ -230,7 +227,7 @@ def extract(
             found=found,
             writer=writer,
             request=request,
-            tell=tell,
+            listener=listener,
             how=how,
             asked={"asked": shares, **manifest_options(source, how)},
             kept=kept,
@@ -241,7 +238,7 @@ def extract(
         run.check_source(todo)
         if todo or writer.header is None:
             run.prepare(len(todo))
-            run.compute(todo, val=val, test=test, progress=progress or silent)
+            run.compute(todo, val=val, test=test)
         table = writer.finish(run.scan(val=val, test=test))
         space = writer.space
     for sentence in warnings_of(before, table):
@@ -290,7 +287,7 @@ def estimate(
     source: Any,
     *,
     out: str | Path | None = None,
-    tell: Callable[[str], None] | None = None,
+    listener: Listener = SILENT,
     **options: Unpack[ExtractOptions],
 ) -> Estimate:
     """
@@ -298,7 +295,7 @@ def estimate(
 
     Parameters
     ----------
-    source, out, tell, **options
+    source, out, listener, **options
         As for `extract`.
 
     Returns
@@ -310,12 +307,11 @@ def estimate(
     SourceError, ChoiceError, BackboneError, SpaceMismatch, StoreDamaged
         As `extract` would.
     """
-    tell = tell or quiet
     request, how = _split(options)
-    found = find_source(source, how, tell)
+    found = find_source(source, how, listener.tell)
     folder = Path(out) if out is not None else _default_out(source)
     with store.Writer(folder) as writer:
-        run = Run(found=found, writer=writer, request=request, tell=tell)
+        run = Run(found=found, writer=writer, request=request, listener=listener)
         run.check_header()
         todo = run.recall()
         # Where all is done already, the rate of the whole source is measured.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import heads, report, store
 from pipeline.common.choices import Optimizer, Precision, Schedule, choose
 from pipeline.common.errors import HeadError, OutputError
+from pipeline.common.listener import SILENT, Listener
 from pipeline.common.memory import memory_limit
 from pipeline.flows.boundaries import Attempt, Result, Training, best_of, starts_of
 from pipeline.flows.tuning import (
@@ -19,7 +20,6 @@ from pipeline.flows.tuning import (
     check_space,
     load_layers,
 )
-from pipeline.flows.voice import quiet, silent
 
 AUTO = "auto"
 # Epochs where nothing is said, and at the most where the minutes decide.
@@ -116,8 +116,7 @@ def fine_tune(
     seed: int = 0,
     memory: str | int | None = None,
     weights: str | None = None,
-    tell: Callable[[str], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    listener: Listener = SILENT,
 ) -> FineTuning:
     """
     Train the upper layers of the backbone further, together with a head.
@@ -173,11 +172,9 @@ def fine_tune(
         What the process may take, such as ``"2GB"``; by default most of what is free.
     weights : str, optional
         The backbone's weights, if they are no longer where they were.
-    tell : callable, optional
-        Called with sentences for the user.
-    progress : callable, optional
-        Called with (images done, images there are at the most), first of the head, then of all
-        epochs.
+    listener : Listener, optional
+        Hears sentences, and how many images are done of those that there are at the most, first of
+        the head, then of all epochs.
 
     Returns
     -------
@@ -232,14 +229,13 @@ def fine_tune(
         seed=seed,
         limit=memory_limit(memory),
         folder=folder,
-        tell=tell or quiet,
-        progress=progress or silent,
+        listener=listener,
     )
     opened = store.open_store(Path(store_path or saved.card.trained_on["store"]))
     precision = choose(Precision, precision, what="precision")
     starts = starts_of(saved, opened) if start == AUTO else [start]
     if start == AUTO:
-        training.tell(f"training from {' and from '.join(starts)}, whose codes the store has")
+        listener.tell(f"training from {' and from '.join(starts)}, whose codes the store has")
 
     def task(each: str) -> Task:
         tail = load_layers(saved, each, weights, precision)

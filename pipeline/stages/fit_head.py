@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,12 @@ import numpy as np
 from pipeline import heads, store
 from pipeline.common.choices import ClassWeight, HeadKind, OtherKind, Pool, Preset, Split, choose
 from pipeline.common.errors import HeadError, OutputError, counted
+from pipeline.common.listener import SILENT, Listener, Tell
 from pipeline.common.memory import memory_limit, resident_bytes
 from pipeline.flows.examples import REGULARISED, Examples, deviation, examples
 from pipeline.flows.fitting import chose, fitted, save
 from pipeline.flows.kinds import choose_kind
 from pipeline.flows.layers import choose_parts, left_out_of, named, open_stores, pooled
-from pipeline.flows.voice import quiet
 
 # Validation images below which a choice by them is mostly chance.
 _ENOUGH = 10
@@ -116,8 +116,7 @@ def fit_head(
     seed: int | Sequence[int] = 0,
     memory: str | int | None = None,
     jobs: int | None = None,
-    tell: Callable[[str], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    listener: Listener = SILENT,
     **mlp: Any,
 ) -> Fit:
     """
@@ -178,10 +177,8 @@ def fit_head(
     jobs : int, optional
         Fits of an svm at the same time; by default one for each processor, fewer where memory is
         short.
-    tell : callable, optional
-        Called with sentences for the user.
-    progress : callable, optional
-        Called with (epochs or values of C done, and in all).
+    listener : Listener, optional
+        Hears sentences, and how many epochs or values of C are done.
     **mlp
         Settings of an MLP: ``hidden``, ``activation``, ``dropout``, ``l2``, ``optimizer``,
         ``learning_rate``, ``epochs``, ``batch_size``, ``early_stopping``.
@@ -202,7 +199,7 @@ def fit_head(
         If the head cannot be written.
     """
     started = time.monotonic()
-    tell = tell or quiet
+    tell = listener.tell
     asked = choose_kind(kind, estimator=estimator, settings=settings)
     kind = asked.kind
     seeds = _seeds(seed)
@@ -237,7 +234,7 @@ def fit_head(
         jobs=jobs,
     )
     tell(str(plan))
-    each_seed = list(_fits(everything, kind, seeds, fewshot, plan, parameters, progress))
+    each_seed = list(_fits(everything, kind, seeds, fewshot, plan, parameters, listener))
     head, used = each_seed[0]
     save(folder, head, used)
     _say_who_fitted(head.parameters, tell)
@@ -275,7 +272,7 @@ def _fits(
     fewshot: int | None,
     plan: heads.Plan,
     parameters: dict[str, Any],
-    progress: Callable[[int, int], None] | None,
+    listener: Listener,
 ) -> Iterator[tuple[heads.Head, Examples]]:
     """Fit a head for each seed; yield it with what it was fitted on."""
     used, loaded = everything, None
@@ -284,10 +281,10 @@ def _fits(
             used, loaded = everything.fewer(fewshot, seed=seed), None
         loaded = loaded or used.codes(plan)
         settings = {"room": plan.room, "jobs": plan.jobs, **parameters}
-        yield fitted(kind, used, loaded, seed=seed, progress=progress, **settings), used
+        yield fitted(kind, used, loaded, seed=seed, progress=listener.progress, **settings), used
 
 
-def _say_taken(used: Examples, tell: Callable[[str], None]) -> None:
+def _say_taken(used: Examples, tell: Tell) -> None:
     """Say which codes of a store a head learns from, and which it does not."""
     opened, parts = used.opened, used.parts
     if len(opened.layers) > 1:
@@ -302,7 +299,7 @@ def _say_taken(used: Examples, tell: Callable[[str], None]) -> None:
         tell(f"note: {counted(left_out, 'validation image')} of classes without training images")
 
 
-def _say_doubts(head: heads.Head, used: Examples, tell: Callable[[str], None]) -> None:
+def _say_doubts(head: heads.Head, used: Examples, tell: Tell) -> None:
     """Say when validation images are too few to choose by, or the head is no better than none."""
     if chose(head) and 0 < len(used.val) < (enough := max(_ENOUGH, 2 * len(used.classes))):
         what = "k" if head.kind is HeadKind.knn else "C"
@@ -327,7 +324,7 @@ def _seeds(seed: int | Sequence[int]) -> list[int]:
     return seeds
 
 
-def _say_who_fitted(parameters: Mapping[str, Any], tell: Callable[[str], None]) -> None:
+def _say_who_fitted(parameters: Mapping[str, Any], tell: Tell) -> None:
     """Say when it was not the kind's own solver, or when that gave up."""
     if parameters.get("fitted_by") == "SGDClassifier":
         tell(
@@ -342,7 +339,7 @@ def _say_who_fitted(parameters: Mapping[str, Any], tell: Callable[[str], None]) 
 
 
 def _few(
-    kind: HeadKind | OtherKind, fewshot: int, everything: Examples, tell: Callable[[str], None]
+    kind: HeadKind | OtherKind, fewshot: int, everything: Examples, tell: Tell
 ) -> dict[str, Any]:
     """See that there is something to learn, and keep the validation images out of it."""
     if isinstance(fewshot, bool) or fewshot < 1:
@@ -393,9 +390,7 @@ def _parameters(
     return own if folds is None else {**own, "folds": folds}
 
 
-def _check_replaced(
-    folder: Path, used: Examples, *, by_default: bool, tell: Callable[[str], None]
-) -> None:
+def _check_replaced(folder: Path, used: Examples, *, by_default: bool, tell: Tell) -> None:
     """Say when a head of other classes or of another store is replaced; if of both, ask first."""
     old = heads.described(folder)
     if old is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from pipeline import heads, report, store
 from pipeline.common.choices import HeadKind, Pool
 from pipeline.common.errors import HeadError, counted
 from pipeline.common.files import make_folder, write_durably, write_json
+from pipeline.common.listener import SILENT, Listener
 from pipeline.common.memory import memory_limit, resident_bytes
 from pipeline.flows.examples import REGULARISED, Examples, deviation, examples
 from pipeline.flows.kinds import Asked, choose_kind
 from pipeline.flows.layers import choose_parts, named, pooled
-from pipeline.flows.voice import quiet
 from pipeline.report import CurvePoint, CurveReading
 
 _STEPS = (1, 2, 5)
@@ -62,8 +62,7 @@ def learning_curve(
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     out: str | Path | None = None,
     memory: str | int | None = None,
-    tell: Callable[[str], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    listener: Listener = SILENT,
 ) -> LearningCurve:
     """
     Fit heads on growing parts of the training split and score them on the validation split.
@@ -86,10 +85,8 @@ def learning_curve(
         Where to write; by default ``artifacts/reports/<store>-<kind>-learning-curve``.
     memory : str or int, optional
         What the process may take; see `fit_head`.
-    tell : callable, optional
-        Called with sentences for the user.
-    progress : callable, optional
-        Called with (heads fitted, heads in all).
+    listener : Listener, optional
+        Hears sentences, and how many fits are done.
 
     Returns
     -------
@@ -116,11 +113,8 @@ def learning_curve(
     plan = heads.plan(
         asked.kind, everything.size, limit=memory_limit(memory), resident=resident_bytes()
     )
-    if tell is not None:
-        tell(str(plan))
-    points = tuple(
-        _points(everything, asked, seeds, plan, progress or (lambda *_: None), tell or quiet)
-    )
+    listener.tell(str(plan))
+    points = tuple(_points(everything, asked, seeds, plan, listener))
     reading = report.read_curve(points, val_images=len(everything.val))
     folder = Path(out) if out is not None else _default_out(opened, asked)
     about = {
@@ -151,8 +145,7 @@ def _points(
     asked: Asked,
     seeds: Sequence[int],
     plan: heads.Plan,
-    progress: Callable[[int, int], None],
-    tell: Callable[[str], None],
+    listener: Listener,
 ) -> Iterator[CurvePoint]:
     """Fit each size with each seed; all images are the same images for every seed."""
     train, val = everything.codes(plan)
@@ -175,12 +168,14 @@ def _points(
                 if size == most:
                     raise
                 each = counted(size, "image")
-                tell(f"note: {asked.name} cannot be fitted to {each} of each class: {error}")
+                listener.tell(
+                    f"note: {asked.name} cannot be fitted to {each} of each class: {error}"
+                )
                 break
             assert val is not None  # noqa: S101 - without validation images nothing comes here
             scores.append((_accuracy(head, codes, y[rows]), _accuracy(head, val, y_val)))
             done += 1
-            progress(done, total)
+            listener.progress(done, total)
         if not scores:
             continue
         learned, held_out = np.array(scores).T

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +16,7 @@ from pipeline import backbones, heads, images
 from pipeline.common.choices import Resize
 from pipeline.common.errors import HeadError, Interrupted, OutputError
 from pipeline.common.files import check_place, csv_text, replacing
+from pipeline.common.listener import SILENT, Listener
 from pipeline.flows import tuned_heads
 from pipeline.flows.classifier import recognise, space_of
 from pipeline.flows.extraction import WORKERS, BatchCodes, computed
@@ -90,8 +91,7 @@ def predict(
     weights: str | None = None,
     views: bool = False,
     follow_links: bool = False,
-    show: Callable[[Prediction], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    listener: Listener = SILENT,
 ) -> Predictions:
     """
     Classify photos.
@@ -114,10 +114,8 @@ def predict(
         Whether to average the scores over the views that the head's store has of each image.
     follow_links : bool, default False
         Whether to read what links in a folder lead to outside of it.
-    show : callable, optional
-        Called with each prediction as it comes.
-    progress : callable, optional
-        Called with (images done, images in all).
+    listener : Listener, optional
+        Hears each `Prediction`, and how many images are done.
 
     Returns
     -------
@@ -148,10 +146,8 @@ def predict(
     try:
         for prediction in _answers(saved, network, found, top=top, views=copies, digests=digests):
             predictions.append(prediction)
-            if show is not None:
-                show(prediction)
-            if progress is not None:
-                progress(len(predictions), len(found))
+            listener.show(prediction)
+            listener.progress(len(predictions), len(found))
     except KeyboardInterrupt:
         raise Interrupted("interrupted: no table was written") from None
     if csv is not None:

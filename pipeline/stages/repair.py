@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline import store
+from pipeline.common.listener import SILENT, Listener
 from pipeline.flows.command import extract_command
 
 
@@ -51,9 +51,7 @@ class Repairing:
     source_lost: bool
 
 
-def repair(
-    store_path: str | Path, *, progress: Callable[[int, int], None] | None = None
-) -> Repairing:
+def repair(store_path: str | Path, *, listener: Listener = SILENT) -> Repairing:
     """
     Compare every file of a store with what was written, and mend what can be.
 
@@ -63,8 +61,8 @@ def repair(
     ----------
     store_path : str or Path
         The store.
-    progress : callable, optional
-        Called with (shards done, shards in all).
+    listener : Listener, optional
+        Hears how far it is.
 
     Returns
     -------
@@ -82,7 +80,7 @@ def repair(
         If a later version wrote it, it is a packed file, or it cannot be read this time.
     """
     path = Path(store_path)
-    done = store.repair(path, progress=progress)
+    done = store.repair(path, progress=listener.progress)
     space = done.header.space
     unfinished = done.table is None or done.table.unfinished
     return Repairing(

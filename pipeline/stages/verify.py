@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from pipeline import store
+from pipeline.common.listener import SILENT, Listener
 
 
-def verify(
-    store_path: str | Path, *, progress: Callable[[int, int], None] | None = None
-) -> store.Verification:
+def verify(store_path: str | Path, *, listener: Listener = SILENT) -> store.Verification:
     """
     Check a store byte for byte.
 
@@ -18,8 +16,8 @@ def verify(
     ----------
     store_path : str or Path
         The store, or a packed file.
-    progress : callable, optional
-        Called with (shards done, shards in all).
+    listener : Listener, optional
+        Hears how far it is.
 
     Returns
     -------
@@ -35,5 +33,5 @@ def verify(
     """
     path = Path(store_path)
     if path.is_file():
-        return store.verify_packed(path, progress=progress)
-    return store.verify_folder(path, progress=progress)
+        return store.verify_packed(path, progress=listener.progress)
+    return store.verify_folder(path, progress=listener.progress)

@@ -36,6 +36,7 @@ from pipeline.common.hdf5 import (
     mark_sealed,
     names_in,
 )
+from pipeline.common.listener import Progress
 from pipeline.store._columns import create_array, write_array
 from pipeline.store._dtype import widened
 from pipeline.store._header import FILE, Header, unreadable
@@ -421,7 +422,7 @@ class PackedStore(Store):
         with self._explained():
             return widened(self._datasets.read(f"probe/{layer}"))
 
-    def look(self, progress: Callable[[int, int], None]) -> list[str]:
+    def look(self, progress: Progress) -> list[str]:
         """
         Read everything once.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.common.errors import OutputError, StoreDamaged, StoreError, StoreNotFound
 from pipeline.common.files import make_folder, replacing, sync_directory
 from pipeline.common.hdf5 import BrokenSeal, SealedDatasets, has_seal
+from pipeline.common.listener import Progress
 from pipeline.store._header import (
     FILE,
     PROBE,
@@ -75,7 +76,7 @@ class Repair:
     waiting: int | None
 
 
-def repair(folder: Path, *, progress: Callable[[int, int], None] | None = None) -> Repair:
+def repair(folder: Path, *, progress: Progress | None = None) -> Repair:
     """
     Compare every file of a store with what was written, and mend what can be.
 
@@ -127,7 +128,7 @@ class _Run:
     waiting: set[str] = field(default_factory=set)  # shards that cannot be read this time
     unreadable: list[str] = field(default_factory=list)
 
-    def repair(self, progress: Callable[[int, int], None]) -> Repair:
+    def repair(self, progress: Progress) -> Repair:
         kept = self._header()
         table = self._table()
         self._look(progress)
@@ -163,7 +164,7 @@ class _Run:
                 self.bad[FILE] = _why(error)
             return None
 
-    def _look(self, progress: Callable[[int, int], None]) -> None:
+    def _look(self, progress: Progress) -> None:
         """Compare every shard with its name, and note what it carries."""
         try:
             names = shard_names(self.folder / SHARDS)

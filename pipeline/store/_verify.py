@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.common.errors import StoreDamaged, StoreError, counted
 from pipeline.common.files import check_regular
 from pipeline.common.hdf5 import BLOCK, BrokenSeal, Seal, has_seal
+from pipeline.common.listener import Progress
 from pipeline.store._header import (
     SHARDS,
     read_header,
@@ -87,9 +88,7 @@ class _Findings:
         )
 
 
-def verify_folder(
-    folder: Path, *, progress: Callable[[int, int], None] | None = None
-) -> Verification:
+def verify_folder(folder: Path, *, progress: Progress | None = None) -> Verification:
     """
     Read every byte of a store and compare it with what was written.
 
@@ -199,9 +198,7 @@ def _slipped(folder: Path, table: Table, places: dict[str, dict[int, bytes]]) ->
     ]
 
 
-def verify_packed(
-    path: Path, *, progress: Callable[[int, int], None] | None = None
-) -> Verification:
+def verify_packed(path: Path, *, progress: Progress | None = None) -> Verification:
     """
     Read every byte of a packed file and compare it with its seal.
 
@@ -226,7 +223,7 @@ def verify_packed(
     StoreDamaged
         If it cannot even be opened.
     """
-    silent: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
+    silent: Progress = lambda done, total: None  # noqa: E731
     found = _Findings()
     size = path.stat().st_size
     if has_seal(path):
@@ -243,7 +240,7 @@ def verify_packed(
     return found.result(shards=1, rows=len(opened.labels), bytes=size)
 
 
-def _broken_blocks(path: Path, progress: Callable[[int, int], None]) -> list[str]:
+def _broken_blocks(path: Path, progress: Progress) -> list[str]:
     """Compare every block of a sealed file; one line for each that differs, up to some."""
     check_regular(path)
     damage: list[str] = []

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import pipeline
-from pipeline import HeadKind, heads, store
+from pipeline import HeadKind, Listener, heads, store
 from pipeline.common.errors import ChoiceError, HeadError, ResourceError
 from pipeline.flows.examples import examples
 
@@ -59,7 +59,9 @@ def test_too_little_memory_is_refused_before_anything_is_read(cached: Path, tmp_
 
 def test_the_plan_is_said(cached: Path, tmp_path: Path) -> None:
     told: list[str] = []
-    fit = pipeline.fit_head(cached, kind="svm", out=tmp_path / "h", tell=told.append)
+    fit = pipeline.fit_head(
+        cached, kind="svm", out=tmp_path / "h", listener=Listener(tell=told.append)
+    )
     [plan] = [line for line in told if line.startswith("memory:")]
     assert "are in memory" in plan
     assert fit.memory_bytes > 0

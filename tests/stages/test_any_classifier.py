@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
 import pipeline
-from pipeline import heads
+from pipeline import Listener, heads
 from pipeline.common.errors import ChoiceError, ExportError, HeadError
 
 FOREST = "sklearn.ensemble.RandomForestClassifier"
@@ -72,7 +72,9 @@ def test_among_the_candidates_of_a_comparison(cached: Path) -> None:
 
 def test_a_curve_of_one(cached: Path) -> None:
     told: list[str] = []
-    curve = pipeline.learning_curve(cached, kind=LDA, layer="avg", seeds=[0], tell=told.append)
+    curve = pipeline.learning_curve(
+        cached, kind=LDA, layer="avg", seeds=[0], listener=Listener(tell=told.append)
+    )
     assert curve.kind == LDA
     assert curve.points[0].images_per_class > 1
     assert any("cannot be fitted to 1 image of each class" in line for line in told)

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 import pipeline
-from pipeline import HeadKind, heads
+from pipeline import HeadKind, Listener, heads
 from pipeline.common.errors import OutputError
 from pipeline.store import Store, open_store
 
@@ -130,7 +130,9 @@ def test_without_labelled_test_images_the_winner_is_chosen_and_not_tested(
     pipeline.extract(make_photos(), out=tmp_path / "s", backbone=tiny, weights="random", test=0)
     told: list[str] = []
     ask = {"layers": ["avg"], "out": tmp_path / "h", "report_out": tmp_path / "r"}
-    result = pipeline.compare(tmp_path / "s", kinds=QUICK[:count], tell=told.append, **ask)
+    result = pipeline.compare(
+        tmp_path / "s", kinds=QUICK[:count], listener=Listener(tell=told.append), **ask
+    )
     assert result.evaluation is None
     assert not (tmp_path / "r").exists()
     assert heads.load(tmp_path / "h").head.kind.value == result.candidates[0].kind
@@ -167,7 +169,7 @@ def test_without_validation_images_folds_judge(tiny: str, make_photos, tmp_path:
         kinds=["svm", "centroid", "knn"],
         out=tmp_path / "h",
         report_out=tmp_path / "r",
-        tell=told.append,
+        listener=Listener(tell=told.append),
     )
     assert any("judged by folds of the training images" in line for line in told)
     last = result.candidates[-1]

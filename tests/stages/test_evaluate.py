@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix
 
 import pipeline
-from pipeline import HeadKind, Split, heads, store
+from pipeline import HeadKind, Listener, Split, heads, store
 from pipeline.common.errors import HeadError, HeadNotFound, SpaceMismatch, StoreIncomplete
 
 
@@ -73,7 +73,9 @@ def test_a_class_that_the_head_never_saw_counts_as_an_error_and_is_told(
     (photos / "class_2").rename(photos / "unicorn")
     pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random", test=0.5)
     told: list[str] = []
-    result = pipeline.evaluate(svm, tmp_path / "s", out=tmp_path / "r", tell=told.append)
+    result = pipeline.evaluate(
+        svm, tmp_path / "s", out=tmp_path / "r", listener=Listener(tell=told.append)
+    )
     unicorn = result.report.classes[result.report.names.index("unicorn")]
     assert unicorn.support > 0
     assert unicorn.recall == 0
@@ -84,11 +86,15 @@ def test_a_score_on_images_that_the_head_was_fitted_on_is_called_by_its_name(
     cached: Path, svm: Path, tmp_path: Path
 ) -> None:
     told: list[str] = []
-    result = pipeline.evaluate(svm, cached, split="train", out=tmp_path / "r", tell=told.append)
+    result = pipeline.evaluate(
+        svm, cached, split="train", out=tmp_path / "r", listener=Listener(tell=told.append)
+    )
     [warning] = told
     assert f"{result.report.images} of these {result.report.images} images took part" in warning
     told.clear()
-    pipeline.evaluate(svm, cached, split="test", out=tmp_path / "r", tell=told.append)
+    pipeline.evaluate(
+        svm, cached, split="test", out=tmp_path / "r", listener=Listener(tell=told.append)
+    )
     assert told == []
 
 
@@ -104,7 +110,9 @@ def test_also_when_they_come_in_another_store_under_other_names(
     pipeline.pack(tmp_path / "s", tmp_path / "s.h5")
     for again in (tmp_path / "s", tmp_path / "s.h5"):
         told: list[str] = []
-        result = pipeline.evaluate(svm, again, out=tmp_path / "r", tell=told.append)
+        result = pipeline.evaluate(
+            svm, again, out=tmp_path / "r", listener=Listener(tell=told.append)
+        )
         assert any("took part in fitting" in sentence for sentence in told)
         assert result.report.images > 50
 
@@ -178,7 +186,13 @@ def test_what_validation_images_did_for_a_head_is_told_and_kept(
     fit = pipeline.fit_head(cached, kind=kind, out=tmp_path / "h", **options)
     count = fit.val_images
     told: list[str] = []
-    result = pipeline.evaluate(fit.head, cached, split="val", out=tmp_path / "r", tell=told.append)
+    result = pipeline.evaluate(
+        fit.head,
+        cached,
+        split="val",
+        out=tmp_path / "r",
+        listener=Listener(tell=told.append),
+    )
     expected = [line.replace("9", str(count)) for line in said]
     assert [line[: len(start)] for line, start in zip(told, expected, strict=True)] == expected
     plain = json.loads((tmp_path / "r" / "report.json").read_text())
@@ -350,7 +364,9 @@ def test_folds_give_an_honest_matrix_of_the_training_images(
     cached: Path, tmp_path: Path, kind: str
 ) -> None:
     told: list[str] = []
-    fit = pipeline.fit_head(cached, kind=kind, folds=4, out=tmp_path / "h", tell=told.append)
+    fit = pipeline.fit_head(
+        cached, kind=kind, folds=4, out=tmp_path / "h", listener=Listener(tell=told.append)
+    )
     assert fit.validated_on == "4-fold cross-validation"
     assert any("have no part in this head: evaluate --split val is a test" in line for line in told)
     result = pipeline.evaluate(tmp_path / "h", cached, split="train", out=tmp_path / "r")

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import pipeline
-from pipeline import ExportFormat, HeadKind, exports, heads
+from pipeline import ExportFormat, HeadKind, Listener, exports, heads
 from pipeline.common.errors import (
     ExportError,
     HeadError,
@@ -167,7 +167,7 @@ def test_whatever_happens_nothing_is_left(
 def test_without_the_photos_the_probe_images_do(svm: Path) -> None:
     shutil.rmtree("photos")
     said: list[str] = []
-    result = pipeline.export(svm, format="keras", tell=said.append)
+    result = pipeline.export(svm, format="keras", listener=Listener(tell=said.append))
     assert result.images == 8
     assert "probe images" in result.compared_on
     assert len(said) == 1

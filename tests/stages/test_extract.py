@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import pipeline
-from pipeline import backbones, store
+from pipeline import Listener, backbones, store
 from pipeline.common.errors import (
     BackboneError,
     Interrupted,
@@ -158,7 +158,7 @@ def test_ctrl_c_keeps_what_was_computed(tiny: str, make_photos: Photos, tmp_path
 
     options = {"out": tmp_path / "s", "backbone": tiny, "weights": "random", "batch_size": 4}
     with pytest.raises(Interrupted, match="8 of 24 images have their codes; run the same command"):
-        pipeline.extract(photos, progress=press, **options)
+        pipeline.extract(photos, listener=Listener(progress=press), **options)
     with pytest.raises(StoreIncomplete):
         store.open_store(tmp_path / "s")
     again = pipeline.extract(photos, **options)
@@ -177,7 +177,7 @@ def test_an_interrupted_run_ends_in_the_very_bytes_of_one_that_was_not(
 
     options = {"backbone": tiny, "weights": "random", "batch_size": 4}
     with pytest.raises(Interrupted):
-        pipeline.extract(photos, out=tmp_path / "a", progress=press, **options)
+        pipeline.extract(photos, out=tmp_path / "a", listener=Listener(progress=press), **options)
     for name in ("a", "b"):
         pipeline.extract(photos, out=tmp_path / name, **options)
         pipeline.pack(tmp_path / name, tmp_path / f"{name}.h5")
@@ -295,7 +295,11 @@ def test_identical_images_on_both_sides_of_given_splits_are_told(
         shutil.copytree(photos, tmp_path / "split" / split)
     told: list[str] = []
     pipeline.extract(
-        tmp_path / "split", out=tmp_path / "s", backbone=tiny, weights="random", tell=told.append
+        tmp_path / "split",
+        out=tmp_path / "s",
+        backbone=tiny,
+        weights="random",
+        listener=Listener(tell=told.append),
     )
     # Of the 24 training images some become validation images: all copies count.
     assert any("byte for byte in train as well" in sentence for sentence in told)
@@ -312,7 +316,11 @@ def test_a_class_without_training_images_is_told(
     Image.new("RGB", (9, 9)).save(lonely / "1.png")
     told: list[str] = []
     pipeline.extract(
-        tmp_path / "split", out=tmp_path / "s", backbone=tiny, weights="random", tell=told.append
+        tmp_path / "split",
+        out=tmp_path / "s",
+        backbone=tiny,
+        weights="random",
+        listener=Listener(tell=told.append),
     )
     assert "warning: class 'lonely' has no training image" in told
 
@@ -323,7 +331,7 @@ def test_a_store_that_turns_to_other_images_says_what_left_it(
     options = {"out": tmp_path / "s", "backbone": tiny, "weights": "random"}
     pipeline.extract(make_photos("first"), **options)
     told: list[str] = []
-    pipeline.extract(make_photos("second", each=4), tell=told.append, **options)
+    pipeline.extract(make_photos("second", each=4), listener=Listener(tell=told.append), **options)
     assert any("12 images of this store's last run" in sentence for sentence in told)
 
 
@@ -334,7 +342,11 @@ def test_the_same_bytes_under_two_labels_are_told(
     shutil.copy(photos / "class_0" / "000.png", photos / "class_1" / "copy.png")
     told: list[str] = []
     result = pipeline.extract(
-        photos, out=tmp_path / "s", backbone=tiny, weights="random", tell=told.append
+        photos,
+        out=tmp_path / "s",
+        backbone=tiny,
+        weights="random",
+        listener=Listener(tell=told.append),
     )
     assert any("1 image with the very same bytes under different" in line for line in told)
     assert (result.ok, result.computed, result.reused) == (25, 24, 1)
@@ -556,7 +568,7 @@ def test_images_have_the_places_in_their_batches_that_they_would_have_had(
 
     options = {"backbone": tiny, "weights": "random", "batch_size": 4, "views": views}
     with pytest.raises(Interrupted):
-        pipeline.extract(photos, out=tmp_path / "a", progress=press, **options)
+        pipeline.extract(photos, out=tmp_path / "a", listener=Listener(progress=press), **options)
     assert pipeline.verify(tmp_path / "a").damage == ()
     for name in ("a", "b"):
         pipeline.extract(photos, out=tmp_path / name, **options)
@@ -645,7 +657,11 @@ def test_classes_that_are_spelled_nearly_alike_are_told(
     shutil.copytree(photos / "Cat", photos / "cat")
     told: list[str] = []
     done = pipeline.extract(
-        photos, out=tmp_path / "s", backbone=tiny, weights="random", tell=told.append
+        photos,
+        out=tmp_path / "s",
+        backbone=tiny,
+        weights="random",
+        listener=Listener(tell=told.append),
     )
     assert done.classes == ("Cat", "caf\u00e9", "cat")
     assert any("the classes 'Cat', 'cat' differ in case or spaces only" in line for line in told)
@@ -689,7 +705,9 @@ def test_two_sources_of_one_name_do_not_share_a_store_or_a_head(
         pipeline.fit_head("other/photos", kind="centroid")
     told: list[str] = []
     head = "artifacts/heads/photos-centroid"
-    fit = pipeline.fit_head("other/photos", kind="centroid", out=head, tell=told.append)
+    fit = pipeline.fit_head(
+        "other/photos", kind="centroid", out=head, listener=Listener(tell=told.append)
+    )
     assert fit.classes == ("bus", "car", "plane")
     assert any("is replaced in" in line for line in told)
 
@@ -719,7 +737,13 @@ def test_images_that_give_the_same_codes_are_told(
         with Image.open(path) as image:
             image.save(path.with_name(f"again-{path.stem}.bmp"))
     said: list[str] = []
-    pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random", tell=said.append)
+    pipeline.extract(
+        photos,
+        out=tmp_path / "s",
+        backbone=tiny,
+        weights="random",
+        listener=Listener(tell=said.append),
+    )
     assert any(line.startswith("warning: 4 of 16 images gave the very codes") for line in said)
 
 
@@ -728,7 +752,11 @@ def test_ordinary_photos_are_not_called_alike(
 ) -> None:
     said: list[str] = []
     pipeline.extract(
-        make_photos(), out=tmp_path / "s", backbone=tiny, weights="random", tell=said.append
+        make_photos(),
+        out=tmp_path / "s",
+        backbone=tiny,
+        weights="random",
+        listener=Listener(tell=said.append),
     )
     assert not any("constant" in line or "very codes" in line for line in said)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import pipeline
-from pipeline import backbones, heads, images, store
+from pipeline import Listener, backbones, heads, images, store
 from pipeline.common.choices import Dtype, HeadKind, Resize, Split
 from pipeline.common.errors import (
     BackboneError,
@@ -60,7 +60,11 @@ def tuned(svm, tmp_path) -> Path:
 def test_the_result_says_what_was_done(svm, tmp_path):
     lines = []
     result = pipeline.fine_tune(
-        svm, start="conv", out=tmp_path / "tuned", tell=lines.append, **QUICK
+        svm,
+        start="conv",
+        out=tmp_path / "tuned",
+        listener=Listener(tell=lines.append),
+        **QUICK,
     )
     assert (result.start, result.stop, result.kind) == ("conv", "avg", "softmax")
     assert result.weights == 3 * 3 * 4 * 8 + 8
@@ -93,7 +97,9 @@ class TestAuto:
         layers = ["avg", "block5c_add", "block6d_add"]
         pipeline.extract(photos, out=out, layers=layers, size=64)
         head = pipeline.fit_head(out, kind="softmax", layer="avg", out=tmp_path / "head").head
-        result = pipeline.fine_tune(head, out=tmp_path / "tuned", tell=lines.append, **QUICK)
+        result = pipeline.fine_tune(
+            head, out=tmp_path / "tuned", listener=Listener(tell=lines.append), **QUICK
+        )
         assert lines[0] == (
             "training from block6d_add and from block5c_add, whose codes the store has"
         )
@@ -110,7 +116,11 @@ class TestAuto:
 
         lines = []
         hurried = pipeline.fine_tune(
-            head, out=tmp_path / "h", minutes=1e-6, tell=lines.append, **QUICK | {"epochs": None}
+            head,
+            out=tmp_path / "h",
+            minutes=1e-6,
+            listener=Listener(tell=lines.append),
+            **QUICK | {"epochs": None},
         )
         assert [each.start for each in hurried.tried] == ["block6d_add"]
         assert hurried.epochs_run == 1
@@ -198,7 +208,7 @@ def test_cached_views_are_learned_from(tiny, photos, tmp_path):
         fit.head,
         start="conv",
         out=tmp_path / "tuned",
-        progress=lambda done, total: steps.append(total),
+        listener=Listener(progress=lambda done, total: steps.append(total)),
         **QUICK,
     )
     assert steps[0] == 2 * result.train_images  # the head learns from all views
@@ -266,7 +276,12 @@ def test_other_splits_are_told(svm, photos, tmp_path):
     pipeline.extract(photos, out=out, backbone="tiny", weights="random", layers="conv", test=0.5)
     lines = []
     pipeline.fine_tune(
-        svm, start="conv", store_path=out, out=tmp_path / "t", tell=lines.append, **QUICK
+        svm,
+        start="conv",
+        store_path=out,
+        out=tmp_path / "t",
+        listener=Listener(tell=lines.append),
+        **QUICK,
     )
     assert "that the head was fitted on took other sides of the split" in lines[0]
 
@@ -336,7 +351,9 @@ def test_a_rate_that_makes_validation_worse_is_followed_by_lower_ones(svm, tmp_p
     monkeypatch.setattr("pipeline.heads._learning_rate.RateSearch.find", lambda *_: 1000.0)
     told = []
     quick = {name: value for name, value in QUICK.items() if name != "learning_rate"}
-    done = pipeline.fine_tune(svm, start="conv", out=tmp_path / "t", tell=told.append, **quick)
+    done = pipeline.fine_tune(
+        svm, start="conv", out=tmp_path / "t", listener=Listener(tell=told.append), **quick
+    )
     rates = [line for line in told if line.startswith("before, at a learning rate of")]
     assert rates[0].startswith("before, at a learning rate of 1000:")
     assert rates[1].startswith("before, at a learning rate of 100:")

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_limits
 
 import pipeline
-from pipeline import HeadKind, Pool, heads, store
+from pipeline import HeadKind, Listener, Pool, heads, store
 from pipeline.common.errors import ChoiceError, HeadError, OutputError, StoreError
 
 # The default of 100 epochs is for thousands of images.
@@ -185,7 +185,12 @@ def test_a_choice_by_few_images_is_told(
     pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random")
     for kind, name in (("svm", "C"), ("knn", "k")):
         told: list[str] = []
-        fit = pipeline.fit_head(tmp_path / "s", kind=kind, out=tmp_path / kind, tell=told.append)
+        fit = pipeline.fit_head(
+            tmp_path / "s",
+            kind=kind,
+            out=tmp_path / kind,
+            listener=Listener(tell=told.append),
+        )
         assert (
             any(
                 line.startswith(
@@ -196,7 +201,13 @@ def test_a_choice_by_few_images_is_told(
             or fit.val_images == 1
         )
     told.clear()
-    pipeline.fit_head(tmp_path / "s", kind="svm", C=1.0, out=tmp_path / "fixed", tell=told.append)
+    pipeline.fit_head(
+        tmp_path / "s",
+        kind="svm",
+        C=1.0,
+        out=tmp_path / "fixed",
+        listener=Listener(tell=told.append),
+    )
     assert not any("say little" in line for line in told)
 
 
@@ -307,7 +318,9 @@ def test_a_layer_that_was_pooled_when_it_was_cached_keeps_its_name(
     pipeline.extract(photos, out=tmp_path / "s", backbone=tiny, weights="random", layers=layers)
     monkeypatch.chdir(tmp_path)
     told: list[str] = []
-    fit = pipeline.fit_head("s", kind="svm", C=1.0, layer=layers, tell=told.append)
+    fit = pipeline.fit_head(
+        "s", kind="svm", C=1.0, layer=layers, listener=Listener(tell=told.append)
+    )
     assert (fit.layer, fit.dimensions) == ("avg+conv:max", 12)
     assert fit.head == "artifacts/heads/s-avg+conv-max-svm"
     assert "layers avg+conv:max, of avg, conv:max" in told

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_limits
 
 import pipeline
-from pipeline import backbones, heads
+from pipeline import Listener, backbones, heads
 from pipeline.backbones import Preprocessing
 from pipeline.common.choices import ExportFormat
 from pipeline.common.errors import HeadError, SpaceMismatch, StoreError
@@ -121,7 +121,9 @@ def test_images_that_are_not_in_both_are_told(stores: tuple[Path, Path]) -> None
         photo.unlink()
     pipeline.extract("moved", out="b", backbone="other", weights="random", layers=["avg", "top"])
     told: list[str] = []
-    fit = pipeline.fit_head("a", joined_with="b", kind="centroid", out="h", tell=told.append)
+    fit = pipeline.fit_head(
+        "a", joined_with="b", kind="centroid", out="h", listener=Listener(tell=told.append)
+    )
     assert "note: 5 images of a without codes in b: left out" in told
     said = pipeline.evaluate(fit.head, "a", joined_with="b", split="train", out="r").warnings
     assert "note: 5 images of a without codes in b: left out" in said

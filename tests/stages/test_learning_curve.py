@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 
 import pipeline
+from pipeline import Listener
 from pipeline.common.errors import HeadError
 
 
 def test_accuracy_by_images_per_class(cached: Path, tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
     result = pipeline.learning_curve(
-        cached, out=tmp_path / "c", progress=lambda *step: steps.append(step)
+        cached,
+        out=tmp_path / "c",
+        listener=Listener(progress=lambda *step: steps.append(step)),
     )
     counts = [point.images_per_class for point in result.points]
     assert counts[:3] == [1, 2, 5]

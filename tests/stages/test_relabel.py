@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pipeline
-from pipeline import store
+from pipeline import Listener, store
 from pipeline.common.errors import SourceError, StoreError
 
 
@@ -195,7 +195,7 @@ def test_a_split_that_a_source_gives_is_kept_and_a_leak_told(
     names = [path.parent.name for path in paths]
     table = {"path": paths, "label": names, "split": ["test"] * len(paths)}
     told: list[str] = []
-    done = pipeline.extract(table, add=True, tell=told.append, **ask)
+    done = pipeline.extract(table, add=True, listener=Listener(tell=told.append), **ask)
     assert done.splits == {"train": 24, "val": 0, "test": 24}
     assert any("24 images of val or test byte for byte in train" in line for line in told)
 

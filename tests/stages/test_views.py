@@ -11,7 +11,18 @@ import numpy as np
 import pytest
 
 import pipeline
-from pipeline import Augment, HeadKind, Resize, Split, backbones, heads, images, report, store
+from pipeline import (
+    Augment,
+    HeadKind,
+    Listener,
+    Resize,
+    Split,
+    backbones,
+    heads,
+    images,
+    report,
+    store,
+)
 from pipeline.common.errors import ChoiceError, HeadError, Interrupted, SpaceMismatch
 
 Photos = Callable[..., Path]
@@ -85,7 +96,7 @@ def test_an_interrupt_between_views_leaves_whole_rows(
     options = {"backbone": tiny, "weights": "random", "batch_size": 4, "views": K}
     kept = stop // 4 * 4  # whose views fill three batches
     with pytest.raises(Interrupted, match=f"{kept} of 24 images have their codes"):
-        pipeline.extract(photos, out=tmp_path / "a", progress=press, **options)
+        pipeline.extract(photos, out=tmp_path / "a", listener=Listener(progress=press), **options)
     assert pipeline.verify(tmp_path / "a").damage == ()
     again = pipeline.extract(photos, out=tmp_path / "a", **options)
     assert (again.computed, again.ok) == (24 - kept, 24)
@@ -188,7 +199,12 @@ def test_without_validation_images_folds_never_part_the_views_of_an_image(
     pipeline.extract(tmp_path / "photos", out=tmp_path / "s", **options)
     told: list[str] = []
     fits = [
-        pipeline.fit_head(tmp_path / name, kind="svm", out=tmp_path / "h", tell=told.append)
+        pipeline.fit_head(
+            tmp_path / name,
+            kind="svm",
+            out=tmp_path / "h",
+            listener=Listener(tell=told.append),
+        )
         for name in ("v", "s")
     ]
     assert fits[0].validated_on == fits[1].validated_on == "3-fold cross-validation"

@@ -1,0 +1,1 @@
+"""What every package uses: files, HDF5, memory, errors, choices and the space of codes."""
