@@ -4,7 +4,7 @@ from pipeline.heads._calibration import HeldOut
 from pipeline.heads._card import Card, Origin
 from pipeline.heads._checkpoint import Epoch
 from pipeline.heads._codes import CodeRows, InMemory, Streamed
-from pipeline.heads._config import PRESET_POOLS, PRESETS, Initializer, MlpConfig, Monitor, Output
+from pipeline.heads._config import PRESET_POOLS, PRESETS, Initializer, MlpConfig, Output
 from pipeline.heads._estimator import EstimatorHead
 from pipeline.heads._folded import Classifier, Dense, Neighbours, Step, Unit
 from pipeline.heads._head import Head
@@ -24,6 +24,7 @@ from pipeline.heads._saved import (
     writing,
 )
 from pipeline.heads._scaler import ParetoScaler
+from pipeline.heads._training_config import Monitor
 from pipeline.heads._tuning import tune, tuning_config
 from pipeline.heads._tuning_data import (
     Budget,

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from pipeline.common.errors import HeadError
 from pipeline.common.files import make_folder, write_durably
 from pipeline.common.hdf5 import HostileFile, SealedDatasets, has_seal, names_in, sealed_bytes
-from pipeline.heads._config import MlpConfig
 from pipeline.heads._training import copy_of, make_optimizer, prepare
+from pipeline.heads._training_config import TrainingConfig
 
 if TYPE_CHECKING:
     import keras
@@ -82,7 +82,7 @@ class Checkpoint:
     """
 
     def __init__(
-        self, model: keras.Model, config: MlpConfig, images: int, path: Path, kept: Unfinished
+        self, model: keras.Model, config: TrainingConfig, images: int, path: Path, kept: Unfinished
     ) -> None:
         # Dropout's random numbers go on where they stopped, too.
         self._variables = list(model.variables)

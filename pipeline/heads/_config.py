@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 
 from pipeline.common.choices import Activation, Optimizer, Pool, Preset, Schedule, choose
 from pipeline.common.errors import HeadError
+from pipeline.heads._training_config import Monitor, TrainingConfig, within
 
 T = TypeVar("T")
 
@@ -34,27 +34,10 @@ class Initializer(str, Enum):
     truncated_normal = "truncated_normal"  # standard deviation 0.02, the default of tflearn
 
 
-class Monitor(str, Enum):
-    """What early stopping watches."""
-
-    accuracy = "val_accuracy"
-    loss = "val_loss"
-
-
-def _within(option: str, value: Any, good: bool, expected: str, *, whole: bool = False) -> None:
-    """Complain about a number that is not where it should be, NaN and infinity included."""
-    if not good or not math.isfinite(value) or (whole and not isinstance(value, int)):
-        raise HeadError(f"expected {expected} for {option}, found {value!r}")
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
 @dataclass(frozen=True, kw_only=True)
-class MlpConfig:
+class MlpConfig(TrainingConfig):
     """
-    An MLP head: its layers and its training; values that cannot be used raise HeadError.
+    The layers of an MLP head and how they are trained; values that cannot be used raise HeadError.
 
     Attributes
     ----------
@@ -67,33 +50,8 @@ class MlpConfig:
         The last layer.
     output_initializer : Initializer
         Where the kernel of the last layer starts.
-    optimizer : Optimizer
-        With Keras' defaults but for the fields that follow.
-    learning_rate : float
-        At the first step; with the schedule ``one-cycle`` the largest.
-    schedule : Schedule
-        How it goes on.
-    momentum : float
-        Of sgd.
-    nesterov : bool
-        Whether sgd looks ahead (Y. Nesterov, 1983), which needs momentum.
-    decay_rate, decay_steps : float, int
-        The learning rate is multiplied by `decay_rate` every `decay_steps` steps, smoothly;
-        1.0 for a constant one.
-    clip_norm : float
-        Gradients with a larger norm over all weights are shortened to it; 0 for never.
-    epochs, batch_size : int
-        How long to train, and on how many images at a time.
-    early_stopping : int
-        Epochs without progress after which training ends; 0 for never.
-    monitor : Monitor
-        What progress means.
-    restore_best : bool
-        Whether the weights of the best epoch are kept, not those of the last.
     scale : bool
         Whether codes are scaled by column first, much as for the linear heads.
-    validation_share : float
-        Share of the training images that is held out when there are no validation images.
     """
 
     hidden: tuple[int, ...] = (256,)
@@ -103,23 +61,10 @@ class MlpConfig:
     initializer: tuple[Initializer, ...] = (Initializer.glorot_uniform,)
     output: Output = Output.softmax
     output_initializer: Initializer = Initializer.glorot_uniform
-    optimizer: Optimizer = Optimizer.adam
-    learning_rate: float = 1e-3
-    schedule: Schedule = Schedule.constant
-    momentum: float = 0.0
-    nesterov: bool = False
-    decay_rate: float = 1.0
-    decay_steps: int = 1000
-    clip_norm: float = 0.0
-    epochs: int = 100
-    batch_size: int = 32
-    early_stopping: int = 10
-    monitor: Monitor = Monitor.loss
-    restore_best: bool = True
     scale: bool = True
-    validation_share: float = 0.2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("activation", "dropout", "l2", "initializer"):
             if len(getattr(self, name)) != len(self.hidden):
                 raise HeadError(
@@ -128,36 +73,11 @@ class MlpConfig:
                 )
         for units in self.hidden:
             good = 1 <= units <= _MOST_UNITS
-            _within("--hidden", units, good, f"whole numbers from 1 to {_MOST_UNITS}", whole=True)
+            within("--hidden", units, good, f"whole numbers from 1 to {_MOST_UNITS}", whole=True)
         for rate in self.dropout:
-            _within("--dropout", rate, 0 <= rate < 1, "shares from 0 to below 1")
+            within("--dropout", rate, 0 <= rate < 1, "shares from 0 to below 1")
         for factor in self.l2:
-            _within("--l2", factor, factor >= 0, "numbers from 0")
-        for name in ("epochs", "batch_size", "decay_steps"):
-            value = getattr(self, name)
-            good = 1 <= value < 2**31
-            _within(_option(name), value, good, "a whole number from 1 to 2147483647", whole=True)
-        rate, decay = self.learning_rate, self.decay_rate
-        _within("--learning-rate", rate, rate > 0, "a number above 0")
-        _within("--decay-rate", decay, 0 < decay <= 1, "a number above 0, at most 1")
-        _within("--momentum", self.momentum, 0 <= self.momentum < 1, "a number from 0 to below 1")
-        if self.optimizer is not Optimizer.sgd and (self.momentum or self.nesterov):
-            raise HeadError(
-                f"expected momentum with optimizer sgd only, found {self.optimizer.value}; "
-                "add --optimizer sgd"
-            )
-        if self.schedule is not Schedule.constant and decay != 1:
-            raise HeadError(
-                "expected --decay-rate with --schedule constant only, found "
-                f"{self.schedule.value}; add --schedule constant"
-            )
-        if self.nesterov and not self.momentum:
-            raise HeadError("expected --momentum above 0 with --nesterov, found 0; try 0.9")
-        patience = self.early_stopping
-        _within("--early-stopping", patience, patience >= 0, "a whole number from 0", whole=True)
-        _within("--clip-norm", self.clip_norm, self.clip_norm >= 0, "a number from 0")
-        share = self.validation_share
-        _within("--validation-share", share, 0 <= share < 1, "a share from 0 to below 1")
+            within("--l2", factor, factor >= 0, "numbers from 0")
 
     @classmethod
     def from_options(
@@ -208,10 +128,6 @@ class MlpConfig:
         if unknown := given.keys() - {field.name for field in fields(cls)}:
             raise HeadError(f"an mlp has no option {min(unknown)!r}")
         return replace(base, hidden=units, **layers, **given)
-
-    def steps(self, images: int) -> int:
-        """Return how many steps an epoch of so many images has."""
-        return -(-images // self.batch_size)
 
     def to_json(self) -> dict[str, Any]:
         """Return the configuration as plain JSON values."""

@@ -16,8 +16,8 @@ from pipeline.common.choices import Schedule
 from pipeline.common.listener import Progress
 from pipeline.heads._calibration import judge
 from pipeline.heads._codes import CodeRows
-from pipeline.heads._config import MlpConfig
 from pipeline.heads._training import copy_of, make_optimizer, one_cycle, prepare
+from pipeline.heads._training_config import TrainingConfig
 
 if TYPE_CHECKING:
     import keras
@@ -69,7 +69,7 @@ class RateSearch:
         It ends as it began.
     forward : callable
         The same, compiled: codes to logits.
-    config : MlpConfig
+    config : TrainingConfig
         Of the training to come.
     train, val : tuple of (CodeRows, labels)
         Without validation images a quarter of the training images judges.
@@ -83,7 +83,7 @@ class RateSearch:
         self,
         model: keras.Model,
         forward: Forward,
-        config: MlpConfig,
+        config: TrainingConfig,
         *,
         train: tuple[CodeRows, NDArray[np.int64]],
         val: tuple[CodeRows, NDArray[np.int64]] | None,

@@ -17,6 +17,7 @@ from pipeline.common.listener import Progress
 from pipeline.heads._batches import Part, in_order, pool_for, shuffled
 from pipeline.heads._codes import Rows
 from pipeline.heads._config import Initializer, MlpConfig, Output
+from pipeline.heads._training_config import TrainingConfig
 
 if TYPE_CHECKING:
     import keras
@@ -196,7 +197,7 @@ def _initializer(which: Initializer, seed: int) -> keras.Initializer:
     return keras.initializers.GlorotUniform(seed=seed)
 
 
-def make_optimizer(config: MlpConfig, *, images: int) -> keras.Optimizer:
+def make_optimizer(config: TrainingConfig, *, images: int) -> keras.Optimizer:
     """Make what trains a network on so many images."""
     import keras
 
@@ -411,7 +412,7 @@ def _targets(y: NDArray[np.int64], output: Output, n_classes: int) -> NDArray[An
     return y[..., None].astype(np.float32) if output is Output.binary else y
 
 
-def _callbacks(config: MlpConfig, progress: Progress, *, watch: bool) -> list[keras.Callback]:
+def _callbacks(config: TrainingConfig, progress: Progress, *, watch: bool) -> list[keras.Callback]:
     import keras
 
     callbacks = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from pipeline.heads._learning_rate import RATES, Forward, RateSearch
 from pipeline.heads._linear import LinearHead, class_weights
 from pipeline.heads._mlp import MlpHead
 from pipeline.heads._training import TrainingData, run
+from pipeline.heads._training_config import TrainingConfig
 from pipeline.heads._tuning_data import (
     Budget,
     Layers,
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     import keras
 
 
+# What a fine-tuning takes of a head's own training where nothing is said.
+_KEPT = ("optimizer", "learning_rate", "epochs", "batch_size", "early_stopping")
 _LOWER = 10.0  # what a rate is divided by that made validation worse
 
 
@@ -51,7 +54,7 @@ def tuning_config(head: Head, **options: Any) -> MlpConfig:
     head : Head
         Of kind svm, softmax, ridge or mlp.
     **options
-        Of `MlpConfig`: `optimizer`, `learning_rate`, `epochs`, ...
+        Of `TrainingConfig`: `optimizer`, `learning_rate`, `epochs`, ...
 
     Returns
     -------
@@ -72,16 +75,15 @@ def tuning_config(head: Head, **options: Any) -> MlpConfig:
             f"expected a head of kind svm, softmax, ridge or mlp, found {head.kind.value}, which "
             "has no weights that descent could train; fit one of these"
         )
-    defaults = MlpConfig()
-    training: dict[str, Any] = {
-        name: getattr(defaults, name)
-        for name in (
-            *("schedule", "momentum", "nesterov", "decay_rate", "decay_steps"),
-            *("clip_norm", "monitor"),
-        )
+    # Its layers are the head's; how they were trained counts no more, but for a few habits.
+    kept: dict[str, Any] = {name: getattr(own, name) for name in _KEPT}
+    training = TrainingConfig(**{**kept, **options})
+    how: dict[str, Any] = {each.name: getattr(training, each.name) for each in fields(training)}
+    last: dict[str, Any] = {
+        "output": Output.softmax,
+        "output_initializer": Initializer.glorot_uniform,
     }
-    training |= {"output": Output.softmax, "output_initializer": Initializer.glorot_uniform}
-    return replace(own, **{**training, "restore_best": True, "scale": True, **options})
+    return replace(own, **how, **last, scale=True)
 
 
 def tune(
