@@ -18,6 +18,7 @@ from pipeline.common.listener import Listener
 from pipeline.common.memory import resident_bytes
 from pipeline.flows.classifier import space_of
 from pipeline.flows.tuning import Task, layer_missing
+from pipeline.flows.tuning_config import TuningConfig
 
 # Less than this of a schedule is no fair trial of a boundary.
 _FEWEST_EPOCHS = 3
@@ -51,9 +52,7 @@ class Attempt:
 class Training:
     """How every boundary is trained from, and who hears of it."""
 
-    config: heads.MlpConfig
-    find_rate: bool
-    minutes: float | None
+    config: TuningConfig
     ends: float | None
     seed: int
     limit: int
@@ -156,7 +155,7 @@ def _train(task: Task, training: Training, *, seconds: float | None, fewest: int
     task.check_classes()
     if warning := task.left_out():
         training.listener.tell(warning)
-    config, tail, tell = training.config, task.tail, training.listener.tell
+    config, tail, tell = training.config.training, task.tail, training.listener.tell
     plan = heads.plan_tuning(
         task.size,
         weights=4 * tail.count,
@@ -179,11 +178,12 @@ def _train(task: Task, training: Training, *, seconds: float | None, fewest: int
         tail,
         material,
         config=config,
-        find_rate=training.find_rate,
+        find_rate=training.config.find_rate,
         budget=None if left is None else heads.Budget(seconds=left, fewest=fewest),
         seed=training.seed,
         unfinished=heads.Resumable(
-            heads.unfinished(training.folder, tail.start), f"{task.identity} {training.minutes}"
+            heads.unfinished(training.folder, tail.start),
+            f"{task.identity} {training.config.minutes}",
         ),
         watch=heads.Watch(
             trial=lambda trial: tell(_trial(trial)),

@@ -17,6 +17,7 @@ from pipeline.common.choices import ClassWeight, HeadKind, Pool, Precision
 from pipeline.common.errors import HeadError, SpaceMismatch, StoreError, counted
 from pipeline.common.listener import Progress
 from pipeline.common.space import Space
+from pipeline.flows import places
 from pipeline.flows.classifier import space_of
 from pipeline.flows.command import extract_command
 from pipeline.flows.examples import Examples, card_of, examples
@@ -169,18 +170,6 @@ def check_layers(saved: heads.SavedHead) -> None:
         )
 
 
-def augmentation(start: str, augment: str | None) -> images.Views | None:
-    """Return two views: the photo and a copy; None where codes are cached."""
-    if start == backbones.INPUT:
-        return images.parse_views(2, augment=augment)
-    if augment is not None:
-        raise HeadError(
-            f"expected --augment with --from {backbones.INPUT} only, found --from {start}: cached "
-            "codes stay what they are; cache augmented ones with `pipeline extract --views 4`"
-        )
-    return None
-
-
 def load_layers(
     saved: heads.SavedHead, start: str, weights: str | None, precision: Precision
 ) -> backbones.Tail:
@@ -255,7 +244,7 @@ def _extract_command(saved: heads.SavedHead, opened: store.Store, start: str) ->
         source=opened.table.source if isinstance(opened, store.FolderStore) else {},
         layers=[start],
         dtype="float16",
-        out=Path("artifacts") / "features" / f"{store.name_of(opened)}-{start}",
+        out=places.features_from(opened, start),
     )
 
 

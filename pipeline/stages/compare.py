@@ -15,6 +15,7 @@ from pipeline.common.errors import HeadError, ResourceError
 from pipeline.common.files import make_folder
 from pipeline.common.listener import SILENT, Listener
 from pipeline.common.memory import memory_limit, resident_bytes
+from pipeline.flows import places
 from pipeline.flows.examples import Examples, examples
 from pipeline.flows.fitting import Loaded, fitted, save
 from pipeline.flows.kinds import Asked, choose_kind
@@ -137,7 +138,7 @@ def compare(
     """
     started = time.monotonic()
     opened = store.open_store(Path(store_path))
-    folder = Path(out) if out is not None else _default_out(opened)
+    folder = Path(out) if out is not None else places.best_head_of(opened)
     heads.check_target(folder)
     asked = list(_asked(opened, kinds, layers, pools))
     if not len(asked[0][0].val):
@@ -304,7 +305,3 @@ def _untested(candidates: Sequence[Candidate]) -> str:
     if count < 2:
         return note
     return f"{note}; its score on validation is a little too good, for it was the best of {count}"
-
-
-def _default_out(opened: store.Store) -> Path:
-    return Path("artifacts") / "heads" / f"{store.name_of(opened)}-best"

@@ -15,7 +15,7 @@ from pipeline.common.choices import Split, choose
 from pipeline.common.errors import HeadError, SpaceMismatch, counted
 from pipeline.common.files import make_folder, replacing, write_durably, write_json
 from pipeline.common.listener import SILENT, Listener
-from pipeline.flows import tuned_heads
+from pipeline.flows import places, tuned_heads
 from pipeline.flows.influence import group_warning, held_out_note, these, warnings_of
 from pipeline.flows.layers import left_out_of, open_stores
 
@@ -122,7 +122,8 @@ def evaluate(
         listener.tell(sentence)
     decisions = _decisions(saved, opened, rows, kept, views=views)
     result = _score(saved.head, decisions, truth, classes=classes)
-    folder = Path(out) if out is not None else _default_out(saved, split, views=views)
+    suffix = ("" if split is Split.test else f"-{split.value}") + ("-views" if views else "")
+    folder = Path(out) if out is not None else places.report_of(saved.directory, suffix)
     title = f"{saved.directory.name} on {split.value} of {opened.location.name}"
     picture = report.confusion_png(result, title=title, notes=said)
     about: dict[str, Any] = {
@@ -279,8 +280,3 @@ def _parts(count: int, *, views: int, head: heads.Head) -> Iterator[slice]:
 
 def _mean_of_views(scores: NDArray[np.float64], images: int) -> NDArray[np.float64]:
     return np.asarray(scores.reshape(images, -1, scores.shape[1]).mean(axis=1))
-
-
-def _default_out(saved: heads.SavedHead, split: Split, *, views: bool) -> Path:
-    suffix = ("" if split is Split.test else f"-{split.value}") + ("-views" if views else "")
-    return Path("artifacts") / "reports" / (saved.directory.absolute().name + suffix)

@@ -16,7 +16,7 @@ from pipeline.common.errors import ExportError, OutputError, PipelineError
 from pipeline.common.files import building, command_line, make_folder, put_in_place
 from pipeline.common.listener import SILENT, Listener, Tell
 from pipeline.flows import originals as photos
-from pipeline.flows import tuned_heads
+from pipeline.flows import places, tuned_heads
 from pipeline.flows.classifier import recognise, space_of
 from pipeline.flows.model_card import facts_of
 
@@ -281,7 +281,7 @@ def _target(head: Path, form: exports.Format, quantize: Quantize, out: str | Pat
     name = head.absolute().name
     name += "" if quantize is Quantize.none else f"-{quantize.value}"
     default = f"{name}{form.suffix}" if form.suffix else f"{name}-{form.name.value}"
-    target = Path(out) if out is not None else Path("artifacts") / "exports" / default
+    target = Path(out) if out is not None else places.export_of(default)
     if form.suffix and target.suffix != form.suffix:
         raise OutputError(
             f"expected a file name that ends in {form.suffix} for --out, found {target}; "

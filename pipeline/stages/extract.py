@@ -14,7 +14,7 @@ from pipeline.common.errors import SourceError
 from pipeline.common.files import free_bytes
 from pipeline.common.listener import SILENT, Listener
 from pipeline.common.space import Space
-from pipeline.flows import adding
+from pipeline.flows import adding, places
 from pipeline.flows.codes_config import CodesConfig, CodesOptions
 from pipeline.flows.command import DEFAULT_SHARE
 from pipeline.flows.extraction import Run, bottleneck
@@ -209,7 +209,7 @@ def extract(
     allowed_share = _parse_share(str(max_rejected))
     request, how = _split(options)
     found = find_source(source, how, tell)
-    folder = Path(out) if out is not None else _default_out(source)
+    folder = Path(out) if out is not None else places.features_of(source)
     if idle := images.idle_shares(found, **dict.fromkeys(shares, True)):
         tell(f"note: --{' and --'.join(idle)} does nothing here: the source has its own splits")
     if images.has_unlabelled_test(found) and "test" not in shares:
@@ -309,7 +309,7 @@ def estimate(
     """
     request, how = _split(options)
     found = find_source(source, how, listener.tell)
-    folder = Path(out) if out is not None else _default_out(source)
+    folder = Path(out) if out is not None else places.features_of(source)
     with store.Writer(folder) as writer:
         run = Run(found=found, writer=writer, request=request, listener=listener)
         run.check_header()
@@ -338,14 +338,6 @@ def _split(options: ExtractOptions) -> tuple[CodesConfig, SourceOptions]:
     how: Any = {name: value for name, value in options.items() if name in ours}
     codes: Any = {name: value for name, value in options.items() if name not in ours}
     return CodesConfig.parse(codes), how
-
-
-def _default_out(source: Any) -> Path:
-    if not isinstance(source, (str, Path)):
-        return Path("artifacts") / "features" / "photos"
-    path = Path(source).absolute()
-    name = path.stem if path.is_file() else path.name
-    return Path("artifacts") / "features" / (name or "photos")
 
 
 def _check_shares(val: float, test: float) -> None:

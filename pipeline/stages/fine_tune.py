@@ -6,24 +6,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 from pipeline import heads, report, store
-from pipeline.common.choices import Optimizer, Precision, Schedule, choose
-from pipeline.common.errors import HeadError, OutputError
+from pipeline.common.errors import OutputError
 from pipeline.common.listener import SILENT, Listener
 from pipeline.common.memory import memory_limit
+from pipeline.flows import places
 from pipeline.flows.boundaries import Attempt, Result, Training, best_of, starts_of
 from pipeline.flows.tuning import (
     Task,
-    augmentation,
     check_layers,
     check_space,
     load_layers,
 )
-
-AUTO = "auto"
-# Epochs where nothing is said, and at the most where the minutes decide.
-_EPOCHS, _MOST_EPOCHS = 10, 30
+from pipeline.flows.tuning_config import AUTO, TuningConfig, TuningOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,25 +95,13 @@ def fine_tune(
     head: str | Path,
     *,
     start: str = AUTO,
-    minutes: float | None = None,
     store_path: str | Path | None = None,
     out: str | Path | None = None,
-    optimizer: Optimizer | str = Optimizer.adam,
-    learning_rate: float | str = "auto",
-    momentum: float = 0.0,
-    nesterov: bool = False,
-    schedule: Schedule | str = Schedule.one_cycle,
-    decay_rate: float = 1.0,
-    decay_steps: int = 1000,
-    epochs: int | None = None,
-    batch_size: int = 16,
-    early_stopping: int | None = None,
-    augment: str | None = None,
-    precision: Precision | str = Precision.auto,
     seed: int = 0,
     memory: str | int | None = None,
     weights: str | None = None,
     listener: Listener = SILENT,
+    **options: Unpack[TuningOptions],
 ) -> FineTuning:
     """
     Train the upper layers of the backbone further, together with a head.
@@ -134,38 +119,10 @@ def fine_tune(
         A block boundary below the head's layer, or ``"input"`` to train everything on the photos
         themselves, each augmented anew in every epoch. ``"auto"`` trains from every boundary that
         the store has codes of, the last first, and keeps what has the smallest validation loss.
-    minutes : float, optional
-        How long all may take: as many epochs as fit, and boundaries for which there is no time
-        are left out.
     store_path : str or Path, optional
         A store with codes of `start`; by default the one that the head was fitted on.
     out : str or Path, optional
         The new head; by default the name of the head and ``-tuned``.
-    optimizer : Optimizer or str, default "adam"
-    learning_rate : float or "auto", default "auto"
-        The largest of the schedule; auto finds the largest that does not destroy the network in
-        a short training on some images.
-    momentum, nesterov : float, bool
-        Of sgd.
-    schedule : Schedule or str, default "one-cycle"
-        ``one-cycle``: the rate grows during three tenths of all steps and ends at 0; ``constant``:
-        it stays, or decays.
-    decay_rate, decay_steps : float, int
-        Of the schedule ``constant``: the learning rate is multiplied by `decay_rate` every
-        `decay_steps` steps, smoothly.
-    epochs : int, optional
-        10 by default; with `minutes`, at the most, and 30 by default.
-    batch_size : int
-    early_stopping : int, optional
-        Epochs without a smaller validation loss after which training ends; 0 for never, which is
-        the default of a cycle, whose last epochs are the best; of ``constant`` it is 5. The best
-        epoch is kept in any case.
-    augment : str, optional
-        How photos differ from epoch to epoch, see `extract`; flip and crop by default. For
-        ``start="input"`` only.
-    precision : Precision or str, default "auto"
-        What the layers compute in while they are trained; auto is bfloat16 where that is faster.
-        Afterwards it is float32.
     seed : int, default 0
         Decides dropout, augmentation and the order of the images.
     memory : str or int, optional
@@ -175,6 +132,10 @@ def fine_tune(
     listener : Listener, optional
         Hears sentences, and how many images are done of those that there are at the most, first of
         the head, then of all epochs.
+    **options
+        How it is trained: ``minutes``, ``optimizer``, ``learning_rate``, ``momentum``,
+        ``nesterov``, ``schedule``, ``decay_rate``, ``decay_steps``, ``epochs``, ``batch_size``,
+        ``early_stopping``, ``augment`` and ``precision``, see `TuningOptions`.
 
     Returns
     -------
@@ -196,63 +157,42 @@ def fine_tune(
     began = time.monotonic()
     saved = heads.load(Path(head))
     check_layers(saved)
-    schedule = choose(Schedule, schedule, what="schedule")
-    if early_stopping is None:
-        early_stopping = 0 if schedule is Schedule.one_cycle else 5
-    find_rate = learning_rate == AUTO
-    if isinstance(learning_rate, str) and not find_rate:
-        raise HeadError(f"expected --learning-rate auto or a number, found {learning_rate!r}")
-    if minutes is not None and not 0 < minutes < float("inf"):
-        raise HeadError(f"expected --minutes above 0, found {minutes:g}")
-    if epochs is None:
-        epochs = _EPOCHS if minutes is None else _MOST_EPOCHS
-    config = heads.tuning_config(
-        saved.head,
-        optimizer=choose(Optimizer, optimizer, what="optimizer"),
-        **({} if find_rate else {"learning_rate": learning_rate}),
-        momentum=momentum,
-        nesterov=nesterov,
-        schedule=schedule,
-        decay_rate=decay_rate,
-        decay_steps=decay_steps,
-        epochs=epochs,
-        batch_size=batch_size,
-        early_stopping=early_stopping,
-    )
-    views = augmentation(start, augment)
+    config = TuningConfig.parse(options, head=saved.head, start=start)
     folder = _target(saved, out)
     training = Training(
         config=config,
-        find_rate=find_rate,
-        minutes=minutes,
-        ends=None if minutes is None else began + 60 * minutes,
+        ends=None if config.minutes is None else began + 60 * config.minutes,
         seed=seed,
         limit=memory_limit(memory),
         folder=folder,
         listener=listener,
     )
     opened = store.open_store(Path(store_path or saved.card.trained_on["store"]))
-    precision = choose(Precision, precision, what="precision")
     starts = starts_of(saved, opened) if start == AUTO else [start]
     if start == AUTO:
         listener.tell(f"training from {' and from '.join(starts)}, whose codes the store has")
 
     def task(each: str) -> Task:
-        tail = load_layers(saved, each, weights, precision)
+        tail = load_layers(saved, each, weights, config.precision)
         check_space(saved, opened, tail)
-        return Task(saved=saved, opened=opened, tail=tail, views=views)
+        return Task(saved=saved, opened=opened, tail=tail, views=config.views)
 
     with heads.writing(folder, name=heads.TRAINING):
         best, tried = best_of(starts, task, training)
-        tuned = best.tuned
-        heads.save(
-            folder,
-            tuned,
-            best.task.card(tuned, head=head, tried=[each.start for each in tried]),
-            attachments={"curves.png": report.curves_png(tuned.history_)} if tuned.history_ else {},
-            tuned=best.task.tail.arrays(),
-        )
+        _save(folder, best, head=head, tried=[each.start for each in tried])
     return _summary(best, tried, folder=folder, seconds=time.monotonic() - began)
+
+
+def _save(folder: Path, best: Result, *, head: str | Path, tried: Sequence[str]) -> None:
+    """Write the head with the layers that were trained, its card and its curves."""
+    tuned = best.tuned
+    heads.save(
+        folder,
+        tuned,
+        best.task.card(tuned, head=head, tried=tried),
+        attachments={"curves.png": report.curves_png(tuned.history_)} if tuned.history_ else {},
+        tuned=best.task.tail.arrays(),
+    )
 
 
 def _summary(best: Result, tried: Sequence[Attempt], *, folder: Path, seconds: float) -> FineTuning:
@@ -295,8 +235,7 @@ def _rate(images: int, seconds: float | None) -> float | None:
 
 def _target(saved: heads.SavedHead, out: str | Path | None) -> Path:
     """Return where the new head goes: not over the old one, nor over anything else."""
-    name = f"{saved.directory.absolute().name}-tuned"
-    folder = Path(out) if out is not None else Path("artifacts") / "heads" / name
+    folder = Path(out) if out is not None else places.tuned_head_of(saved.directory)
     if folder.absolute() == saved.directory.absolute():
         raise OutputError(
             f"expected another folder than that of the head itself, found {folder}; choose "

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from pipeline import heads, store
-from pipeline.common.choices import ClassWeight, HeadKind, OtherKind, Pool, Preset, Split, choose
-from pipeline.common.errors import HeadError, OutputError, counted
-from pipeline.common.listener import SILENT, Listener, Tell
+from pipeline import heads
+from pipeline.common.choices import Pool
+from pipeline.common.errors import HeadError
+from pipeline.common.listener import SILENT, Listener
 from pipeline.common.memory import memory_limit, resident_bytes
+from pipeline.flows import places
 from pipeline.flows.examples import REGULARISED, Examples, deviation, examples
-from pipeline.flows.fitting import chose, fitted, save
-from pipeline.flows.kinds import choose_kind
-from pipeline.flows.layers import choose_parts, left_out_of, named, open_stores, pooled
-
-# Validation images below which a choice by them is mostly chance.
-_ENOUGH = 10
-_CLASSES_TOLD = 5
+from pipeline.flows.fit_remarks import (
+    check_replaced,
+    say_asked,
+    say_doubts,
+    say_taken,
+    say_who_fitted,
+)
+from pipeline.flows.fitting import fitted, save
+from pipeline.flows.head_config import HeadConfig, HeadOptions
+from pipeline.flows.layers import choose_parts, named, open_stores, pooled
 
 
 @dataclass(frozen=True)
@@ -100,24 +103,15 @@ class Fit:
 def fit_head(
     store_path: str | Path,
     *,
-    kind: HeadKind | str | None = None,
-    estimator: Any = None,
-    settings: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     joined_with: str | Path | Sequence[str | Path] = (),
     layer: str | Sequence[str] | None = None,
     pool: Pool | str | None = None,
-    C: float | str = "auto",
-    k: int | str = "auto",
-    class_weight: ClassWeight | str = ClassWeight.none,
-    preset: Preset | str | None = None,
     fewshot: int | None = None,
-    folds: int | None = None,
     seed: int | Sequence[int] = 0,
     memory: str | int | None = None,
-    jobs: int | None = None,
     listener: Listener = SILENT,
-    **mlp: Any,
+    **options: Unpack[HeadOptions],
 ) -> Fit:
     """
     Train a head on the cached codes of the training split.
@@ -129,15 +123,6 @@ def fit_head(
     ----------
     store_path : str or Path
         A store or a packed file.
-    kind : HeadKind or str
-        ``"svm"``, ``"softmax"``, ``"ridge"``, ``"knn"``, ``"centroid"`` or ``"mlp"``; or a
-        classifier of scikit-learn's by its name, such as
-        ``"sklearn.ensemble.RandomForestClassifier"``, which then stands behind a `StandardScaler`.
-    estimator : classifier, optional
-        Instead of a kind: any classifier of scikit-learn's, or a pipeline that ends in one; it is
-        cloned.
-    settings : mapping, optional
-        Parameters of a `kind` of scikit-learn's.
     out : str or Path, optional
         The head; by default ``artifacts/heads/<store>-<kind>``, with the layers between the two
         where the store has several.
@@ -151,37 +136,22 @@ def fit_head(
     pool : Pool or str, optional
         How a map becomes a vector where its layer does not say; by default its average, or what
         the preset's article does.
-    C : float or "auto", default "auto"
-        Inverse regularisation of svm, softmax and ridge; ``"auto"`` takes the value of a grid
-        with the smallest loss on the validation split.
-    k : int or "auto", default "auto"
-        Neighbours of knn; ``"auto"`` takes what gets most validation images right.
-    class_weight : ClassWeight or str, default "none"
-        ``"balanced"`` makes every class count alike, however many images it has.
-    preset : Preset or str, optional
-        The MLP of an article, as a start for the settings below.
     fewshot : int, optional
         Learn from so many training images of each class, chosen by the seed. Validation images
         then only choose.
-    folds : int, optional
-        Choose and calibrate by so many folds of the training images (classes spread evenly, groups
-        kept together) instead of the validation images, which then have no part in the head. What
-        it says of each training image while this was held out is kept:
-        ``evaluate(split="train")``.
     seed : int or sequence of int, default 0
         Decides everything random. With several, a head is fitted for each, that of the first is
         kept, and mean and deviation of their validation accuracies are given.
     memory : str or int, optional
         What the process may take, such as ``"2GB"``; by default most of what is free. Codes that
         do not fit are read from the store in every pass.
-    jobs : int, optional
-        Fits of an svm at the same time; by default one for each processor, fewer where memory is
-        short.
     listener : Listener, optional
         Hears sentences, and how many epochs or values of C are done.
-    **mlp
-        Settings of an MLP: ``hidden``, ``activation``, ``dropout``, ``l2``, ``optimizer``,
-        ``learning_rate``, ``epochs``, ``batch_size``, ``early_stopping``.
+    **options
+        Which head: ``kind`` or ``estimator``, ``settings``, ``C``, ``k``, ``class_weight``,
+        ``folds``, ``jobs`` and ``preset``; and of an MLP ``hidden``, ``activation``, ``dropout``,
+        ``l2``, ``optimizer``, ``learning_rate``, ``epochs``, ``batch_size`` and
+        ``early_stopping``, see `HeadOptions`.
 
     Returns
     -------
@@ -199,52 +169,39 @@ def fit_head(
         If the head cannot be written.
     """
     started = time.monotonic()
-    tell = listener.tell
-    asked = choose_kind(kind, estimator=estimator, settings=settings)
-    kind = asked.kind
-    seeds = _seeds(seed)
-    parameters = _parameters(kind, C, k, class_weight, folds, preset, mlp) | asked.parameters
-    for each in seeds:  # so that what cannot be used is refused before anything is read
-        heads.build(kind, seed=each, **parameters)
+    config, seeds = HeadConfig.parse(options), _seeds(seed)
+    config.check(seeds)
     limit = memory_limit(memory)
     opened = open_stores(store_path, joined_with)
-    parts = choose_parts(opened, layer, pool, default=_pool_of(preset))
-    folder = Path(out) if out is not None else _default_out(opened, parts, asked.short)
+    parts = choose_parts(opened, layer, pool, default=config.pool)
+    folder = Path(out) if out is not None else places.head_of(opened, parts, config.short)
     heads.check_target(folder)
     everything = examples(opened, parts)
-    _check_replaced(folder, everything, by_default=out is None, tell=tell)
-    _say_taken(everything, tell)
-    if folds is not None:
-        if len(everything.val):
-            tell(
-                f"note: {counted(len(everything.val), 'validation image')} have no part in this "
-                "head: evaluate --split val is a test of it"
-            )
+    check_replaced(folder, everything, by_default=out is None, tell=listener.tell)
+    say_taken(everything, listener.tell)
+    say_asked(config, everything, seeds=seeds, fewshot=fewshot, tell=listener.tell)
+    if config.folds is not None:
         everything = everything.without_validation()
-    if len(seeds) > 1 and fewshot is None and kind is not HeadKind.mlp and len(everything.val):
-        tell(f"note: nothing about this {kind.value} head depends on the seed")
-    if fewshot is not None:
-        parameters |= _few(kind, fewshot, everything, tell)
     plan = heads.plan(
-        kind,
+        config.kind,
         everything.size if fewshot is None else everything.fewer(fewshot, seed=0).size,
         limit=limit,
         resident=resident_bytes(),
-        config=parameters.get("config"),
-        jobs=jobs,
+        config=config.parameters.get("config"),
+        jobs=config.jobs,
     )
-    tell(str(plan))
-    each_seed = list(_fits(everything, kind, seeds, fewshot, plan, parameters, listener))
-    head, used = each_seed[0]
+    listener.tell(str(plan))
+    found = list(_fits(everything, config, plan, seeds=seeds, fewshot=fewshot, listener=listener))
+    head, used = found[0]
     save(folder, head, used)
-    _say_who_fitted(head.parameters, tell)
-    _say_doubts(head, used, tell)
-    scores = [(each.validation_ or {}).get("accuracy") for each, _ in each_seed]
+    say_who_fitted(head.parameters, listener.tell)
+    say_doubts(head, used, listener.tell)
+    scores = [(each.validation_ or {}).get("accuracy") for each, _ in found]
     known = [score for score in scores if score is not None]
     validation = head.validation_ or {}
     return Fit(
         head=str(folder),
-        kind=asked.name,
+        kind=config.name,
         layer=named(parts),
         pool=pooled(parts),
         dimensions=used.width,
@@ -265,58 +222,6 @@ def fit_head(
     )
 
 
-def _fits(
-    everything: Examples,
-    kind: HeadKind | OtherKind,
-    seeds: Sequence[int],
-    fewshot: int | None,
-    plan: heads.Plan,
-    parameters: dict[str, Any],
-    listener: Listener,
-) -> Iterator[tuple[heads.Head, Examples]]:
-    """Fit a head for each seed; yield it with what it was fitted on."""
-    used, loaded = everything, None
-    for seed in seeds:
-        if fewshot is not None:  # other images for each seed
-            used, loaded = everything.fewer(fewshot, seed=seed), None
-        loaded = loaded or used.codes(plan)
-        settings = {"room": plan.room, "jobs": plan.jobs, **parameters}
-        yield fitted(kind, used, loaded, seed=seed, progress=listener.progress, **settings), used
-
-
-def _say_taken(used: Examples, tell: Tell) -> None:
-    """Say which codes of a store a head learns from, and which it does not."""
-    opened, parts = used.opened, used.parts
-    if len(opened.layers) > 1:
-        which = "layer" if len(parts) == 1 else "layers"
-        tell(f"{which} {named(parts)}, of {', '.join(opened.layers)}")
-    if opened.views > used.views:
-        tell("note: without validation images the head is fitted on the first views alone")
-    for sentence in left_out_of(opened):
-        tell(sentence)
-    left_out = len(store.rows_of(opened, Split.val)) - len(used.val)
-    if left_out:
-        tell(f"note: {counted(left_out, 'validation image')} of classes without training images")
-
-
-def _say_doubts(head: heads.Head, used: Examples, tell: Tell) -> None:
-    """Say when validation images are too few to choose by, or the head is no better than none."""
-    if chose(head) and 0 < len(used.val) < (enough := max(_ENOUGH, 2 * len(used.classes))):
-        what = "k" if head.kind is HeadKind.knn else "C"
-        tell(
-            f"note: {counted(len(used.val), 'validation image')} chose {what}: fewer than "
-            f"{enough} say little; add photos, or give --{what}"
-        )
-    accuracy = (head.validation_ or {}).get("accuracy")
-    if accuracy is None or not len(used.val):
-        return
-    if accuracy <= (chance := float(np.bincount(used.y_val).max() / len(used.val))):
-        tell(
-            f"warning: always answering with the largest class would get {chance:.4f} of the "
-            "validation images right, this head no more; try another --kind or --layer"
-        )
-
-
 def _seeds(seed: int | Sequence[int]) -> list[int]:
     seeds = list(seed) if isinstance(seed, Sequence) else [seed]
     if not seeds or len(set(seeds)) < len(seeds):
@@ -324,101 +229,23 @@ def _seeds(seed: int | Sequence[int]) -> list[int]:
     return seeds
 
 
-def _say_who_fitted(parameters: Mapping[str, Any], tell: Tell) -> None:
-    """Say when it was not the kind's own solver, or when that gave up."""
-    if parameters.get("fitted_by") == "SGDClassifier":
-        tell(
-            "note: the codes do not fit in memory: scikit-learn's SGDClassifier fitted the head, "
-            "averaged over passes"
-        )
-    if parameters.get("converged") is False:
-        tell(
-            "warning: the solver stopped before its loss was at the least: another C may be "
-            "better; give a smaller --C"
-        )
-
-
-def _few(
-    kind: HeadKind | OtherKind, fewshot: int, everything: Examples, tell: Tell
-) -> dict[str, Any]:
-    """See that there is something to learn, and keep the validation images out of it."""
-    if isinstance(fewshot, bool) or fewshot < 1:
-        raise HeadError(f"expected --fewshot of 1 or more images of a class, found {fewshot}")
-    if (least := int(everything.counts.min())) < fewshot:
-        tell(f"note: the smallest class has {counted(least, 'training image')} only")
-    return {"refit": False} if kind in REGULARISED else {}
-
-
-def _parameters(
-    kind: HeadKind | OtherKind,
-    C: float | str,
-    k: int | str,
-    class_weight: ClassWeight | str,
-    folds: int | None,
-    preset: Preset | str | None,
-    mlp: dict[str, Any],
-) -> dict[str, Any]:
-    """Sort out which settings belong to which kind."""
-    weight = choose(ClassWeight, class_weight, what="class_weight")
-    counted_as = None if weight is ClassWeight.none else weight.value
-    if C != "auto" and kind not in REGULARISED:
-        other = "; try l2" if kind is HeadKind.mlp else ""
-        raise HeadError(
-            f"expected C with kind svm, softmax or ridge, found kind {kind.value} and C {C}{other}"
-        )
-    if k != "auto" and kind is not HeadKind.knn:
-        raise HeadError(f"expected k with kind knn only, found kind {kind.value} and k {k}")
-    if weight is not ClassWeight.none and kind not in (*REGULARISED, HeadKind.mlp):
-        raise HeadError(
-            f"expected class weights with kind svm, softmax, ridge or mlp, found {kind.value}"
-        )
-    if folds is not None and kind in (HeadKind.knn, HeadKind.mlp):
-        raise HeadError(
-            f"expected --folds with kind svm, softmax, ridge, centroid or one of scikit-learn's, "
-            f"found {kind.value}; leave --folds out, and extract with --val 0.2"
-        )
-    if kind is HeadKind.mlp:
-        return {"config": heads.MlpConfig.from_options(preset, **mlp), "class_weight": counted_as}
-    if given := [*mlp, *(["preset"] if preset is not None else [])]:
-        raise HeadError(
-            f"expected {', '.join(given)} with kind mlp only, found kind {kind.value}; "
-            "choose --kind mlp"
-        )
-    if kind is HeadKind.knn:
-        return {"k": k}
-    own = {"C": C, "class_weight": counted_as} if kind in REGULARISED else {}
-    return own if folds is None else {**own, "folds": folds}
-
-
-def _check_replaced(folder: Path, used: Examples, *, by_default: bool, tell: Tell) -> None:
-    """Say when a head of other classes or of another store is replaced; if of both, ask first."""
-    old = heads.described(folder)
-    if old is None:
-        return
-    here = str(used.opened.location.absolute())
-    there, classes = old.get("trained_on", {}).get("store", here), old.get("classes", [])
-    others = there != here, set(classes) != set(used.classes)
-    if not any(others):
-        return
-    shown = ", ".join(map(str, classes[:_CLASSES_TOLD]))
-    found = f"a head of {there} with {counted(len(classes), 'class')} ({shown})"
-    if all(others) and by_default:
-        raise OutputError(
-            f"expected a new folder or a head of this store in {folder}, found {found}; name "
-            "another place with --out, or this one to replace it"
-        )
-    tell(f"note: {found} is replaced in {folder}")
-
-
-def _pool_of(preset: Preset | str | None) -> Pool:
-    """Return how maps become vectors unless said: as the preset's article does it, or avg."""
-    if preset is None:
-        return Pool.avg
-    return heads.PRESET_POOLS.get(choose(Preset, preset, what="preset"), Pool.avg)
-
-
-def _default_out(opened: store.Store, parts: Sequence[heads.Part], kind: str) -> Path:
-    words = [store.name_of(opened), kind]
-    if len(opened.layers) > 1:
-        words.insert(1, re.sub("[:/]", "-", named(parts)))
-    return Path("artifacts") / "heads" / "-".join(words)
+def _fits(
+    everything: Examples,
+    config: HeadConfig,
+    plan: heads.Plan,
+    *,
+    seeds: Sequence[int],
+    fewshot: int | None,
+    listener: Listener,
+) -> Iterator[tuple[heads.Head, Examples]]:
+    """Fit a head for each seed; yield it with what it was fitted on."""
+    settings = {"room": plan.room, "jobs": plan.jobs, **config.parameters}
+    if fewshot is not None and config.kind in REGULARISED:
+        settings["refit"] = False  # validation images only choose
+    used, loaded = everything, None
+    for seed in seeds:
+        if fewshot is not None:  # other images for each seed
+            used, loaded = everything.fewer(fewshot, seed=seed), None
+        loaded = loaded or used.codes(plan)
+        head = fitted(config.kind, used, loaded, seed=seed, progress=listener.progress, **settings)
+        yield head, used

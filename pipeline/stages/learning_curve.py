@@ -17,6 +17,7 @@ from pipeline.common.errors import HeadError, counted
 from pipeline.common.files import make_folder, write_durably, write_json
 from pipeline.common.listener import SILENT, Listener
 from pipeline.common.memory import memory_limit, resident_bytes
+from pipeline.flows import places
 from pipeline.flows.examples import REGULARISED, Examples, deviation, examples
 from pipeline.flows.kinds import Asked, choose_kind
 from pipeline.flows.layers import choose_parts, named, pooled
@@ -116,7 +117,7 @@ def learning_curve(
     listener.tell(str(plan))
     points = tuple(_points(everything, asked, seeds, plan, listener))
     reading = report.read_curve(points, val_images=len(everything.val))
-    folder = Path(out) if out is not None else _default_out(opened, asked)
+    folder = Path(out) if out is not None else places.curve_of(opened, asked.short)
     about = {
         "store": str(store_path),
         "kind": asked.name,
@@ -205,8 +206,3 @@ def _accuracy(head: heads.Head, codes: heads.CodeRows, y: NDArray[np.int64]) -> 
         int((head.predict(block) == y[positions]).sum()) for positions, block in codes.blocks()
     )
     return right / len(y)
-
-
-def _default_out(opened: store.Store, asked: Asked) -> Path:
-    name = f"{store.name_of(opened)}-{asked.short}-learning-curve"
-    return Path("artifacts") / "reports" / name
