@@ -49,12 +49,13 @@ if TYPE_CHECKING:
         WeightsNotFound,
     )
     from pipeline.common.listener import Listener
-    from pipeline.stages.cnn_codes import CNNCodes
+    from pipeline.flows.cnn_codes import CNNCodes
     from pipeline.stages.compare import compare
     from pipeline.stages.demo import demo
+    from pipeline.stages.estimate import estimate
     from pipeline.stages.evaluate import evaluate
     from pipeline.stages.export import export
-    from pipeline.stages.extract import estimate, extract
+    from pipeline.stages.extract import extract
     from pipeline.stages.fine_tune import fine_tune
     from pipeline.stages.fit_head import fit_head
     from pipeline.stages.info import info
@@ -175,10 +176,10 @@ _PLACES = {
         "common.errors",
     ),
     "Listener": "common.listener",
-    "CNNCodes": "stages.cnn_codes",
+    "CNNCodes": "flows.cnn_codes",
     "compare": "stages.compare",
     "demo": "stages.demo",
-    "estimate": "stages.extract",
+    "estimate": "stages.estimate",
     "evaluate": "stages.evaluate",
     "export": "stages.export",
     "extract": "stages.extract",

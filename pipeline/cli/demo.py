@@ -15,7 +15,7 @@ from pipeline.cli.show import accuracy_line, candidate_table, comparison_json, s
 from pipeline.common.errors import counted
 
 if TYPE_CHECKING:
-    from pipeline.stages.compare import Candidate
+    from pipeline.flows.candidates import Candidate
     from pipeline.stages.demo import Demo
     from pipeline.stages.evaluate import Evaluation
     from pipeline.stages.extract import Extraction
@@ -45,7 +45,7 @@ def demo(
 
 def _say_step(screen: Screen, step: Extraction | Candidate) -> None:
     """Show a step of the demo as it ends."""
-    from pipeline.stages.compare import Candidate
+    from pipeline.flows.candidates import Candidate
 
     if isinstance(step, Candidate):
         say_candidate(screen, step)

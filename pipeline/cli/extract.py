@@ -18,7 +18,8 @@ from pipeline.common.errors import ChoiceError, counted
 from pipeline.common.files import in_words
 
 if TYPE_CHECKING:
-    from pipeline.stages.extract import Estimate, Extraction
+    from pipeline.stages.estimate import Estimate
+    from pipeline.stages.extract import Extraction
 
 # Titles of groups of options.
 _PHOTOS = "Which photos, and their splits"
@@ -174,7 +175,8 @@ def extract(
     json_: JsonOption = False,
 ) -> None:
     """Run a headless convnet once over every image and keep its codes."""
-    from pipeline.stages import extract as stage
+    from pipeline.stages.estimate import estimate
+    from pipeline.stages.extract import extract as stage
 
     if augment is not None and views == 1:
         raise typer.BadParameter(
@@ -203,9 +205,9 @@ def extract(
             "listener": screen.listener(),
         }
         if dry_run:
-            _say_estimate(stage.estimate(source, **same), json_=json_)
+            _say_estimate(estimate(source, **same), json_=json_)
             return
-        result = stage.extract(
+        result = stage(
             source,
             **same,
             val=val,

@@ -18,7 +18,7 @@ from pipeline.common.errors import counted
 from pipeline.common.listener import Listener
 
 if TYPE_CHECKING:
-    from pipeline.stages.predict import Prediction
+    from pipeline.flows.answers import Prediction
 
 
 def predict(

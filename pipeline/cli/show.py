@@ -13,8 +13,9 @@ from pipeline.common.files import in_words
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from pipeline.flows.candidates import Candidate
     from pipeline.report import ClassScore, Report
-    from pipeline.stages.compare import Candidate, Comparison
+    from pipeline.stages.compare import Comparison
 
 from pipeline.cli.screen import Screen, print_table, printable
 

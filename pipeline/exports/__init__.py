@@ -12,6 +12,7 @@ from pipeline.exports._joined import joined, merged, pooled
 from pipeline.exports._labels import labels_text
 from pipeline.exports._steps import Step
 from pipeline.exports._table import TABLE
+from pipeline.exports._write import write
 
 __all__ = [
     "TABLE",
@@ -30,4 +31,5 @@ __all__ = [
     "merged",
     "pooled",
     "squared",
+    "write",
 ]

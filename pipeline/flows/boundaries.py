@@ -76,6 +76,29 @@ class Result:
         """Of the validation images, by which boundaries are compared."""
         return float((self.tuned.validation_ or {}).get("log_loss", np.inf))
 
+    @property
+    def still_falling(self) -> bool:
+        """Whether the last epoch made the validation loss the smallest, by a hundredth or more."""
+        losses = (self.tuned.history_ or {}).get("val_loss", [])
+        return len(losses) > 1 and losses[-1] < 0.99 * min(losses[:-1])
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Training images by the clock."""
+        seconds = self.epoch_seconds
+        return round(len(self.task.examples.train) / seconds, 1) if seconds else None
+
+    def save(self, folder: Path, *, head: str | Path, tried: Sequence[str]) -> None:
+        """Write the head with the layers that were trained, its card and its curves."""
+        tuned = self.tuned
+        heads.save(
+            folder,
+            tuned,
+            self.task.card(tuned, head=head, tried=tried),
+            attachments={"curves.png": report.curves_png(tuned.history_)} if tuned.history_ else {},
+            tuned=self.task.tail.arrays(),
+        )
+
 
 def starts_of(saved: heads.SavedHead, opened: store.Store) -> list[str]:
     """Return the boundaries that a store has codes of, the last and cheapest first."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline import heads, report
 from pipeline.common.choices import HeadKind, OtherKind
-from pipeline.common.listener import Progress
-from pipeline.flows.examples import Examples, card_of
+from pipeline.common.errors import HeadError
+from pipeline.common.listener import Listener, Progress
+from pipeline.flows.examples import REGULARISED, Examples, card_of
+from pipeline.flows.head_config import HeadConfig
 from pipeline.flows.influence import judged_for
 
 Loaded = tuple[heads.CodeRows, heads.CodeRows | None]
@@ -92,3 +96,41 @@ def save(folder: Path, head: heads.Head, used: Examples) -> heads.Card:
 def chose(head: heads.Head) -> bool:
     """Whether held-out images chose the C or k of a head."""
     return "auto" in (head.parameters.get("C"), head.parameters.get("k"))
+
+
+@dataclass(frozen=True)
+class SeedScore:
+    """What one seed led to: `val_accuracy` is None without images to measure it on."""
+
+    seed: int
+    val_accuracy: float | None
+
+
+def fits_of(
+    everything: Examples,
+    config: HeadConfig,
+    plan: heads.Plan,
+    *,
+    seeds: Sequence[int],
+    fewshot: int | None,
+    listener: Listener,
+) -> Iterator[tuple[heads.Head, Examples]]:
+    """Fit a head for each seed; yield it with what it was fitted on."""
+    settings = {"room": plan.room, "jobs": plan.jobs, **config.parameters}
+    if fewshot is not None and config.kind in REGULARISED:
+        settings["refit"] = False  # validation images only choose
+    used, loaded = everything, None
+    for seed in seeds:
+        if fewshot is not None:  # other images for each seed
+            used, loaded = everything.fewer(fewshot, seed=seed), None
+        loaded = loaded or used.codes(plan)
+        head = fitted(config.kind, used, loaded, seed=seed, progress=listener.progress, **settings)
+        yield head, used
+
+
+def several_seeds(seed: int | Sequence[int]) -> list[int]:
+    """Return seeds that differ; raise HeadError for others."""
+    seeds = list(seed) if isinstance(seed, Sequence) else [seed]
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise HeadError(f"expected seeds that differ, found {seeds}")
+    return seeds

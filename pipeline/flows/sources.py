@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypedDict
 
 from pipeline import images
 from pipeline.common.choices import Folders
+from pipeline.common.errors import SourceError
 from pipeline.common.listener import Tell
+from pipeline.flows.codes_config import CodesConfig, CodesOptions
 from pipeline.flows.remarks import describe
 
 
@@ -62,3 +65,39 @@ def manifest_options(source: Any, how: SourceOptions) -> dict[str, str]:
     if isinstance(source, (str, Path)) and Path(source).suffix.lower() in (".csv", ".tsv"):
         kept["manifest"] = str(Path(source).absolute())
     return kept
+
+
+class ExtractOptions(CodesOptions, SourceOptions, total=False):
+    """Which codes are asked for, and how the source is read."""
+
+
+def parse_options(options: ExtractOptions) -> tuple[CodesConfig, SourceOptions]:
+    """Tell what concerns the codes from what concerns the source."""
+    ours = SourceOptions.__annotations__.keys()
+    how: Any = {name: value for name, value in options.items() if name in ours}
+    codes: Any = {name: value for name, value in options.items() if name not in ours}
+    return CodesConfig.parse(codes), how
+
+
+def check_shares(val: float, test: float) -> None:
+    """Raise SourceError unless shares of validation and test leave something to train on."""
+    if not (val >= 0 and test >= 0 and val + test < 1):
+        raise SourceError(
+            f"expected shares --val and --test of 0 or more that leave images to train on, "
+            f"found {val:g} and {test:g}; try --val 0.2 --test 0.2"
+        )
+
+
+def parse_bound(text: str) -> Callable[[int], int]:
+    """Understand ``"1%"`` and ``"10"`` as a bound on a count."""
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise SourceError(
+            f"expected --max-rejected as a number or a share, found '{text}'; try 1% or 10"
+        )
+    if text.endswith("%"):
+        return lambda count: int(count * number / 100)
+    return lambda count: int(number)

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
 from pipeline import images, store
-from pipeline.common.errors import SourceError
-from pipeline.common.files import free_bytes
 from pipeline.common.listener import SILENT, Listener
 from pipeline.common.space import Space
 from pipeline.flows import adding, places
-from pipeline.flows.codes_config import CodesConfig, CodesOptions
 from pipeline.flows.command import DEFAULT_SHARE
 from pipeline.flows.extraction import Run, bottleneck
 from pipeline.flows.remarks import warnings_of
-from pipeline.flows.sources import SourceOptions, find_source, manifest_options
+from pipeline.flows.sources import (
+    ExtractOptions,
+    check_shares,
+    find_source,
+    manifest_options,
+    parse_bound,
+    parse_options,
+)
 
-_TRIED = 64  # images that an estimate rests on: two batches for TensorFlow
 _REASONS_TOLD = 8
 
 
@@ -98,43 +99,6 @@ class Extraction:
         return self.pending == 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """
-    What `extract` would do, measured on a few images.
-
-    Attributes
-    ----------
-    store : str
-        Where the codes would be.
-    images, to_compute, tried : int
-        Images found; still to be read and computed; tried out for this.
-    images_per_second : float
-        Rate on those tried, which are of all images where all have their codes.
-    seconds : float
-        What the rest takes at this rate, start-up apart.
-    bytes, free_bytes : int
-        What the rest takes on disk at the most, and what is free there.
-    profile, bottleneck
-        As in `Extraction`.
-    """
-
-    store: str
-    images: int
-    to_compute: int
-    tried: int
-    images_per_second: float
-    seconds: float
-    bytes: int
-    free_bytes: int
-    profile: dict[str, float]
-    bottleneck: str
-
-
-class ExtractOptions(CodesOptions, SourceOptions, total=False):
-    """Which codes are asked for, and how the source is read."""
-
-
 def extract(
     source: Any,
     *,
@@ -205,9 +169,9 @@ def extract(
     tell = listener.tell
     shares = {name: share for name, share in (("val", val), ("test", test)) if share is not None}
     val, test = (shares.get(name, DEFAULT_SHARE) for name in ("val", "test"))
-    _check_shares(val, test)
-    allowed_share = _parse_share(str(max_rejected))
-    request, how = _split(options)
+    check_shares(val, test)
+    allowed_share = parse_bound(str(max_rejected))
+    request, how = parse_options(options)
     found = find_source(source, how, tell)
     folder = Path(out) if out is not None else places.features_of(source)
     if idle := images.idle_shares(found, **dict.fromkeys(shares, True)):
@@ -281,83 +245,3 @@ def _summary(
         bottleneck=bottleneck(run.profile) if run.computed else None,
         space_id=space.space_id,
     )
-
-
-def estimate(
-    source: Any,
-    *,
-    out: str | Path | None = None,
-    listener: Listener = SILENT,
-    **options: Unpack[ExtractOptions],
-) -> Estimate:
-    """
-    Try `extract` on a few images from all over the source, and write nothing.
-
-    Parameters
-    ----------
-    source, out, listener, **options
-        As for `extract`.
-
-    Returns
-    -------
-    Estimate
-
-    Raises
-    ------
-    SourceError, ChoiceError, BackboneError, SpaceMismatch, StoreDamaged
-        As `extract` would.
-    """
-    request, how = _split(options)
-    found = find_source(source, how, listener.tell)
-    folder = Path(out) if out is not None else places.features_of(source)
-    with store.Writer(folder) as writer:
-        run = Run(found=found, writer=writer, request=request, listener=listener)
-        run.check_header()
-        todo = run.recall()
-        # Where all is done already, the rate of the whole source is measured.
-        tried = todo or list(range(len(found)))
-        sample = sorted({row * len(tried) // _TRIED for row in range(_TRIED)})
-        seconds = run.try_out([tried[place] for place in sample])
-        return Estimate(
-            store=str(folder),
-            images=len(found),
-            to_compute=len(todo),
-            tried=len(sample),
-            images_per_second=round(len(sample) / seconds, 1),
-            seconds=round(len(todo) * seconds / len(sample), 1),
-            bytes=run.bytes_for(len(todo)),
-            free_bytes=free_bytes(folder),
-            profile=run.profile,
-            bottleneck=bottleneck(run.profile),
-        )
-
-
-def _split(options: ExtractOptions) -> tuple[CodesConfig, SourceOptions]:
-    """Tell what concerns the codes from what concerns the source."""
-    ours = SourceOptions.__annotations__.keys()
-    how: Any = {name: value for name, value in options.items() if name in ours}
-    codes: Any = {name: value for name, value in options.items() if name not in ours}
-    return CodesConfig.parse(codes), how
-
-
-def _check_shares(val: float, test: float) -> None:
-    if not (val >= 0 and test >= 0 and val + test < 1):
-        raise SourceError(
-            f"expected shares --val and --test of 0 or more that leave images to train on, "
-            f"found {val:g} and {test:g}; try --val 0.2 --test 0.2"
-        )
-
-
-def _parse_share(text: str) -> Callable[[int], int]:
-    """Understand ``"1%"`` and ``"10"`` as a bound on a count."""
-    try:
-        number = float(text.removesuffix("%"))
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < math.inf:
-        raise SourceError(
-            f"expected --max-rejected as a number or a share, found '{text}'; try 1% or 10"
-        )
-    if text.endswith("%"):
-        return lambda count: int(count * number / 100)
-    return lambda count: int(number)

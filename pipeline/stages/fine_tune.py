@@ -179,20 +179,8 @@ def fine_tune(
 
     with heads.writing(folder, name=heads.TRAINING):
         best, tried = best_of(starts, task, training)
-        _save(folder, best, head=head, tried=[each.start for each in tried])
+        best.save(folder, head=head, tried=[each.start for each in tried])
     return _summary(best, tried, folder=folder, seconds=time.monotonic() - began)
-
-
-def _save(folder: Path, best: Result, *, head: str | Path, tried: Sequence[str]) -> None:
-    """Write the head with the layers that were trained, its card and its curves."""
-    tuned = best.tuned
-    heads.save(
-        folder,
-        tuned,
-        best.task.card(tuned, head=head, tried=tried),
-        attachments={"curves.png": report.curves_png(tuned.history_)} if tuned.history_ else {},
-        tuned=best.task.tail.arrays(),
-    )
 
 
 def _summary(best: Result, tried: Sequence[Attempt], *, folder: Path, seconds: float) -> FineTuning:
@@ -215,22 +203,13 @@ def _summary(best: Result, tried: Sequence[Attempt], *, folder: Path, seconds: f
         gain=best.gain,
         epochs_run=tuned.parameters["epochs_run"],
         best_epoch=tuned.parameters["best_epoch"],
-        still_falling=_falls((tuned.history_ or {}).get("val_loss", [])),
+        still_falling=best.still_falling,
         epoch_seconds=best.epoch_seconds,
-        images_per_second=_rate(len(used.train), best.epoch_seconds),
+        images_per_second=best.images_per_second,
         memory_bytes=best.plan.bytes,
         in_memory=best.plan.in_memory,
         seconds=round(seconds, 3),
     )
-
-
-def _falls(losses: list[float]) -> bool:
-    """Whether the last of some losses is the smallest, and clearly smaller than the one before."""
-    return len(losses) > 1 and losses[-1] < 0.99 * min(losses[:-1])
-
-
-def _rate(images: int, seconds: float | None) -> float | None:
-    return round(images / seconds, 1) if seconds else None
 
 
 def _target(saved: heads.SavedHead, out: str | Path | None) -> Path:

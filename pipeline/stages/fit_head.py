@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
@@ -12,11 +12,10 @@ import numpy as np
 
 from pipeline import heads
 from pipeline.common.choices import Pool
-from pipeline.common.errors import HeadError
 from pipeline.common.listener import SILENT, Listener
 from pipeline.common.memory import memory_limit, resident_bytes
 from pipeline.flows import places
-from pipeline.flows.examples import REGULARISED, Examples, deviation, examples
+from pipeline.flows.examples import deviation, examples
 from pipeline.flows.fit_remarks import (
     check_replaced,
     say_asked,
@@ -24,17 +23,9 @@ from pipeline.flows.fit_remarks import (
     say_taken,
     say_who_fitted,
 )
-from pipeline.flows.fitting import fitted, save
+from pipeline.flows.fitting import SeedScore, fits_of, save, several_seeds
 from pipeline.flows.head_config import HeadConfig, HeadOptions
 from pipeline.flows.layers import choose_parts, named, open_stores, pooled
-
-
-@dataclass(frozen=True)
-class SeedScore:
-    """What one seed led to: `val_accuracy` is None without images to measure it on."""
-
-    seed: int
-    val_accuracy: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +160,7 @@ def fit_head(
         If the head cannot be written.
     """
     started = time.monotonic()
-    config, seeds = HeadConfig.parse(options), _seeds(seed)
+    config, seeds = HeadConfig.parse(options), several_seeds(seed)
     config.check(seeds)
     limit = memory_limit(memory)
     opened = open_stores(store_path, joined_with)
@@ -191,7 +182,7 @@ def fit_head(
         jobs=config.jobs,
     )
     listener.tell(str(plan))
-    found = list(_fits(everything, config, plan, seeds=seeds, fewshot=fewshot, listener=listener))
+    found = list(fits_of(everything, config, plan, seeds=seeds, fewshot=fewshot, listener=listener))
     head, used = found[0]
     save(folder, head, used)
     say_who_fitted(head.parameters, listener.tell)
@@ -220,32 +211,3 @@ def fit_head(
         parameters=head.parameters,
         seconds=round(time.monotonic() - started, 3),
     )
-
-
-def _seeds(seed: int | Sequence[int]) -> list[int]:
-    seeds = list(seed) if isinstance(seed, Sequence) else [seed]
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise HeadError(f"expected seeds that differ, found {seeds}")
-    return seeds
-
-
-def _fits(
-    everything: Examples,
-    config: HeadConfig,
-    plan: heads.Plan,
-    *,
-    seeds: Sequence[int],
-    fewshot: int | None,
-    listener: Listener,
-) -> Iterator[tuple[heads.Head, Examples]]:
-    """Fit a head for each seed; yield it with what it was fitted on."""
-    settings = {"room": plan.room, "jobs": plan.jobs, **config.parameters}
-    if fewshot is not None and config.kind in REGULARISED:
-        settings["refit"] = False  # validation images only choose
-    used, loaded = everything, None
-    for seed in seeds:
-        if fewshot is not None:  # other images for each seed
-            used, loaded = everything.fewer(fewshot, seed=seed), None
-        loaded = loaded or used.codes(plan)
-        head = fitted(config.kind, used, loaded, seed=seed, progress=listener.progress, **settings)
-        yield head, used

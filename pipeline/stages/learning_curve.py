@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from pipeline import heads, report, store
 from pipeline.common.choices import HeadKind, Pool
-from pipeline.common.errors import HeadError, counted
+from pipeline.common.errors import HeadError
 from pipeline.common.files import make_folder, write_durably, write_json
 from pipeline.common.listener import SILENT, Listener
 from pipeline.common.memory import memory_limit, resident_bytes
 from pipeline.flows import places
-from pipeline.flows.examples import REGULARISED, Examples, deviation, examples
-from pipeline.flows.kinds import Asked, choose_kind
+from pipeline.flows.curve_points import points_of
+from pipeline.flows.examples import examples
+from pipeline.flows.kinds import choose_kind
 from pipeline.flows.layers import choose_parts, named, pooled
 from pipeline.report import CurvePoint, CurveReading
-
-_STEPS = (1, 2, 5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +110,7 @@ def learning_curve(
         asked.kind, everything.size, limit=memory_limit(memory), resident=resident_bytes()
     )
     listener.tell(str(plan))
-    points = tuple(_points(everything, asked, seeds, plan, listener))
+    points = tuple(points_of(everything, asked, seeds, plan, listener))
     reading = report.read_curve(points, val_images=len(everything.val))
     folder = Path(out) if out is not None else places.curve_of(opened, asked.short)
     about = {
@@ -139,70 +134,3 @@ def learning_curve(
         out=str(folder),
         seconds=round(time.monotonic() - started, 1),
     )
-
-
-def _points(
-    everything: Examples,
-    asked: Asked,
-    seeds: Sequence[int],
-    plan: heads.Plan,
-    listener: Listener,
-) -> Iterator[CurvePoint]:
-    """Fit each size with each seed; all images are the same images for every seed."""
-    train, val = everything.codes(plan)
-    y, y_val, views = everything.y, everything.y_val, everything.views
-    most = int(everything.counts.max())
-    sizes = [*_sizes(most), most]
-    done, total = 0, len(seeds) * (len(sizes) - 1) + 1
-    for size in sizes:
-        scores = []
-        for seed in seeds if size < most else seeds[:1]:
-            chosen = everything.choose(size, seed=seed)
-            rows = (chosen[:, None] * views + np.arange(views)).ravel()
-            own: dict[str, Any] = {"refit": False} if asked.kind in REGULARISED else {}
-            own |= asked.parameters | {"widths": everything.widths, "room": plan.room}
-            codes = train.take(rows)
-            head = heads.build(asked.kind, seed=seed, **own)
-            try:
-                head.fit(codes, y[rows], X_val=val, y_val=y_val)
-            except HeadError as error:
-                if size == most:
-                    raise
-                each = counted(size, "image")
-                listener.tell(
-                    f"note: {asked.name} cannot be fitted to {each} of each class: {error}"
-                )
-                break
-            assert val is not None  # noqa: S101 - without validation images nothing comes here
-            scores.append((_accuracy(head, codes, y[rows]), _accuracy(head, val, y_val)))
-            done += 1
-            listener.progress(done, total)
-        if not scores:
-            continue
-        learned, held_out = np.array(scores).T
-        yield CurvePoint(
-            images_per_class=size,
-            images=len(chosen),
-            seeds=len(scores),
-            train_accuracy=float(learned.mean()),
-            val_accuracy=float(held_out.mean()),
-            val_deviation=deviation(held_out.tolist()),
-        )
-
-
-def _sizes(most: int) -> Iterator[int]:
-    """Yield 1, 2, 5, 10, 20, 50, ... up to four fifths of the largest class."""
-    power = 1
-    while True:
-        for step in _STEPS:
-            if step * power > 0.8 * most:
-                return
-            yield step * power
-        power *= 10
-
-
-def _accuracy(head: heads.Head, codes: heads.CodeRows, y: NDArray[np.int64]) -> float:
-    right = sum(
-        int((head.predict(block) == y[positions]).sum()) for positions, block in codes.blocks()
-    )
-    return right / len(y)

@@ -2,55 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline import backbones, heads, images
-from pipeline.common.choices import Resize
-from pipeline.common.errors import HeadError, Interrupted, OutputError
-from pipeline.common.files import check_place, csv_text, replacing
+from pipeline.common.errors import HeadError, Interrupted
 from pipeline.common.listener import SILENT, Listener
 from pipeline.flows import tuned_heads
-from pipeline.flows.classifier import recognise, space_of
-from pipeline.flows.extraction import WORKERS, BatchCodes, computed
+from pipeline.flows.answers import Prediction, answers, check_table, write_csv
+from pipeline.flows.classifier import recognise
 from pipeline.flows.influence import first_bytes, these, warnings_of
-
-_CHUNK = 32  # images that the head scores at a time
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prediction:
-    """
-    What the head says of one image.
-
-    Attributes
-    ----------
-    path : str
-    label : str or None
-        The best class; None for an image that could not be used.
-    score : float or None
-        Its score.
-    top : tuple of (str, float)
-        The best classes with their scores, best first.
-    reason : str or None
-        Why there is no answer.
-    seen : bool
-        Whether the image had a part in the head: its answer says little about new photos.
-    """
-
-    path: str
-    label: str | None
-    score: float | None
-    top: tuple[tuple[str, float], ...]
-    reason: str | None
-    seen: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +96,7 @@ def predict(
     if isinstance(paths, str | Path):
         paths = [paths]
     if csv is not None:
-        _check_table(Path(csv))
+        check_table(Path(csv))
     top = min(top, len(saved.card.classes))
     if top < 1:
         raise HeadError(f"expected --top of 1 or more, found {top}")
@@ -144,14 +106,14 @@ def predict(
     predictions: list[Prediction] = []
     digests: list[bytes] = []
     try:
-        for prediction in _answers(saved, network, found, top=top, views=copies, digests=digests):
+        for prediction in answers(saved, network, found, top=top, views=copies, digests=digests):
             predictions.append(prediction)
             listener.show(prediction)
             listener.progress(len(predictions), len(found))
     except KeyboardInterrupt:
         raise Interrupted("interrupted: no table was written") from None
     if csv is not None:
-        _write_csv(Path(csv), predictions, top)
+        write_csv(Path(csv), predictions, top)
     ok = sum(prediction.label is not None for prediction in predictions)
     return Predictions(
         head=str(head),
@@ -164,15 +126,6 @@ def predict(
     )
 
 
-def _check_table(path: Path) -> None:
-    """See beforehand that a table can be written, and that it replaces nothing but a table."""
-    if not path.absolute().parent.is_dir():
-        raise OutputError(f"expected a folder for the table, found none at {path.parent}")
-    if path.exists() and not (path.is_file() and path.suffix.lower() == ".csv"):
-        raise OutputError(f"expected a new file or a .csv to replace, found {path}; name another")
-    check_place(path)
-
-
 def _views(saved: heads.SavedHead) -> images.Views:
     """Return the views of the store that a head was fitted on."""
     space = saved.card.space
@@ -182,87 +135,3 @@ def _views(saved: heads.SavedHead) -> images.Views:
             "fitted on one; drop --views, or fit on a store made with `pipeline extract --views 4`"
         )
     return tuned_heads.views_of(space)
-
-
-def _answers(
-    saved: heads.SavedHead,
-    network: backbones.Computes | None,
-    found: images.Source,
-    *,
-    top: int,
-    views: images.Views,
-    digests: list[bytes],
-) -> Iterator[Prediction]:
-    """Yield one prediction for each image, in order, a chunk at a time; keep their hashes."""
-    space = space_of(saved)
-    stream = images.stream(
-        found,
-        range(len(found)),
-        size=space.size,
-        resize=Resize(space.resize),
-        workers=WORKERS,
-        known=lambda digest: False,
-        views=views,
-        policy=images.policy_of(space.to_json()),
-    )
-    with closing(stream):
-        results: Iterator[tuple[images.Loaded, BatchCodes | None]] = (
-            _pixels(stream)
-            if network is None
-            else ((each, codes) for each, codes, _ in computed(stream, network=lambda: network))
-        )
-        while chunk := list(islice(results, _CHUNK)):
-            digests += [loaded.sha256 for loaded, _ in chunk if loaded.sha256 is not None]
-            yield from _answer(saved, found, chunk, top=top)
-
-
-def _pixels(
-    stream: Iterable[images.Loaded],
-) -> Iterator[tuple[images.Loaded, BatchCodes | None]]:
-    """Hand on the pixels themselves, where all layers are fine-tuned."""
-    for loaded in stream:
-        pixels = loaded.pixels
-        codes = None if pixels is None else {backbones.INPUT: pixels.astype(np.float32)}
-        yield loaded, codes
-
-
-def _answer(
-    saved: heads.SavedHead,
-    found: images.Source,
-    chunk: Sequence[tuple[images.Loaded, BatchCodes | None]],
-    *,
-    top: int,
-) -> Iterator[Prediction]:
-    """Classify some images by their codes."""
-    card = saved.card
-    rows = [codes for _, codes in chunk if codes is not None]
-    scores: Iterator[NDArray[np.floating]] = iter(())
-    if rows:
-        taken = card.take({name: np.stack([row[name] for row in rows]) for name in card.layers})
-        each = saved.head.as_scores(saved.decision(taken.reshape(-1, *card.taken)))
-        scores = iter(each.reshape(len(rows), -1, each.shape[1]).mean(axis=1))  # of all views
-    digests = first_bytes(loaded.sha256 or b"" for loaded, _ in chunk)
-    known = card.fitted_on(digests) | card.judged_by(digests)
-    for (loaded, codes), seen in zip(chunk, known.tolist(), strict=True):
-        path = os.fsdecode(found.paths[loaded.row])
-        if codes is None:
-            yield Prediction(path=path, label=None, score=None, top=(), reason=loaded.reason)
-            continue
-        row = next(scores)
-        best = [(card.classes[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top]]
-        yield Prediction(
-            path=path, label=best[0][0], score=best[0][1], top=tuple(best), reason=None, seen=seen
-        )
-
-
-def _write_csv(path: Path, predictions: Sequence[Prediction], top: int) -> None:
-    header = ["path", "label", "score"]
-    header += [f"{name}_{place}" for place in range(2, top + 1) for name in ("label", "score")]
-    rows: list[list[object]] = [[*header, "reason", "seen"]]
-    for prediction in predictions:
-        answers = [cell for answer in prediction.top for cell in answer]
-        answers += [""] * (2 * top - len(answers))
-        seen = "yes" if prediction.seen else ""
-        rows.append([prediction.path, *answers, prediction.reason or "", seen])
-    with replacing(path) as file:
-        file.write(csv_text(rows).encode("utf-8", "surrogateescape"))

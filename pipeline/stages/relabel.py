@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from pipeline import images, store
 from pipeline.common.errors import SourceError, StoreError, StoreIncomplete, counted
+from pipeline.flows.relabelling import by_manifest, renamed, strangers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,10 +102,10 @@ def relabel(
             raise StoreIncomplete(
                 f"expected a store with a table, found none in {store_path}; extract into it first"
             )
-        changed = table if given is None else _by_manifest(table, given)
-        counts = (0, 0) if given is None else _strangers(table, given)
+        changed = table if given is None else by_manifest(table, given)
+        counts = (0, 0) if given is None else strangers(table, given)
         if rename:
-            changed = _renamed(changed, rename)
+            changed = renamed(changed, rename)
         writer.relabel(changed)
     return Relabelling(
         store=str(store_path),
@@ -124,71 +122,6 @@ def relabel(
 def _plain(name: str) -> str:
     """Spell a name as class names are spelled."""
     return unicodedata.normalize("NFC", name).strip()
-
-
-def _by_manifest(table: store.Table, given: images.Source) -> store.Table:
-    """Apply a manifest to the images that it names."""
-    places = _places(table)
-    names: list[str | None] = [
-        None if label < 0 else table.classes[label] for label in table.labels
-    ]
-    splits = table.splits.copy()
-    groups = None if given.groups is None else list(table.groups or [b""] * len(table))
-    hits = 0
-    for row, path in enumerate(given.paths):
-        place = places.get(path)
-        if place is None:
-            continue
-        hits += 1
-        label = int(given.labels[row])
-        names[place] = None if label < 0 else given.classes[label]
-        splits[place] = given.splits[row] or splits[place]
-        if groups is not None and given.groups is not None:
-            groups[place] = given.groups[row]
-    if not hits:
-        raise SourceError(
-            f"expected paths as the store has them, such as {images.printable(table.paths[0])}, "
-            f"found {images.printable(given.paths[0])} and {len(given) - 1} others; correct the "
-            "paths"
-        )
-    classes, labels = images.indexed(names)
-    return replace(
-        table,
-        classes=classes,
-        labels=labels,
-        splits=splits,
-        groups=table.groups if groups is None else groups,
-    )
-
-
-def _places(table: store.Table) -> dict[bytes, int]:
-    """Find rows by their paths: as they are, and absolute."""
-    base = os.fsencode(str(table.source.get("location", "")))
-    places = {os.path.join(base, path): row for row, path in enumerate(table.paths)}
-    return places | {path: row for row, path in enumerate(table.paths)}
-
-
-def _strangers(table: store.Table, given: images.Source) -> tuple[int, int]:
-    """Count the images that are not named, and the lines that name no image."""
-    places = _places(table)
-    found = [places[path] for path in given.paths if path in places]
-    return len(table) - len(set(found)), len(given) - len(found)
-
-
-def _renamed(table: store.Table, rename: Mapping[str, str]) -> store.Table:
-    """Rename classes; those that get one name become one."""
-    unknown = [name for name in rename if name not in table.classes]
-    if unknown:
-        raise SourceError(
-            f"expected classes to rename among {', '.join(map(repr, table.classes[:8]))}, found "
-            f"{unknown[0]!r}; correct the name"
-        )
-    names = [rename.get(name, name) for name in table.classes]
-    if not all(names):
-        raise SourceError("expected a new name for each class, found an empty one; give one")
-    classes, numbers = images.indexed(names)
-    labels = np.where(table.labels < 0, -1, numbers[table.labels]).astype(np.int32)
-    return replace(table, classes=classes, labels=labels)
 
 
 def _sides(table: store.Table) -> list[tuple[str | None, int]]:
