@@ -25,7 +25,8 @@ from pipeline.common.files import (
     write_durably,
     write_json,
 )
-from pipeline.common.hdf5 import HostileFile, hdf5_bytes, open_hdf5
+from pipeline.common.hdf5 import hdf5_bytes, open_hdf5
+from pipeline.common.hostile import HostileFile
 
 if TYPE_CHECKING:
     import h5py

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,19 +17,18 @@ from numpy.typing import NDArray
 
 from pipeline.backbones import _exported, _openvino, _tensorflow
 from pipeline.backbones._backbone import Backbone
-from pipeline.backbones._build import build
+from pipeline.backbones._cut import connect, cut, needs_top, weighted
 from pipeline.backbones._engines import choose_engine
 from pipeline.backbones._exported import Exported, NetworkOutput
-from pipeline.backbones._layers import canonical_names, parse_layer, unknown_layer
 from pipeline.backbones._overlap import Meter
-from pipeline.backbones._weights import Weights, hash_weights, load_imagenet, randomize
-from pipeline.backbones._weights_file import load_file
+from pipeline.backbones._probing import agrees, checked, too_far
+from pipeline.backbones._weights import Weights
 from pipeline.common.choices import Engine, Precision
-from pipeline.common.errors import BackboneError, ResourceError, SpaceMismatch
+from pipeline.common.errors import ResourceError
 from pipeline.common.files import in_words
 from pipeline.common.lazy import import_keras
 from pipeline.common.memory import available_bytes, ran_out, smaller_batch
-from pipeline.common.space import Space, check_probe
+from pipeline.common.space import Space
 
 
 class Network:
@@ -293,9 +291,9 @@ def _on_tensorflow(
         copy = _tensorflow.in_bfloat16(model)
         candidate = _compiled(request, copy, outputs, origin, precision=Precision.bfloat16)
         candidate.reference = network.reference
-        if _agrees(candidate, probe):
+        if agrees(candidate, probe):
             return candidate
-        notes.append(_too_far(candidate))
+        notes.append(too_far(candidate))
     return network
 
 
@@ -361,10 +359,10 @@ def _on_openvino(
             **shape,
         )
         network.reference = exported.reference
-        if _agrees(network, probe):
+        if agrees(network, probe):
             network.notes = tuple(notes)
             return network
-        notes.append(_too_far(network))
+        notes.append(too_far(network))
     notes.append("fell back to TensorFlow")
     return None
 
@@ -389,125 +387,3 @@ def _export(request: _Request, folder: Path | None, probe: NDArray[np.uint8]) ->
     own = Path(mkdtemp(prefix="pipeline-"))
     atexit.register(shutil.rmtree, own, ignore_errors=True)
     return _exported.write(own / "network", **content)
-
-
-def _too_far(network: Network) -> str:
-    return (
-        f"note: {network.engine} in {network.precision} moves this network's codes too far from "
-        "TensorFlow's in float32 on the probe images, and is not used"
-    )
-
-
-def _agrees(network: Network, probe: NDArray[np.uint8]) -> bool:
-    """Whether a network gives the codes of its reference."""
-    network.probed = network(probe)
-    exact = network.precision == Precision.float32.value
-    try:
-        for layer, kept in network.reference.items():
-            check_probe(kept, network.probed[layer], layer=layer, exact=exact)
-    except SpaceMismatch:
-        return False
-    return True
-
-
-def checked(
-    backbone: Backbone, layers: Sequence[str], *, size: int, batch_size: int | None
-) -> dict[str, tuple[str, str]]:
-    """Check a request without Keras; map each text to layer and pooling."""
-    if size < backbone.minimum_size:
-        raise BackboneError(
-            f"expected a size of at least {backbone.minimum_size} for {backbone.name}, "
-            f"found {size}; its own is {backbone.size}"
-        )
-    if batch_size is not None and batch_size < 1:
-        raise BackboneError(f"expected a batch size of at least 1, found {batch_size}")
-    if not layers:
-        raise BackboneError(
-            f"expected at least one layer, found none; the default is {backbone.default}"
-        )
-    return {text: parse_layer(text) for text in layers}
-
-
-def needs_top(backbone: Backbone, names: Sequence[str], *, size: int) -> bool:
-    """Tell whether any layer is part of the classifier; refuse unknown ones before a download."""
-    wanted = [name for name in names if name != "avg"]
-    if all(len(backbone.layers.get(name, ())) == 3 for name in wanted):
-        return False
-    body = canonical_names(build(backbone, top=False, size=size))
-    beyond = [name for name in wanted if name not in body]
-    if not beyond:
-        return False
-    whole = list(canonical_names(build(backbone, top=True, size=backbone.size)))
-    gc.collect()  # a Keras model is a ring of references, and VGG16's takes 1.4 GB
-    for name in wanted:
-        if name not in whole:
-            raise unknown_layer(backbone, name, {*body, *whole})
-    if size != backbone.size:
-        raise BackboneError(
-            f"expected size {backbone.size} for layer '{beyond[0]}' of {backbone.name}, "
-            f"found {size}; drop --size, or choose a layer before the classifier"
-        )
-    return True
-
-
-def weighted(backbone: Backbone, weights: str, *, top: bool, size: int) -> tuple[Any, Weights]:
-    """Build the network and give it its weights."""
-    if weights == "imagenet":
-        return load_imagenet(backbone, top=top, size=size)
-    if weights != "random":
-        return load_file(backbone, Path(weights).expanduser(), top=top, size=size)
-    model = build(backbone, top=top, size=size)
-    randomize(model)
-    return model, Weights(source="random")
-
-
-def cut(
-    backbone: Backbone, model: Any, requests: Mapping[str, tuple[str, str]]
-) -> tuple[list[Any], dict[str, NetworkOutput]]:
-    """Find the tensor of each request, and what is to be known of it."""
-    names = canonical_names(model)
-    digests: dict[str, str] = {}
-    tensors, outputs = [], {}
-    for text, (_, pooling) in requests.items():
-        tensor = tensor_of(backbone, names, text)
-        below = connect(model.inputs[0], tensor).operations
-        needed = {id(operation) for operation in below}
-        used = {key: operation for key, operation in names.items() if id(operation) in needed}
-        tensors.append(tensor)
-        outputs[text] = NetworkOutput(
-            shape=tuple(tensor.shape[1:]),
-            pooling=pooling,
-            weights_sha256=hash_weights(used, digests),
-        )
-    return tensors, outputs
-
-
-def tensor_of(backbone: Backbone, names: Mapping[str, Any], text: str) -> Any:
-    """Find the tensor of a request among the operations of a network, pooled as it says."""
-    name, pooling = parse_layer(text)
-    layer = backbone.final_map if name == "avg" else name
-    if layer not in names:
-        raise unknown_layer(backbone, layer, names)
-    return _pool(backbone, names[layer].output, text, pooling)
-
-
-def _pool(backbone: Backbone, tensor: Any, text: str, pooling: str) -> Any:
-    """Average or maximize a map over its places."""
-    from keras import layers
-
-    if pooling == "none":
-        return tensor
-    if len(tensor.shape) != 4:
-        raise BackboneError(
-            f"expected a layer with maps for pooling, found '{text}' of {backbone.name} with "
-            f"codes of shape {tuple(tensor.shape[1:])}; ask for it without :{pooling}"
-        )
-    pool = layers.GlobalAveragePooling2D if pooling == "avg" else layers.GlobalMaxPooling2D
-    return pool()(tensor)
-
-
-def connect(inputs: Any, outputs: Any) -> Any:
-    """Make a model of what leads from one tensor to others."""
-    import keras
-
-    return keras.Model(inputs, outputs)

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._build import build, numbers
+from pipeline.backbones._cut import connect, cut, needs_top, tensor_of, weighted
 from pipeline.backbones._folding import copy_weights, folded
 from pipeline.backbones._layers import canonical_names, parse_layer, unknown_layer
-from pipeline.backbones._network import connect, cut, needs_top, tensor_of, weighted
 from pipeline.backbones._preprocessing import from_pixels
 from pipeline.backbones._tensorflow import BATCH_SIZE, in_bfloat16, trains_in_bfloat16
 from pipeline.backbones._weights import variables

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backbones._backbone import Backbone
+from pipeline.backbones._cut import connect, needs_top, tensor_of, weighted
 from pipeline.backbones._layers import canonical_names
-from pipeline.backbones._network import checked, connect, needs_top, tensor_of, weighted
 from pipeline.backbones._preprocessing import from_pixels
+from pipeline.backbones._probing import checked
 from pipeline.backbones._weights_file import put
 from pipeline.common.lazy import import_keras
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.common.foreign import FRAME, LARGEST_ANSWER, MEMORY
-from pipeline.common.hdf5 import STRINGS, HostileFile, OpenDatasets, open_hdf5
+from pipeline.common.hdf5 import STRINGS, OpenDatasets, open_hdf5
+from pipeline.common.hostile import HostileFile
 from pipeline.common.memory import address_space_bytes
 
 _PIECE = 32 << 20

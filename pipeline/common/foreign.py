@@ -27,15 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common.files import check_regular, in_words
-from pipeline.common.hdf5 import (
-    STRINGS,
-    BrokenSeal,
-    Entry,
-    HostileFile,
-    SealedDatasets,
-    has_seal,
-    was_sealed,
-)
+from pipeline.common.hdf5 import STRINGS, Entry, SealedDatasets
+from pipeline.common.hostile import HostileFile
+from pipeline.common.seal import BrokenSeal, has_seal, was_sealed
 
 # A process that computes this long on one answer is in a loop: 1 GB is unpacked in that time.
 SECONDS = 5.0

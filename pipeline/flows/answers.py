@@ -17,7 +17,8 @@ from pipeline.common.choices import Resize
 from pipeline.common.errors import OutputError
 from pipeline.common.files import check_place, csv_text, replacing
 from pipeline.flows.classifier import space_of
-from pipeline.flows.extraction import WORKERS, BatchCodes, computed
+from pipeline.flows.computing import BatchCodes, computed
+from pipeline.flows.extraction import WORKERS
 from pipeline.flows.influence import first_bytes
 
 _CHUNK = 32  # images that the head scores at a time

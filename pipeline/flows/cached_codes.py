@@ -19,7 +19,8 @@ from pipeline.common.errors import SourceError, SpaceMismatch, StoreLocked, Stor
 from pipeline.common.files import cache_directory, canonical_json, sha256_file
 from pipeline.common.listener import SILENT
 from pipeline.flows.codes_config import CodesConfig
-from pipeline.flows.extraction import WORKERS, Run, asked, differences_of, same_weights
+from pipeline.flows.extraction import WORKERS, Run
+from pipeline.flows.headers import asked, differences_of, same_weights
 
 _POLL_SECONDS = 0.1
 _BAD_TOLD = 3

@@ -10,21 +10,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, images, store
-from pipeline.common.choices import Dtype, Folders, Precision, choose
-from pipeline.common.errors import Interrupted, OutputError, ResourceError, SpaceMismatch
-from pipeline.common.files import free_bytes, in_words, sha256_file
+from pipeline.common.choices import Folders, Precision, choose
+from pipeline.common.errors import Interrupted, OutputError, ResourceError
+from pipeline.common.files import free_bytes, in_words
 from pipeline.common.listener import SILENT, Listener
 from pipeline.common.space import Space, check_probe
 from pipeline.flows.adding import KeptImages
 from pipeline.flows.alike import Alike
 from pipeline.flows.codes_config import CodesConfig
+from pipeline.flows.computing import BatchCodes, computed
+from pipeline.flows.headers import differences_of, header_of, mismatch, same_weights
 from pipeline.flows.sources import SourceOptions
 
 
@@ -48,8 +49,6 @@ WORKERS = min(32, _processors())
 _TRIED = 64
 # A network that computes for this share of the time is what the rest waits for.
 _BUSY = 0.8
-
-BatchCodes = Mapping[str, NDArray[np.float32]]
 
 
 def _as_typed(how: SourceOptions) -> dict[str, Any]:
@@ -111,7 +110,7 @@ class Run:
             return
         self.request = self.request.of_store(header)
         if differences := differences_of(header, self.request):
-            raise _mismatch(self.writer.folder, differences)
+            raise mismatch(self.writer.folder, differences)
         if not same_weights(header.weights, self.request.weights):
             self._load()
 
@@ -176,7 +175,7 @@ class Run:
         """Make a new store, or see that the disk has room for the rest of an old one."""
         if self.writer.header is None:
             network = self._load()
-            header = _header(network, self._space(network), dtype=self.request.dtype)
+            header = header_of(network, self._space(network), dtype=self.request.dtype)
             self.writer.create(header, network.reference)
         needed, free = self.bytes_for(count), free_bytes(self.writer.folder)
         if needed > free:
@@ -355,7 +354,7 @@ class Run:
         network = self._load_network(self.request)
         if (header := self.writer.header) is not None:
             if differences := header.space.differences(self._space(network)):
-                raise _mismatch(self.writer.folder, differences)
+                raise mismatch(self.writer.folder, differences)
             exact = network.precision == Precision.float32.value
             for layer, kept in self.writer.probe().items():
                 check_probe(kept, network.probed[layer], layer=layer, exact=exact)
@@ -373,109 +372,8 @@ def _may_be(kept: NDArray[np.int64], stat: tuple[int, int, int] | None) -> bool:
     return stat is None or not kept.any() or int(kept[0]) == stat[0]
 
 
-def computed(
-    stream: Iterable[images.Loaded], *, network: Callable[[], backbones.Computes]
-) -> Iterator[tuple[images.Loaded, BatchCodes | None, bool]]:
-    """
-    Compute the codes of images as they are loaded.
-
-    Parameters
-    ----------
-    stream : iterable of Loaded
-        From `pipeline.images.stream`.
-    network : callable
-        As for `pipeline.backbones.compute`.
-
-    Yields
-    ------
-    loaded : Loaded
-        In the order in which they came; of several views, once all of them are computed.
-    codes : mapping of str to float32 array, or None
-        For each layer, of shape (...); of several views (views, ...).
-    ends : bool
-        Whether a batch of the network ends with this image.
-    """
-    pairs = (pair for loaded in stream for pair in _views_of(loaded))
-    views: list[BatchCodes] = []
-    with closing(backbones.compute(pairs, network=network)) as results:
-        for (loaded, last), codes, ends in results:
-            if codes is None or loaded.pixels is None or loaded.pixels.ndim == 3:
-                yield loaded, codes, ends
-                continue
-            views.append(codes)
-            if last:
-                joined = {name: np.stack([view[name] for view in views]) for name in codes}
-                yield loaded, joined, ends
-                views = []
-
-
-def _views_of(
-    loaded: images.Loaded,
-) -> Iterator[tuple[tuple[images.Loaded, bool], NDArray[np.uint8] | None]]:
-    """Yield the views of one image, and with each whether it is the last."""
-    pixels = loaded.pixels
-    if pixels is None or pixels.ndim == 3:
-        yield (loaded, True), pixels
-        return
-    for number, view in enumerate(pixels, start=1):
-        yield (loaded, number == len(pixels)), view
-
-
 def bottleneck(profile: Mapping[str, float]) -> str:
     """Name what the rest waited for."""
     if profile["forward"] >= _BUSY * (profile["forward"] + profile["waiting"]):
         return "forward"
     return max(("read", "decode", "write"), key=lambda name: profile[name])
-
-
-def _header(network: backbones.Network, space: Space, *, dtype: Dtype) -> store.Header:
-    return store.Header(
-        space=space,
-        weights=network.weights.to_json(),
-        batch_size=network.batch_size,
-        engine=network.engine,
-        precision=network.precision,
-        versions=network.versions,
-        dtype=dtype,
-    )
-
-
-def differences_of(header: store.Header, request: CodesConfig) -> list[str]:
-    """Compare a store with what is asked for, as far as that needs no network."""
-    kept = header.space.to_json() | {
-        "layers": ", ".join(sorted(header.space.layers)),
-        "dtype": header.dtype.value,
-    }
-    return [
-        f"{name}: {kept.get(name, 'none')} there, {value} asked for"
-        for name, value in asked(request).items()
-        if kept.get(name) != value
-    ]
-
-
-def asked(request: CodesConfig) -> dict[str, Any]:
-    """Return what must be as it was, as far as it is known before the network is loaded."""
-    return {
-        "backbone": request.backbone.name,
-        "layers": ", ".join(sorted(request.layers)),
-        "size": request.size,
-        "resize": request.resize.value,
-        **request.policy,
-        **request.views.policy,
-        "dtype": request.dtype.value,
-    }
-
-
-def same_weights(kept: Mapping[str, Any], asked: str) -> bool:
-    """Whether the weights asked for are those that the store was made with."""
-    if asked in ("imagenet", "random"):
-        return bool(kept["source"] == asked)
-    path = Path(asked).expanduser()
-    return path.is_file() and kept["file_sha256"] == sha256_file(path)
-
-
-def _mismatch(folder: Path, differences: Iterable[str]) -> SpaceMismatch:
-    return SpaceMismatch(
-        f"expected codes of the space of {folder}, found another ({'; '.join(differences)}); "
-        "choose another place with --out"
-    )

@@ -7,22 +7,14 @@ from pipeline.heads._codes import CodeRows, InMemory, Streamed
 from pipeline.heads._config import PRESET_POOLS, PRESETS, Initializer, MlpConfig, Output
 from pipeline.heads._estimator import EstimatorHead
 from pipeline.heads._folded import Classifier, Dense, Neighbours, Step, Unit
+from pipeline.heads._folder import TRAINING, check_target, unfinished, writing
 from pipeline.heads._head import Head
 from pipeline.heads._kinds import build
 from pipeline.heads._learning_rate import RateTrial
 from pipeline.heads._parts import Part, vectors
 from pipeline.heads._plan import Plan, Size, plan, plan_tuning
 from pipeline.heads._pool import pool
-from pipeline.heads._saved import (
-    TRAINING,
-    SavedHead,
-    check_target,
-    described,
-    load,
-    save,
-    unfinished,
-    writing,
-)
+from pipeline.heads._saved import SavedHead, described, load, save
 from pipeline.heads._scaler import ParetoScaler
 from pipeline.heads._training_config import Monitor
 from pipeline.heads._tuning import tune, tuning_config

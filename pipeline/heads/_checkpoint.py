@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from pipeline.common.errors import HeadError
 from pipeline.common.files import make_folder, write_durably
-from pipeline.common.hdf5 import HostileFile, SealedDatasets, has_seal, names_in, sealed_bytes
-from pipeline.heads._training import copy_of, make_optimizer, prepare
+from pipeline.common.hdf5 import SealedDatasets, names_in, sealed_bytes
+from pipeline.common.hostile import HostileFile
+from pipeline.common.seal import has_seal
+from pipeline.heads._optimizer import copy_of, make_optimizer, prepare
 from pipeline.heads._training_config import TrainingConfig
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pipeline.common.choices import Schedule
 from pipeline.common.listener import Progress
 from pipeline.heads._calibration import judge
 from pipeline.heads._codes import CodeRows
-from pipeline.heads._training import copy_of, make_optimizer, one_cycle, prepare
+from pipeline.heads._optimizer import copy_of, make_optimizer, one_cycle, prepare
 from pipeline.heads._training_config import TrainingConfig
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from pipeline.common.choices import ClassWeight, HeadKind
 from pipeline.common.errors import HeadError
 from pipeline.common.listener import Progress
 from pipeline.heads._calibration import HeldOut, calibrate
+from pipeline.heads._choice import class_weights, next_places, own_class
 from pipeline.heads._codes import Rows
 from pipeline.heads._fits import (
     F64,
@@ -206,7 +207,7 @@ class LinearHead(Head):
             best = min(sorted(tried), key=lambda place: tried[place].loss)
             # The scores of all others may take gigabytes.
             tried |= {i: tried[i]._replace(scores=None) for i in tried if i != best}
-            wanted = _next_places(best, tried, len(grid), two=fits.two_at_once)
+            wanted = next_places(best, tried, len(grid), two=fits.two_at_once)
         self._judge(tried[best], fits.trials, fits.rows)
         if len(grid) == 1:
             return {"C_used": grid[0]}, 2
@@ -311,7 +312,7 @@ class SvmHead(LinearHead):
 
     @staticmethod
     def _loss(scores: F64, y: NDArray[np.int64]) -> F64:
-        short = np.maximum(1 - np.where(_own(scores, y), scores, -scores), 0)
+        short = np.maximum(1 - np.where(own_class(scores, y), scores, -scores), 0)
         return np.asarray((short**2).sum(axis=1))
 
 
@@ -355,25 +356,7 @@ class RidgeHead(LinearHead):
 
     @staticmethod
     def _loss(scores: F64, y: NDArray[np.int64]) -> F64:
-        return np.asarray(((scores - np.where(_own(scores, y), 1.0, -1.0)) ** 2).sum(axis=1))
-
-
-def class_weights(
-    asked: Mapping[Any, float] | str | None, y: NDArray[np.int64], classes: NDArray[Any]
-) -> dict[int, float] | None:
-    """
-    Return what an image of each class counts, by its number.
-
-    ``"balanced"`` is scikit-learn's: images / (classes x images of the class).
-    """
-    from sklearn.utils import compute_class_weight
-
-    if asked is None:
-        return None
-    if isinstance(asked, Mapping):
-        return {number: float(asked.get(name, 1)) for number, name in enumerate(classes.tolist())}
-    numbers = np.arange(len(classes))
-    return dict(enumerate(compute_class_weight(asked, classes=numbers, y=y).tolist()))
+        return np.asarray(((scores - np.where(own_class(scores, y), 1.0, -1.0)) ** 2).sum(axis=1))
 
 
 def _fitted_pipeline(head: LinearHead) -> Any:
@@ -402,20 +385,3 @@ def _fitted_pipeline(head: LinearHead) -> Any:
         classifier._label_binarizer = LabelBinarizer(pos_label=1, neg_label=-1).fit(head.classes_)
     scaler.n_features_in_ = classifier.n_features_in_ = head.n_features_in_
     return make_pipeline(scaler, classifier)
-
-
-def _own(scores: F64, y: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Say which scores (m, k) are those of a row's own class."""
-    return np.asarray(y[:, None] == np.arange(scores.shape[1]))
-
-
-def _next_places(best: int, tried: Mapping[int, Tried], count: int, *, two: bool) -> list[int]:
-    """Return the places beside the best that have not been tried; if asked, two where there are."""
-
-    def untried(*places: int) -> list[int]:
-        return [place for place in places if 0 <= place < count and place not in tried]
-
-    beside = untried(best - 1, best + 1)
-    if two and len(beside) == 1:
-        return beside + untried(2 * beside[0] - best)
-    return beside

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from pipeline.common.choices import Activation, ClassWeight, HeadKind
 from pipeline.common.errors import HeadError
 from pipeline.common.listener import Progress
+from pipeline.heads._choice import class_weights
 from pipeline.heads._codes import Rows
 from pipeline.heads._config import MlpConfig, Output
 from pipeline.heads._folded import Step, dense
 from pipeline.heads._head import Head
-from pipeline.heads._linear import class_weights
 from pipeline.heads._scaler import ParetoScaler
 
 # Adam overfits the first layer sooner on large inputs. Measured with the default configuration on

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from pipeline.common.files import read_bytes
 from pipeline.common.foreign import Foreign
-from pipeline.common.hdf5 import HostileFile, hdf5_bytes, open_bytes
+from pipeline.common.hdf5 import hdf5_bytes, open_bytes
+from pipeline.common.hostile import HostileFile
 
 _DTYPES = frozenset(("<f2", "<f4", "<f8", "<u8", "|u1"))
 # The one array that is no numbers: what skops wrote.

@@ -16,11 +16,12 @@ from pipeline.common.files import canonical_json
 from pipeline.common.lazy import import_keras, in_batches
 from pipeline.heads._calibration import judge
 from pipeline.heads._checkpoint import Checkpoint, Diverged, Unfinished, read
+from pipeline.heads._choice import class_weights
 from pipeline.heads._codes import CodeRows, InMemory, Rows
 from pipeline.heads._config import Initializer, MlpConfig, Output
 from pipeline.heads._head import Head
 from pipeline.heads._learning_rate import RATES, Forward, RateSearch
-from pipeline.heads._linear import LinearHead, class_weights
+from pipeline.heads._linear import LinearHead
 from pipeline.heads._mlp import MlpHead
 from pipeline.heads._training import TrainingData, run
 from pipeline.heads._training_config import TrainingConfig

@@ -14,7 +14,7 @@ from pipeline.heads._config import MlpConfig, Output
 from pipeline.heads._head import Head
 from pipeline.heads._linear import LinearHead, SoftmaxHead
 from pipeline.heads._mlp import MlpHead
-from pipeline.heads._training import copy_of
+from pipeline.heads._optimizer import copy_of
 from pipeline.heads._tuning_data import Layers
 
 if TYPE_CHECKING:

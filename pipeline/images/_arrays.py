@@ -23,8 +23,6 @@ from ._source import Content, Given, Read, Source, Stat, indexed
 from ._text import printable
 
 _BLOCK = 2**22  # bytes read at a time where the whole array is looked through
-# The most that deflate can shrink a run of equal bytes (zlib's technical notes: 1032 to 1).
-DEFLATE_LIMIT = 1032
 
 
 @dataclass(frozen=True, eq=False)

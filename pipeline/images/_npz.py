@@ -13,8 +13,9 @@ from typing import IO
 import numpy as np
 
 from pipeline.common.errors import SourceError
+from pipeline.common.hostile import DEFLATE_LIMIT
 
-from ._arrays import DEFLATE_LIMIT, ArrayRows, ArraySource, array_source, damage, labelled
+from ._arrays import ArrayRows, ArraySource, array_source, damage, labelled
 from ._source import Given
 from ._text import printable
 

@@ -28,10 +28,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.store._buffer import Row
 from pipeline.store._by_content import ByContent
 from pipeline.store._header import Header
 from pipeline.store._joined import JoinedStore
-from pipeline.store._packed import PackedStore, pack
+from pipeline.store._pack import pack
+from pipeline.store._packed import PackedStore
 from pipeline.store._reader import (
     FolderStore,
     Store,
@@ -43,7 +45,6 @@ from pipeline.store._reader import (
     rows_of,
 )
 from pipeline.store._repair import Repair, repair
-from pipeline.store._shard import Row
 from pipeline.store._table import SPLITS, Status, Table
 from pipeline.store._verify import Verification, verify_folder, verify_packed
 from pipeline.store._writer import Scan, Writer, lasting

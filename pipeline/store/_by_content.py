@@ -10,7 +10,8 @@ import numpy as np
 from pipeline.store._header import SHARDS, Header, read_header
 from pipeline.store._lookup import Lookup
 from pipeline.store._reader import Codes, Rows, probe_of
-from pipeline.store._shard import damaged, read_codes
+from pipeline.store._shard import read_codes
+from pipeline.store._shard_file import damaged
 
 
 class ByContent:

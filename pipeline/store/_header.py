@@ -27,7 +27,8 @@ from pipeline.common.files import (
     write_durably,
     write_json,
 )
-from pipeline.common.hdf5 import HostileFile, open_bytes, sealed_bytes
+from pipeline.common.hdf5 import open_bytes, sealed_bytes
+from pipeline.common.hostile import HostileFile
 from pipeline.common.space import Space
 from pipeline.store._columns import write_array
 

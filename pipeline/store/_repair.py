@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -14,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common.errors import OutputError, StoreDamaged, StoreError, StoreNotFound
-from pipeline.common.files import make_folder, replacing, sync_directory
-from pipeline.common.hdf5 import BrokenSeal, SealedDatasets, has_seal
+from pipeline.common.errors import StoreDamaged, StoreError, StoreNotFound
+from pipeline.common.files import sync_directory
+from pipeline.common.hdf5 import SealedDatasets
 from pipeline.common.listener import Progress
+from pipeline.common.seal import BrokenSeal, has_seal
+from pipeline.store._aside import SET_ASIDE, _free_name, copy, make_aside, move
 from pipeline.store._header import (
     FILE,
     PROBE,
@@ -30,12 +30,11 @@ from pipeline.store._header import (
     write_header,
 )
 from pipeline.store._lookup import Lookup
-from pipeline.store._shard import Index, Meaning, RowOrigin, read_index, read_origin
+from pipeline.store._origin import RowOrigin, read_origin
+from pipeline.store._place import alone, explained
+from pipeline.store._shard import Index, Meaning, read_index
 from pipeline.store._table import FILE as TABLE
 from pipeline.store._table import Status, Table, read_source, read_table, write_table
-from pipeline.store._writer import alone, explained
-
-SET_ASIDE = "set-aside"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -359,9 +358,9 @@ class _Run:
         """Move what is damaged away, store.json last, and write what is made again."""
         aside = self.folder / SET_ASIDE
         if self.bad or table is not None:
-            _make_aside(aside)
+            make_aside(aside)
         for name in sorted(self.bad, key=(TABLE, PROBE, FILE).__contains__):
-            _move(self.folder / name, _free_name(aside, Path(name).name))
+            move(self.folder / name, _free_name(aside, Path(name).name))
         for place in (aside, self.folder / SHARDS, self.folder):
             if self.bad and place.is_dir():
                 sync_directory(place)
@@ -369,48 +368,9 @@ class _Run:
             write_header(self.folder, header, rebuilt)
             made += [FILE, PROBE]
         if table is not None:
-            _copy(self.folder / TABLE, _free_name(aside, TABLE))
+            copy(self.folder / TABLE, _free_name(aside, TABLE))
             write_table(self.folder, table)
             made.append(TABLE)
-
-
-def _make_aside(aside: Path) -> None:
-    if os.path.lexists(aside) and not aside.is_dir():
-        raise OutputError(f"expected a folder {aside}, found a file; move it away and try again")
-    make_folder(aside)
-
-
-def _free_name(folder: Path, name: str) -> Path:
-    """Choose a name that nothing in a folder has, not even a link that leads nowhere."""
-    target, number = folder / name, 1
-    while os.path.lexists(target):
-        number += 1
-        target = folder / f"{name}.{number}"
-    return target
-
-
-def _move(path: Path, target: Path) -> None:
-    """Rename a file; to another file system it is copied first."""
-    try:
-        os.rename(path, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        if path.is_symlink() or path.is_dir():
-            shutil.move(path, target)
-        elif path.is_file():
-            _copy(path, target)
-            path.unlink()
-        else:
-            raise OutputError(
-                f"expected a file in {path}, found a pipe or a device, which cannot go to another "
-                "file system; delete it and run the same command again"
-            ) from error
-
-
-def _copy(path: Path, target: Path) -> None:
-    with path.open("rb") as file, replacing(target) as copy:
-        shutil.copyfileobj(file, copy)
 
 
 def _source(folder: Path) -> Mapping[str, Any]:

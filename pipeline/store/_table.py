@@ -19,7 +19,8 @@ from pipeline.common.choices import Split
 from pipeline.common.errors import StoreDamaged
 from pipeline.common.files import canonical_json, csv_text, is_absent, write_durably
 from pipeline.common.foreign import Foreign, open_datasets
-from pipeline.common.hdf5 import BrokenSeal, Datasets, sealed_bytes
+from pipeline.common.hdf5 import Datasets, sealed_bytes
+from pipeline.common.seal import BrokenSeal
 from pipeline.store._columns import read_strings, write_array, write_strings
 from pipeline.store._header import broken, unreadable
 

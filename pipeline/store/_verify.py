@@ -12,8 +12,8 @@ import numpy as np
 
 from pipeline.common.errors import StoreDamaged, StoreError, counted
 from pipeline.common.files import check_regular
-from pipeline.common.hdf5 import BLOCK, BrokenSeal, Seal, has_seal
 from pipeline.common.listener import Progress
+from pipeline.common.seal import BLOCK, BrokenSeal, Seal, has_seal
 from pipeline.store._header import (
     SHARDS,
     read_header,
@@ -23,7 +23,8 @@ from pipeline.store._header import (
     unreadable,
 )
 from pipeline.store._packed import PackedStore
-from pipeline.store._shard import damaged, read_index
+from pipeline.store._shard import read_index
+from pipeline.store._shard_file import damaged
 from pipeline.store._table import FILE as TABLE
 from pipeline.store._table import Status, Table, lost_table, read_table
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -15,11 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common.errors import OutputError, ResourceError, StoreLocked, StoreNotFound
-from pipeline.common.files import FULL, final_name, make_folder
-from pipeline.common.locks import NAME as LOCK
-from pipeline.common.locks import Locked, locked
+from pipeline.common.errors import StoreNotFound
+from pipeline.common.files import make_folder
 from pipeline.common.space import Space
+from pipeline.store._buffer import Buffer, Row
 from pipeline.store._dtype import narrowed
 from pipeline.store._header import (
     FILE,
@@ -29,19 +27,17 @@ from pipeline.store._header import (
     Header,
     read_header,
     read_probe,
-    shard_names,
     write_header,
 )
 from pipeline.store._lookup import Lookup
-from pipeline.store._shard import Buffer, Index, Row, write_shard
-from pipeline.store._table import FILE as TABLE
-from pipeline.store._table import REJECTED, Status, Table, read_table, write_table
+from pipeline.store._place import _is_leftover, alone, explained
+from pipeline.store._shard import Index, write_shard
+from pipeline.store._table import Status, Table, read_table, write_table
 
 # A file may change twice within one tick of a coarse clock: a time stamp this fresh when the file
 # was read proves nothing later (git's "racy" entries are the same matter).
 _FRESH_NS = 2_000_000_000
 _NO_STAT = (0, 0, 0)
-_FILES = frozenset((FILE, PROBE, TABLE, REJECTED))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -374,93 +370,3 @@ def lasting(stat: Sequence[int] | None) -> tuple[int, int, int]:
     if stat is None or time.time_ns() - max(stat[1], stat[2]) < _FRESH_NS:
         return _NO_STAT
     return (stat[0], stat[1], stat[2])
-
-
-@contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """Turn a failing disk into the one line that says what is kept and what to do."""
-    try:
-        yield
-    except ResourceError:
-        raise
-    except OSError as error:
-        kind = ResourceError if error.errno in FULL else OutputError
-        place = error.filename2 or error.filename or folder
-        raise kind(
-            f"cannot write {os.fsdecode(place)} ({error.strerror or error}); what was committed is "
-            "kept: mend that and run the same command again"
-        ) from error
-
-
-@contextmanager
-def alone(folder: Path, *, advice: str = "choose another place with --out") -> Iterator[None]:
-    """
-    Take the lock of a store, or of a folder that is to become one.
-
-    What was made for that and holds nothing in the end is taken away again.
-
-    Raises
-    ------
-    StoreLocked
-        If another process writes to it.
-    OutputError
-        If the folder cannot be made, or holds other files.
-    """
-    made = [path for path in (folder, *folder.absolute().parents) if not path.exists()]
-    with ExitStack() as stack:
-        stack.callback(_remove_empty, made)
-        _check_folder(folder)
-        was_there = (folder / LOCK).exists()
-        try:
-            lock = stack.enter_context(locked(folder))
-        except Locked as holder:
-            raise StoreLocked(
-                f"expected to be alone in {folder}, found it locked by {holder}; "
-                f"wait until that run ends or {advice}"
-            ) from None
-        except OSError as error:
-            raise OutputError(f"cannot write to {folder} ({error.strerror}); {advice}") from error
-        try:
-            yield
-        finally:
-            with suppress(OSError):  # whatever hinders it matters less than why we leave
-                if not was_there and os.listdir(folder) == [LOCK]:
-                    lock.unlink()  # while it is held
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    """Remove folders, innermost first, as long as there is nothing in them."""
-    with suppress(OSError):
-        for folder in folders:
-            folder.rmdir()
-
-
-def _check_folder(folder: Path) -> None:
-    """Make the folder of a store; refuse one that holds something else."""
-    try:
-        make_folder(folder)
-        strangers = [entry for entry in os.listdir(folder) if not _is_ours(entry)]
-    except (OSError, OutputError) as error:
-        if isinstance(error, ResourceError):
-            raise
-        why = getattr(error, "strerror", None) or getattr(error.__cause__, "strerror", None)
-        raise OutputError(
-            f"expected a folder for the store, cannot use {folder} ({why}); "
-            "choose another with --out"
-        ) from error
-    if strangers and FILE not in strangers and not shard_names(folder / SHARDS):
-        raise OutputError(
-            f"expected an empty or new folder or a store, found other files in {folder} "
-            f"({min(strangers)}, ...); choose another with --out"
-        )
-
-
-def _is_ours(entry: str) -> bool:
-    """Whether a file may be what a killed run left of a store that it had just begun."""
-    return entry in (LOCK, PROBE) or final_name(entry) in _FILES
-
-
-def _is_leftover(path: Path) -> bool:
-    """Whether a killed run left this of a file of a store that it had not finished."""
-    final = final_name(path.name)
-    return final in _FILES or (final is not None and path.parent.name == SHARDS)

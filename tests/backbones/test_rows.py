@@ -97,7 +97,7 @@ def test_random_weights_give_codes_that_are_alive(row, photos) -> None:
 
 @pytest.mark.parametrize("name", ["vgg16", "vgg19"])
 def test_vgg_has_the_layers_that_articles_cut_at(name) -> None:
-    from pipeline.backbones._network import needs_top
+    from pipeline.backbones._cut import needs_top
 
     assert needs_top(TABLE[name], ["fc1", "fc2", "block4_pool", "block5_pool"], size=224)
     assert not needs_top(TABLE[name], ["block4_pool", "block5_pool"], size=224)

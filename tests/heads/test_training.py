@@ -11,7 +11,8 @@ import pytest
 from pipeline.common.choices import Optimizer, Schedule
 from pipeline.heads._codes import InMemory, Rows
 from pipeline.heads._config import MlpConfig
-from pipeline.heads._training import TrainingData, make_optimizer
+from pipeline.heads._optimizer import make_optimizer
+from pipeline.heads._training import TrainingData
 
 RATE = 1e-2
 OF_KERAS = {

@@ -68,7 +68,7 @@ def test_the_codes_of_a_layer_and_pooling_are_read_once(
         return together(self, layers, *args, **more)
 
     monkeypatch.setattr(folder_store, "together", counted)
-    monkeypatch.setattr("pipeline.stages.compare.resident_bytes", lambda: 0)
+    monkeypatch.setattr("pipeline.flows.candidates.resident_bytes", lambda: 0)
     kinds = ["svm", "ridge", "centroid"]
     result = pipeline.compare(
         store, kinds=kinds, memory=memory, out=tmp_path / "h", report_out=tmp_path / "r"

@@ -380,7 +380,7 @@ def test_memory_does_not_hold_the_images(
         return real(self, row)
 
     monkeypatch.setattr(store.Writer, "append", watch)
-    monkeypatch.setattr("pipeline.store._shard.BYTES", 10 * 8 * 4)
+    monkeypatch.setattr("pipeline.store._buffer.BYTES", 10 * 8 * 4)
     pipeline.extract(
         make_photos(each=40), out=tmp_path / "s", backbone=tiny, weights="random", batch_size=4
     )
@@ -521,7 +521,7 @@ def test_codes_too_large_for_16_bits_stop_the_run_and_cost_nothing_else(
     options = {"backbone": tiny, "weights": "random", "batch_size": 4, "engine": "tensorflow"}
     with monkeypatch.context() as patch:
         patch.setattr(backbones.Network, "_batch", huge)
-        patch.setattr("pipeline.store._shard.BYTES", 4 * 8 * 4)
+        patch.setattr("pipeline.store._buffer.BYTES", 4 * 8 * 4)
         with pytest.raises(StoreError, match="found 70000 in layer avg; use --dtype float32"):
             pipeline.extract(photos, out=out, dtype="float16", **options)
     assert out.exists() == (kept > 0)

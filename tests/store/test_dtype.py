@@ -104,7 +104,7 @@ def test_reading_a_shard_takes_as_much_memory_as_of_32_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A shard closes at the same number of rows, whatever they take on disk."""
-    monkeypatch.setattr("pipeline.store._shard.BYTES", 10 * (5 + 12) * 4)
+    monkeypatch.setattr("pipeline.store._buffer.BYTES", 10 * (5 + 12) * 4)
     for name, header in (("float32", HEADER), ("float16", HALF)):
         with store.Writer(tmp_path / name) as writer:
             writer.create(header, PROBE)

@@ -19,7 +19,7 @@ from pipeline.common.errors import (
     StoreError,
     StoreNotFound,
 )
-from pipeline.store._packed import _Careful
+from pipeline.store._pack import _Careful
 from tests.store.helpers import HEADER, codes, make
 
 

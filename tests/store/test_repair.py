@@ -179,7 +179,7 @@ def test_of_large_maps_several_shards_together_carry_the_probe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The codes of one image have 68 bytes."""
-    monkeypatch.setattr("pipeline.store._shard._PROBE_BYTES", 100)
+    monkeypatch.setattr("pipeline.store._origin._PROBE_BYTES", 100)
     make(tmp_path / "s", list(range(16)), shards=8)
     (tmp_path / "s" / "probe.h5").unlink()
     assert store.repair(tmp_path / "s").made == ("store.json", "probe.h5")

@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_read_this_time_is_not_called_damaged(
             raise OSError(errno.EIO, "Input/output error")
         return path.read_bytes()
 
-    monkeypatch.setattr("pipeline.store._shard.read_bytes", read)
+    monkeypatch.setattr("pipeline.store._shard_file.read_bytes", read)
     found = store.verify_folder(tmp_path)
     assert found.damage == ()
     [line] = found.unreadable

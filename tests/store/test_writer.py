@@ -457,8 +457,8 @@ def test_the_index_of_a_shard_is_not_read_before_its_bytes_are_compared(
     def never(*args: object) -> None:
         raise AssertionError("HDF5 was shown bytes that were not compared")
 
-    monkeypatch.setattr("pipeline.store._shard.open_bytes", never)
-    monkeypatch.setattr("pipeline.store._shard.open_hdf5", never)
+    monkeypatch.setattr("pipeline.store._shard_file.open_bytes", never)
+    monkeypatch.setattr("pipeline.store._shard_file.open_hdf5", never)
     assert len(store.verify_folder(tmp_path).damage) == 1
     with pytest.raises(StoreDamaged, match="pipeline repair"), store.Writer(tmp_path):
         pass

@@ -22,7 +22,8 @@ from PIL import Image
 
 import pipeline.cli
 from pipeline import backbones
-from pipeline.backbones._network import Network, Output
+from pipeline.backbones._exported import NetworkOutput
+from pipeline.backbones._network import Network
 from pipeline.backbones._weights import Weights
 from pipeline.common.choices import Engine, Precision
 
@@ -41,7 +42,7 @@ def load(backbone: Any, *, layers: Any, size: int, probe: Any = None, **rest: An
         return [np.maximum(projected / (i + 1), 0).astype(np.float32) for i in range(len(layers))]
 
     outputs = {
-        layer: Output(
+        layer: NetworkOutput(
             shape=(_WIDTH,),
             pooling="avg",
             weights_sha256=hashlib.sha256(layer.encode()).hexdigest(),
@@ -67,9 +68,9 @@ def load(backbone: Any, *, layers: Any, size: int, probe: Any = None, **rest: An
 def prepare(*, shard_bytes: int = 1024) -> None:
     """Put the network in place of real ones, and let shards be small."""
     backbones.load = load  # type: ignore[assignment]
-    import pipeline.store._shard
+    import pipeline.store._buffer
 
-    pipeline.store._shard.BYTES = shard_bytes
+    pipeline.store._buffer.BYTES = shard_bytes
 
 
 def make_photos(folder: Path, count: int, *, classes: int = 3) -> Path:

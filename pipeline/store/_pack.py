@@ -1,0 +1,227 @@
+"""A store packed into one file."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.common.errors import (
+    OutputError,
+    ResourceError,
+)
+from pipeline.common.files import FULL, free_bytes, in_words, replacing
+from pipeline.common.seal import append_seal, mark_sealed
+from pipeline.store._columns import create_array, write_array
+from pipeline.store._header import FILE
+from pipeline.store._reader import FolderStore, Rows
+from pipeline.store._shard import VIEWS
+from pipeline.store._table import SPLITS
+
+
+def pack(store: FolderStore, path: Path) -> int:
+    """
+    Write a store as one HDF5 file.
+
+    The file has ``codes/<layer>`` (n, ...), ``labels`` (n,), ``classes``, ``paths`` (n,),
+    ``splits`` (n,), ``sha256`` (n, 32) and, if the source had any, ``groups`` (n,); rows are the
+    images that have codes, in the order of the source. The attribute ``header`` holds the space
+    as JSON, ``probe/<layer>`` the codes of the probe. Of several views ``codes/<layer>`` has the
+    images' own, ``views/<layer>``
+    (n, views - 1, ...) the others. Numbers are as wide as in the store. A seal follows the last
+    byte of HDF5, see `pipeline.common.hdf5`.
+
+    Parameters
+    ----------
+    store : FolderStore
+        A finished store.
+    path : Path
+        Where to write; must not exist.
+
+    Returns
+    -------
+    int
+        Number of rows.
+
+    Raises
+    ------
+    OutputError
+        If the path is taken or cannot be written.
+    ResourceError
+        If the disk has too little room; nothing is left behind then.
+    """
+    if path.exists():
+        raise OutputError(f"expected a new file, found {path}; delete it or choose another name")
+    for folder in path.resolve().parents:
+        if (folder / FILE).exists():
+            raise OutputError(
+                f"expected a place outside stores, found {path} in {folder}; choose another place"
+            )
+    rows = np.flatnonzero(store.usable)
+    numbers = sum(int(np.prod(shape)) for shape in store.layers.values())
+    needed = _dtype(store).itemsize * numbers * store.views * len(rows)
+    if needed > (free := free_bytes(path.parent)):
+        raise ResourceError(
+            f"packing needs {in_words(needed)}, {path.parent} has {in_words(free)} free; "
+            "make room or choose another place",
+        )
+    try:
+        with replacing(path) as file:
+            careful = _Careful(file)
+            with h5py.File(careful, "w") as packed:
+                _fill(packed, store, rows, careful.check)
+            careful.check()
+            append_seal(file)
+    except OSError as error:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)  # it was not there before
+        raise _unwritten(path, error) from error
+    return len(rows)
+
+
+def _unwritten(path: Path, error: OSError) -> ResourceError | OutputError:
+    if isinstance(error, ResourceError):
+        return error
+    kind = ResourceError if error.errno in FULL else OutputError
+    left = "what is left of it is to be deleted" if path.exists() else "nothing was left"
+    return kind(f"cannot write {path} ({error.strerror or error}); {left}")
+
+
+class _Careful(io.RawIOBase):
+    """
+    A file that remembers its first failure instead of raising it.
+
+    HDF5 does not survive a failing write: after a full disk the interpreter crashes when the file
+    is closed. So HDF5 is told that all is well, what it writes from then on is kept in memory for
+    it to read back, and the failure is raised between two blocks of rows.
+    """
+
+    def __init__(self, file: io.BufferedRandom) -> None:
+        self._file = file
+        self._failure: OSError | None = None
+        self._position = 0
+        self._unwritten: list[tuple[int, bytes]] = []
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        start, size = self._position, len(view)
+        self._file.seek(start)
+        data = self._file.read(size)
+        view[:] = data + bytes(size - len(data))
+        for offset, kept in self._unwritten:
+            lo, hi = max(start, offset), min(start + size, offset + len(kept))
+            if lo < hi:
+                view[lo - start : hi - start] = kept[lo - offset : hi - offset]
+        self._position += size
+        return size
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        if self._failure is None:
+            try:
+                self._put(data)
+            except OSError as error:
+                self._failure = error
+        if self._failure is not None:
+            self._unwritten.append((self._position, bytes(data)))
+        self._position += size
+        return size
+
+    def _put(self, data: Any) -> None:
+        self._file.seek(self._position)
+        self._file.write(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        if whence == io.SEEK_END:
+            offset += self._file.seek(0, io.SEEK_END)
+        elif whence == io.SEEK_CUR:
+            offset += self._position
+        self._position = offset
+        return offset
+
+    def tell(self) -> int:
+        return self._position
+
+    def truncate(self, size: int | None = None) -> int:
+        size = self._position if size is None else size
+        if self._failure is None:
+            try:
+                return self._file.truncate(size)
+            except OSError as error:
+                self._failure = error
+        return size
+
+    def flush(self) -> None:
+        if self._failure is None:
+            try:
+                self._file.flush()
+            except OSError as error:
+                self._failure = error
+
+    def check(self) -> None:
+        """Raise what went wrong, if anything did."""
+        self.flush()
+        if self._failure is not None:
+            raise self._failure
+
+
+def _dtype(store: FolderStore) -> np.dtype[Any]:
+    return np.dtype(store.header.dtype.value if store.header is not None else np.float32)
+
+
+def _fill(file: h5py.File, store: FolderStore, rows: Rows, check: Callable[[], None]) -> None:
+    mark_sealed(file)
+    if store.header is not None:
+        file.attrs["header"] = np.bytes_(json.dumps(store.header.to_json(), sort_keys=True))
+    classes = [name.encode("utf-8", "surrogateescape") for name in store.classes]
+    names = {code: split.value.encode() for split, code in SPLITS.items()}
+    splits = [names.get(int(code), b"") for code in store.splits[rows]]
+    _write_text(file, "classes", classes)
+    _write_text(file, "paths", store.paths(rows))
+    if (groups := store.groups(rows)) is not None:
+        _write_text(file, "groups", groups)
+    write_array(file, "labels", store.labels[rows])
+    write_array(file, "sha256", store.table.sha256[rows])
+    write_array(file, "splits", np.array(splits, "S5"))
+    codes, probe = file.create_group("codes"), file.create_group("probe")
+    dtype = _dtype(store)
+    for layer, shape in store.layers.items():
+        dataset = create_array(codes, layer, (len(rows), *shape), dtype)
+        others = None
+        if store.views > 1:
+            wide = (len(rows), store.views - 1, *shape)
+            others = create_array(file.require_group(VIEWS), layer, wide, dtype)
+        for positions, block in store.blocks(layer, rows, views=True):
+            block = block.astype(dtype, copy=False)
+            _write_rows(dataset, positions, block[:, 0])
+            if others is not None:
+                _write_rows(others, positions, block[:, 1:])
+            check()
+        kept = store.probe(layer)
+        if kept is not None:
+            write_array(probe, layer, kept)
+
+
+def _write_text(file: h5py.File, name: str, values: Sequence[bytes]) -> None:
+    """
+    Write strings of one length, padded with NUL.
+
+    Strings of any length would lie in HDF5's global heap, which has no checksum, and on which a
+    flipped bit can keep HDF5 busy for ever.
+    """
+    length = max(map(len, values), default=1) or 1
+    dtype = h5py.string_dtype("utf-8", length)
+    write_array(file, name, np.array(values, dtype).reshape(len(values)))
+
+
+def _write_rows(dataset: h5py.Dataset, positions: Rows, block: NDArray[Any]) -> None:
+    """Write rows in runs of neighbours, as they mostly are."""
+    for run in np.split(np.arange(len(positions)), np.flatnonzero(np.diff(positions) != 1) + 1):
+        dataset[positions[run[0]] : positions[run[-1]] + 1] = block[run]
