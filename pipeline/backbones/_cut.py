@@ -13,7 +13,9 @@ from pipeline.backbones._exported import NetworkOutput
 from pipeline.backbones._layers import canonical_names, parse_layer, unknown_layer
 from pipeline.backbones._weights import Weights, hash_weights, load_imagenet, randomize
 from pipeline.backbones._weights_file import load_file
+from pipeline.common.choices import Pool
 from pipeline.common.errors import BackboneError
+from pipeline.common.lazy import pooling_layer
 
 
 def needs_top(backbone: Backbone, names: Sequence[str], *, size: int) -> bool:
@@ -81,8 +83,6 @@ def tensor_of(backbone: Backbone, names: Mapping[str, Any], text: str) -> Any:
 
 def _pool(backbone: Backbone, tensor: Any, text: str, pooling: str) -> Any:
     """Average or maximize a map over its places."""
-    from keras import layers
-
     if pooling == "none":
         return tensor
     if len(tensor.shape) != 4:
@@ -90,8 +90,7 @@ def _pool(backbone: Backbone, tensor: Any, text: str, pooling: str) -> Any:
             f"expected a layer with maps for pooling, found '{text}' of {backbone.name} with "
             f"codes of shape {tuple(tensor.shape[1:])}; ask for it without :{pooling}"
         )
-    pool = layers.GlobalAveragePooling2D if pooling == "avg" else layers.GlobalMaxPooling2D
-    return pool()(tensor)
+    return pooling_layer(Pool(pooling))(tensor)
 
 
 def connect(inputs: Any, outputs: Any) -> Any:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.options import JsonOption
-from pipeline.cli.screen import Screen, print_json, print_table, printable
+from pipeline.cli.screen import Screen, print_json, print_table
 from pipeline.cli.show import accuracy_line, candidate_table, comparison_json, say_candidate
 from pipeline.common.errors import counted
+from pipeline.common.text import printable
 
 if TYPE_CHECKING:
     from pipeline.flows.candidates import Candidate

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli.options import JsonOption
-from pipeline.cli.screen import print_json, printable
+from pipeline.cli.screen import print_json
 from pipeline.cli.show import named_splits
+from pipeline.common.text import printable
 
 
 def info(

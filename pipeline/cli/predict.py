@@ -13,9 +13,10 @@ import typer
 
 from pipeline.cli.options import FollowOption, HeadArgument, JsonOption
 from pipeline.cli.program import TOO_MANY_REJECTED
-from pipeline.cli.screen import Screen, print_json, printable
+from pipeline.cli.screen import Screen, print_json
 from pipeline.common.errors import counted
 from pipeline.common.listener import Listener
+from pipeline.common.text import printable
 
 if TYPE_CHECKING:
     from pipeline.flows.answers import Prediction

@@ -16,10 +16,10 @@ from typing import Annotated, NoReturn, ParamSpec
 import typer
 
 from pipeline._version import __version__
-from pipeline.cli.screen import printable
 from pipeline.common.errors import Interrupted, PipelineError
 from pipeline.common.files import FULL
 from pipeline.common.memory import ran_out
+from pipeline.common.text import printable
 
 TOO_MANY_REJECTED = 3
 _OUT_OF_MEMORY = (

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import JsonOption, StoreArgument
-from pipeline.cli.screen import print_json, printable
+from pipeline.cli.screen import print_json
 from pipeline.common.errors import counted
+from pipeline.common.text import printable
 
 
 def relabel(

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.options import JsonOption
-from pipeline.cli.screen import Screen, print_json, printable
+from pipeline.cli.screen import Screen, print_json
 from pipeline.cli.show import FAULTS_TOLD, say_faults
 from pipeline.common.errors import counted
+from pipeline.common.text import printable
 
 if TYPE_CHECKING:
     from pipeline.stages.repair import Repairing

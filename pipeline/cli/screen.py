@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from pipeline.common.listener import Listener
+from pipeline.common.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,8 +110,3 @@ def print_table(table: Table) -> None:
 def dimensions(shape: Any) -> str:
     """Say how many numbers the codes of an image are, such as 1280-D or 7x7x512."""
     return "x".join(map(str, shape)) + ("-D" if len(shape) == 1 else "")
-
-
-def printable(text: str) -> str:
-    """Keep names from moving the cursor or colouring the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

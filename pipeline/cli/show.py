@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pipeline.report import ClassScore, Report
     from pipeline.stages.compare import Comparison
 
-from pipeline.cli.screen import Screen, print_table, printable
+from pipeline.cli.screen import Screen, print_table
+from pipeline.common.text import printable
 
 # A confusion matrix wider than this is better looked at in confusion.png.
 _WIDEST_MATRIX = 16

@@ -10,10 +10,11 @@ import typer
 
 from pipeline.cli.options import JsonOption, StoreArgument
 from pipeline.cli.program import DAMAGED
-from pipeline.cli.screen import Screen, print_json, printable
+from pipeline.cli.screen import Screen, print_json
 from pipeline.cli.show import say_faults
 from pipeline.common.errors import counted
 from pipeline.common.files import argument, command_line, in_words
+from pipeline.common.text import printable
 
 if TYPE_CHECKING:
     from pipeline.store import Verification

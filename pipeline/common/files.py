@@ -347,15 +347,15 @@ def _escaped(word: str) -> str:
     )
 
 
-def csv_text(rows: Iterable[Sequence[object]]) -> str:
+def csv_text(rows: Iterable[Sequence[object]], *, ends: str = "\n") -> str:
     """
-    Write rows as CSV that a spreadsheet shows as it is.
+    Write rows as CSV that a spreadsheet shows as it is; `ends` stands at the end of each.
 
     Text that a spreadsheet would run as a formula gets a single quote in front (OWASP's "CSV
     injection"): names of files and classes may come from strangers.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator=ends)
     for row in rows:
         writer.writerow(
             f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell

@@ -1,4 +1,4 @@
-"""Keras on TensorFlow, and OpenVINO, imported late and quietly: rooms that need them ask here."""
+"""Keras on TensorFlow, and OpenVINO, imported late and quietly."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from pipeline.common.choices import Pool
 from pipeline.common.errors import BackboneError
 from pipeline.common.memory import check_room
 
 if TYPE_CHECKING:
+    import keras
     import numpy as np
     from numpy.typing import NDArray
 
@@ -138,3 +140,27 @@ def _no_import_noise() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+def pooling_layer(how: Pool, **options: Any) -> keras.Layer:
+    """
+    Return the layer of Keras's that makes vectors of maps.
+
+    Parameters
+    ----------
+    how : Pool
+    **options
+        As every layer takes them: ``name``, ``dtype``.
+
+    Returns
+    -------
+    keras.Layer
+    """
+    from keras import layers
+
+    kinds = {
+        Pool.avg: layers.GlobalAveragePooling2D,
+        Pool.max: layers.GlobalMaxPooling2D,
+        Pool.flat: layers.Flatten,
+    }
+    return kinds[how](**options)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common.choices import Quantize, Resize
-from pipeline.exports._steps import Step
+from pipeline.common.steps import Step
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.common.errors import ExportError
+from pipeline.common.steps import Classifier, Dense, Neighbours, Step, Unit
 from pipeline.exports._content import ExportContent
 from pipeline.exports._format import Run
 from pipeline.exports._labels import plain
 from pipeline.exports._sklearn import calibrated
-from pipeline.exports._steps import ClassifierStep, DenseStep, NeighboursStep, Step, UnitStep
 
 USAGE = """\
 import joblib
@@ -66,12 +66,12 @@ def build(steps: Sequence[Step], classes: Sequence[str]) -> Any:
     from sklearn.pipeline import Pipeline
 
     *before, last = steps
-    if isinstance(last, ClassifierStep):
+    if isinstance(last, Classifier):
         return calibrated(last, [plain(name) for name in classes])
     stages = [stage for step in before for stage in _transform(step)]
     names = np.array(list(map(plain, classes)))
     stages.append(
-        _neighbours(last, names) if isinstance(last, NeighboursStep) else _logits(last, names)
+        _neighbours(last, names) if isinstance(last, Neighbours) else _logits(last, names)
     )
     return Pipeline([(f"{number}_{name}", stage) for number, (name, stage) in enumerate(stages, 1)])
 
@@ -80,10 +80,10 @@ def _transform(step: Step) -> Iterator[tuple[str, Any]]:
     """Turn a step that is not the last into transformers."""
     from sklearn.preprocessing import FunctionTransformer, Normalizer
 
-    if isinstance(step, UnitStep):
+    if isinstance(step, Unit):
         yield "scale", _scaler(scale=step.scale.astype(np.float64))
         yield "unit", Normalizer()
-    elif isinstance(step, DenseStep):
+    elif isinstance(step, Dense):
         # Functions of NumPy and SciPy, which a pickle keeps by name.
         yield "kernel", FunctionTransformer(np.dot, kw_args={"b": step.kernel.astype(np.float64)})
         yield "bias", _scaler(shift=step.bias.astype(np.float64))
@@ -130,7 +130,7 @@ def _logits(step: Step, names: Any) -> tuple[str, Any]:
     """Turn the last linear step into logistic regression, whose probabilities are its softmax."""
     from sklearn.linear_model import LogisticRegression
 
-    if not isinstance(step, DenseStep):
+    if not isinstance(step, Dense):
         raise ExportError(f"expected a linear last step, found {type(step).__name__}")
     model = LogisticRegression()
     kernel, bias = step.kernel.T.astype(np.float64), step.bias.astype(np.float64)
@@ -141,7 +141,7 @@ def _logits(step: Step, names: Any) -> tuple[str, Any]:
     return "logistic", model
 
 
-def _neighbours(step: NeighboursStep, names: Any) -> tuple[str, Any]:
+def _neighbours(step: Neighbours, names: Any) -> tuple[str, Any]:
     """
     Make nearest neighbours that vote with exp(cosine / temperature).
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from pipeline.common.choices import Pool
 from pipeline.common.errors import ExportError
-from pipeline.exports._steps import ClassifierStep, DenseStep, NeighboursStep, Step, UnitStep
+from pipeline.common.lazy import pooling_layer
+from pipeline.common.steps import Classifier, Dense, Neighbours, Step, Unit
 
 # Below the vote of an opposite code, exp(-2 / 0.07) = 4e-13, and still an ordinary float32.
 _NO_VOTE = 1e-30
@@ -74,16 +75,7 @@ def pooled(model: Any, how: Sequence[Pool | None]) -> Any:
 
 def _vector(x: Any, how: Pool | None, name: str) -> Any:
     """Pool the maps of one layer."""
-    from keras import layers
-
-    if how is None:
-        return x
-    pool = {
-        Pool.avg: layers.GlobalAveragePooling2D,
-        Pool.max: layers.GlobalMaxPooling2D,
-        Pool.flat: layers.Flatten,
-    }[how]
-    return pool(name=name)(x)
+    return x if how is None else pooling_layer(how, name=name)(x)
 
 
 def joined(model: Any, steps: Sequence[Step]) -> Any:
@@ -113,19 +105,19 @@ def joined(model: Any, steps: Sequence[Step]) -> Any:
 
 
 def _apply(step: Step, x: Any, name: str) -> Any:
-    if isinstance(step, ClassifierStep):
+    if isinstance(step, Classifier):
         raise ExportError(
             f"expected a head that Keras has layers for, found {type(step.estimator).__name__} of "
             "scikit-learn's; choose --format joblib or onnx"
         )
-    if isinstance(step, DenseStep):
+    if isinstance(step, Dense):
         return _dense(step, x, name)
-    if isinstance(step, UnitStep):
+    if isinstance(step, Unit):
         return _unit(step, x, name)
     return _neighbours(step, x, name)
 
 
-def _unit(step: UnitStep, x: Any, name: str) -> Any:
+def _unit(step: Unit, x: Any, name: str) -> Any:
     from keras import layers
 
     inverse = (1 / step.scale.astype(np.float64)).tolist()
@@ -133,7 +125,7 @@ def _unit(step: UnitStep, x: Any, name: str) -> Any:
     return layers.UnitNormalization(name=f"{name}_unit")(x)
 
 
-def _dense(step: DenseStep, x: Any, name: str) -> Any:
+def _dense(step: Dense, x: Any, name: str) -> Any:
     from keras import layers, ops
 
     log_sigmoid = step.activation == "log_sigmoid"  # Keras's own is nothing that TFLite knows
@@ -146,7 +138,7 @@ def _dense(step: DenseStep, x: Any, name: str) -> Any:
     return x
 
 
-def _neighbours(step: NeighboursStep, x: Any, name: str) -> Any:
+def _neighbours(step: Neighbours, x: Any, name: str) -> Any:
     """All products are one layer, and so is the table of who votes for what."""
     from keras import layers, ops
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.common.errors import ExportError
+from pipeline.common.steps import Classifier
 from pipeline.exports._content import ExportContent
 from pipeline.exports._format import Run
 from pipeline.exports._labels import plain
 from pipeline.exports._sklearn import calibrated
-from pipeline.exports._steps import ClassifierStep
 
 USAGE = """\
 import json
@@ -41,7 +41,7 @@ def write(content: ExportContent, path: Path) -> None:
     import onnx
 
     last = content.steps[-1]
-    if isinstance(last, ClassifierStep):
+    if isinstance(last, Classifier):
         model = _with_classifier(_exported(content, path, "codes"), last, len(content.classes))
     else:
         model = _exported(content, path, "probabilities")
@@ -66,7 +66,7 @@ def _exported(content: ExportContent, path: Path, output: str) -> Any:
     return model
 
 
-def _with_classifier(codes: Any, last: ClassifierStep, classes: int) -> Any:
+def _with_classifier(codes: Any, last: Classifier, classes: int) -> Any:
     """Put a classifier of scikit-learn's, converted by skl2onnx, behind a graph of codes."""
     import onnx
     from onnx import compose

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.exports._steps import ClassifierStep
+from pipeline.common.steps import Classifier
 
 
-def calibrated(step: ClassifierStep, classes: Sequence[str] | int) -> Any:
+def calibrated(step: Classifier, classes: Sequence[str] | int) -> Any:
     """
     Return a classifier that has the probabilities of its head.
 
     Parameters
     ----------
-    step : ClassifierStep
+    step : Classifier
     classes : sequence of str, or int
         Their names, or how many there are, where they stay numbers.
 

@@ -1,12 +1,12 @@
 """Heads: classifiers on codes behind one contract, saved and loaded as plain arrays."""
 
+from pipeline.common.steps import Classifier, Dense, Neighbours, Step, Unit
 from pipeline.heads._calibration import HeldOut
 from pipeline.heads._card import Card, Origin
 from pipeline.heads._checkpoint import Epoch
 from pipeline.heads._codes import CodeRows, InMemory, Streamed
 from pipeline.heads._config import PRESET_POOLS, PRESETS, Initializer, MlpConfig, Output
 from pipeline.heads._estimator import EstimatorHead
-from pipeline.heads._folded import Classifier, Dense, Neighbours, Step, Unit
 from pipeline.heads._folder import TRAINING, check_target, unfinished, writing
 from pipeline.heads._head import Head
 from pipeline.heads._kinds import build

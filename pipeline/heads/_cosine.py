@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pipeline.common.choices import HeadKind
 from pipeline.common.errors import HeadError
 from pipeline.common.listener import Progress
+from pipeline.common.steps import Neighbours, Step, Unit, dense
 from pipeline.heads._calibration import HeldOut, calibrate
 from pipeline.heads._codes import CodeRows, Rows
-from pipeline.heads._folded import Neighbours, Step, Unit, dense
 from pipeline.heads._folds import FOLDS
 from pipeline.heads._head import Head
 from pipeline.heads._scaler import ParetoScaler

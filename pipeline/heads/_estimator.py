@@ -15,10 +15,10 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from pipeline.common.choices import OtherKind
 from pipeline.common.errors import HeadError
 from pipeline.common.listener import Progress
+from pipeline.common.steps import Classifier, Step
 from pipeline.heads._calibration import HeldOut, calibrate
 from pipeline.heads._codes import CodeRows, Rows
 from pipeline.heads._fits import both
-from pipeline.heads._folded import Classifier, Step
 from pipeline.heads._folds import FOLDS
 from pipeline.heads._head import Head
 

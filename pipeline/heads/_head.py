@@ -16,10 +16,10 @@ from sklearn.utils.validation import column_or_1d, validate_data
 from pipeline.common.choices import HeadKind, OtherKind
 from pipeline.common.errors import HeadError, counted
 from pipeline.common.listener import Progress
+from pipeline.common.steps import Step
 from pipeline.heads._calibration import HeldOut, HeldOutScores, calibrate
 from pipeline.heads._codes import CodeRows, InMemory, Rows, check_finite
 from pipeline.heads._fits import Trials
-from pipeline.heads._folded import Step
 from pipeline.heads._folds import FOLDS, held_out_rows
 
 _BLOCK_ROWS = 2048

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline.common.choices import ClassWeight, HeadKind
 from pipeline.common.errors import HeadError
 from pipeline.common.listener import Progress
+from pipeline.common.steps import Step, dense
 from pipeline.heads._calibration import HeldOut, calibrate
 from pipeline.heads._choice import class_weights, next_places, own_class
 from pipeline.heads._codes import Rows
@@ -26,7 +27,6 @@ from pipeline.heads._fits import (
     Tried,
     both,
 )
-from pipeline.heads._folded import Step, dense
 from pipeline.heads._folds import FOLDS
 from pipeline.heads._head import Head
 from pipeline.heads._scaler import ParetoScaler

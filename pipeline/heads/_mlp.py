@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from pipeline.common.choices import Activation, ClassWeight, HeadKind
 from pipeline.common.errors import HeadError
 from pipeline.common.listener import Progress
+from pipeline.common.steps import Step, dense
 from pipeline.heads._choice import class_weights
 from pipeline.heads._codes import Rows
 from pipeline.heads._config import MlpConfig, Output
-from pipeline.heads._folded import Step, dense
 from pipeline.heads._head import Head
 from pipeline.heads._scaler import ParetoScaler
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common.choices import Pool
+from pipeline.common.lazy import pooling_layer
 from pipeline.heads._checkpoint import Checkpoint
 from pipeline.heads._config import MlpConfig, Output
 from pipeline.heads._head import Head
@@ -71,12 +72,7 @@ def join(
     codes = keras.Input((int(np.prod(layers.shape)),))
     x = _at_rest(below)(keras.layers.Reshape(layers.shape)(codes))
     if len(x.shape) == 4:
-        kinds = {
-            Pool.avg: keras.layers.GlobalAveragePooling2D,
-            Pool.max: keras.layers.GlobalMaxPooling2D,
-            Pool.flat: keras.layers.Flatten,
-        }
-        x = kinds[how or Pool.avg](dtype="float32")(x)
+        x = pooling_layer(how or Pool.avg, dtype="float32")(x)
     x = keras.layers.Rescaling(1 / scale, dtype="float32")(x)
     for number, layer in enumerate(stack):
         hidden = number < len(stack) - 1

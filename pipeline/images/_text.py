@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from pipeline.common import text
+
 
 def decoded(name: bytes) -> str:
     """
@@ -30,9 +32,4 @@ def printable(name: str | bytes) -> str:
         The name with line breaks, control characters and bytes that are not UTF-8 written as
         escapes.
     """
-    text = decoded(name) if isinstance(name, bytes) else name
-    if text.isprintable():
-        return text
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
+    return text.printable(decoded(name) if isinstance(name, bytes) else name)

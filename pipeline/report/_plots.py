@@ -76,7 +76,7 @@ def confusion_png(report: Report, *, title: str = "", notes: Sequence[str] = ())
         return _pairs_png(report, title)
     counts = np.array(report.confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [printable(name) for name in report.names]
+    names = [short_name(name) for name in report.names]
     if _need_numbers(names):
         names = [str(number) for number in range(1, len(names) + 1)]
         title += "\n" + _NUMBERED
@@ -108,7 +108,7 @@ def _pairs_png(report: Report, title: str) -> bytes:
     pairs = most_confused(report, MOST_PAIRS)
     height = 1.6 + 0.26 * max(1, len(pairs)) + _LINE * max(0, title.count("\n") - 1)
     figure, axes = _figure(8.0, height)
-    shown = [printable(name) for name in report.names]
+    shown = [short_name(name) for name in report.names]
     if _need_numbers(shown):
         shown = [str(number) for number in range(1, len(shown) + 1)]
         title += "\n" + _NUMBERED
@@ -218,7 +218,7 @@ def learning_curve_png(points: Sequence[CurvePoint], *, title: str = "") -> byte
     return _png(figure)
 
 
-def printable(name: str) -> str:
+def short_name(name: str) -> str:
     """Shorten a name, and show bytes that are no text, and control characters, as boxes."""
     return shortened(name, _LONGEST_NAME)
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
+from pipeline.common.files import csv_text
 from pipeline.report._score import Report
-
-# Spreadsheets run a cell that starts with one of these as a formula (OWASP, "CSV Injection").
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def confusion_table_rows(report: Report) -> list[list[str]]:
@@ -55,18 +51,6 @@ def confusion_csv(report: Report) -> str:
 
 def confusion_csv_lines(report: Report) -> Iterator[str]:
     """Yield the lines of `confusion_csv`, so that a large matrix is never in memory as a whole."""
-    names = [harmless(name) for name in report.names]
-    yield _line(["true class", *names])
-    for name, row in zip(names, report.confusion_rows(), strict=True):
-        yield _line([name, *row.tolist()])
-
-
-def _line(cells: Sequence[object]) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerow(cells)
-    return text.getvalue()
-
-
-def harmless(cell: str) -> str:
-    """Put a single quote before text that a spreadsheet would run as a formula."""
-    return "'" + cell if cell.startswith(_FORMULA) else cell
+    yield csv_text([["true class", *report.names]], ends="\r\n")
+    for name, row in zip(report.names, report.confusion_rows(), strict=True):
+        yield csv_text([[name, *row.tolist()]], ends="\r\n")
