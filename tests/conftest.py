@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep exported networks of tests, and of the processes they start, out of the user's cache."""
     os.environ["PIPELINE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _networks_once() -> Iterator[None]:
+    """Build each network once for the tests of a file: what they test is what is done with it."""
+    with backbones.sharing():
+        yield
 
 
 @pytest.fixture(scope="session")

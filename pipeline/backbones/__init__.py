@@ -10,6 +10,7 @@ from pipeline.backbones._network import Network, load
 from pipeline.backbones._openvino import installed as openvino_installed
 from pipeline.backbones._overlap import Computes, compute
 from pipeline.backbones._preprocessing import Preprocessing
+from pipeline.backbones._sharing import sharing
 from pipeline.backbones._table import TABLE, find
 from pipeline.backbones._tail import INPUT, Tail, boundaries, load_tail, rebuild_tail
 from pipeline.backbones._weights import Weights
@@ -33,4 +34,5 @@ __all__ = [
     "openvino_installed",
     "parse_layer",
     "rebuild_tail",
+    "sharing",
 ]

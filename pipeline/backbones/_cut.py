@@ -11,6 +11,7 @@ from pipeline.backbones._backbone import Backbone
 from pipeline.backbones._build import build
 from pipeline.backbones._exported import NetworkOutput
 from pipeline.backbones._layers import canonical_names, parse_layer, unknown_layer
+from pipeline.backbones._sharing import key_of, once
 from pipeline.backbones._weights import Weights, hash_weights, load_imagenet, randomize
 from pipeline.backbones._weights_file import load_file
 from pipeline.common.choices import Pool
@@ -49,6 +50,17 @@ def weighted(backbone: Backbone, weights: str, *, top: bool, size: int) -> tuple
     model = build(backbone, top=top, size=size)
     randomize(model)
     return model, Weights(source="random")
+
+
+def shared(backbone: Backbone, weights: str, *, top: bool, size: int) -> tuple[Any, Weights]:
+    """Do the same for those who leave the weights as they are; inside `sharing` only once."""
+
+    def make() -> tuple[Any, Weights]:
+        return weighted(backbone, weights, top=top, size=size)
+
+    if weights not in ("imagenet", "random") and not Path(weights).expanduser().is_file():
+        return make()  # which says what is wrong
+    return once("network", key_of(backbone, weights, top=top, size=size), make)
 
 
 def cut(

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from pipeline.backbones import _exported, _openvino, _tensorflow
 from pipeline.backbones._backbone import Backbone
-from pipeline.backbones._cut import connect, cut, needs_top, weighted
+from pipeline.backbones._cut import connect, cut, needs_top, shared
 from pipeline.backbones._engines import choose_engine
 from pipeline.backbones._exported import Exported, NetworkOutput
 from pipeline.backbones._overlap import Meter
 from pipeline.backbones._probing import agrees, checked, too_far
+from pipeline.backbones._sharing import once
 from pipeline.backbones._weights import Weights
 from pipeline.common.choices import Engine, Precision
 from pipeline.common.errors import ResourceError
@@ -307,9 +308,12 @@ def _compiled(
 ) -> Network:
     """Compile a built model for TensorFlow."""
     batch_size, size = request.batch_size or _tensorflow.BATCH_SIZE, request.size
-    forward = _tensorflow.compile_forward(
-        model, request.backbone.preprocessing, batch_size=batch_size, size=size
-    )
+
+    def compiled() -> Callable[[NDArray[np.uint8]], list[NDArray[np.float32]]]:
+        preprocessing = request.backbone.preprocessing
+        return _tensorflow.compile_forward(model, preprocessing, batch_size=batch_size, size=size)
+
+    forward = once("forward", (model, batch_size, size), compiled)
     return Network(
         request.backbone,
         outputs,
@@ -326,9 +330,13 @@ def _build_model(request: _Request) -> tuple[Any, dict[str, NetworkOutput], Weig
     import_keras()
     backbone, size = request.backbone, request.size
     top = needs_top(backbone, [name for name, _ in request.layers.values()], size=size)
-    model, origin = weighted(backbone, request.weights, top=top, size=size)
-    tensors, outputs = cut(backbone, model, request.layers)
-    return connect(model.inputs[0], tensors), outputs, origin
+    model, origin = shared(backbone, request.weights, top=top, size=size)
+
+    def connected() -> tuple[Any, dict[str, NetworkOutput]]:
+        tensors, outputs = cut(backbone, model, request.layers)
+        return connect(model.inputs[0], tensors), outputs
+
+    return *once("cut", (model, *request.layers.items()), connected), origin
 
 
 def _on_openvino(

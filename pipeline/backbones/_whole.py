@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.backbones._backbone import Backbone
-from pipeline.backbones._cut import connect, needs_top, tensor_of, weighted
+from pipeline.backbones._cut import connect, needs_top, shared, tensor_of, weighted
 from pipeline.backbones._layers import canonical_names
 from pipeline.backbones._preprocessing import from_pixels
 from pipeline.backbones._probing import checked
@@ -53,8 +53,10 @@ def codes_model(
     size = backbone.size if size is None else size
     asked = checked(backbone, layers, size=size, batch_size=None)
     top = needs_top(backbone, [name for name, _ in asked.values()], size=size)
-    whole, _ = weighted(backbone, weights, top=top, size=size)
-    if tuned is not None:
+    if tuned is None:
+        whole, _ = shared(backbone, weights, top=top, size=size)
+    else:
+        whole, _ = weighted(backbone, weights, top=top, size=size)
         put(whole, tuned)
     names = canonical_names(whole)
     tensors = [tensor_of(backbone, names, layer) for layer in layers]

@@ -57,12 +57,14 @@ def of_pixels(
         compared_on = "the bundled probe images (the photos of the head's store are gone)"
         tell(f"comparing on {compared_on}")
         found = photos.probe(space)
-    expected = _probabilities(saved, found.pixels, weights)  # first: it knows wrong weights
+    with backbones.sharing():
+        expected = _probabilities(saved, found.pixels, weights)  # first: it knows wrong weights
+        model = _whole_model(saved, steps, weights)
     return Exportable(
         content=exports.ExportContent(
             classes=saved.card.classes,
             steps=steps,
-            model=_whole_model(saved, steps, weights),
+            model=model,
             resize=resize,
             quantize=quantize,
             samples=samples,
