@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import TypeVar
 
@@ -36,6 +37,10 @@ class Split(str, Enum):
     train = "train"
     val = "val"
     test = "test"
+
+
+# How a split is written down; 0 is for rows that have none.
+SPLITS: Mapping[Split, int] = {Split.train: 1, Split.val: 2, Split.test: 3}
 
 
 class Folders(str, Enum):

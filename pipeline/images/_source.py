@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common.choices import Split
+from pipeline.common.choices import SPLITS, Split
 from pipeline.common.errors import SourceError
 
 from ._text import printable
@@ -30,9 +30,9 @@ class Given(IntEnum):
     """The split of a row as a number; ``NONE`` where there is none (yet)."""
 
     NONE = 0
-    TRAIN = 1
-    VAL = 2
-    TEST = 3
+    TRAIN = SPLITS[Split.train]
+    VAL = SPLITS[Split.val]
+    TEST = SPLITS[Split.test]
 
     @classmethod
     def of(cls, split: Split) -> Given:

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipeline.common.choices import SPLITS
 from pipeline.store._buffer import Row
 from pipeline.store._by_content import ByContent
 from pipeline.store._header import Header
@@ -45,7 +46,7 @@ from pipeline.store._reader import (
     rows_of,
 )
 from pipeline.store._repair import Repair, repair
-from pipeline.store._table import SPLITS, Status, Table
+from pipeline.store._table import Status, Table
 from pipeline.store._verify import Verification, verify_folder, verify_packed
 from pipeline.store._writer import Scan, Writer, lasting
 

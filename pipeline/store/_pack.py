@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.common.choices import SPLITS
 from pipeline.common.errors import (
     OutputError,
     ResourceError,
@@ -23,7 +24,6 @@ from pipeline.store._columns import create_array, write_array
 from pipeline.store._header import FILE
 from pipeline.store._reader import FolderStore, Rows
 from pipeline.store._shard import VIEWS
-from pipeline.store._table import SPLITS
 
 
 def pack(store: FolderStore, path: Path) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common.choices import Split
+from pipeline.common.choices import SPLITS, Split
 from pipeline.common.errors import (
     StoreDamaged,
     StoreError,
@@ -28,7 +28,6 @@ from pipeline.store._dtype import widened
 from pipeline.store._header import Header, unreadable
 from pipeline.store._reader import Codes, Rows, Store, first_bytes
 from pipeline.store._shard import VIEWS, joined
-from pipeline.store._table import SPLITS
 
 # Rows read at a time from a packed file: some megabytes for 4096-D codes.
 _BLOCK_BYTES = 8 << 20

@@ -9,13 +9,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common.choices import Split
+from pipeline.common.choices import SPLITS, Split
 from pipeline.common.errors import StoreDamaged, StoreError, StoreIncomplete, nearest
 from pipeline.common.space import Space
 from pipeline.store._header import SHARDS, Header, read_header, read_probe
 from pipeline.store._shard import read_codes
 from pipeline.store._shard_file import damaged
-from pipeline.store._table import SPLITS, Status, Table, lost_table, read_table
+from pipeline.store._table import Status, Table, lost_table, read_table
 
 Rows = NDArray[np.int64]
 Codes = NDArray[np.float32]

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common.choices import Split
+from pipeline.common.choices import SPLITS, Split
 from pipeline.common.errors import StoreDamaged
 from pipeline.common.files import canonical_json, csv_text, is_absent, write_durably
 from pipeline.common.foreign import Foreign, open_datasets
@@ -26,9 +26,6 @@ from pipeline.store._header import broken, unreadable
 
 FILE = "table.h5"
 REJECTED = "rejected.csv"
-
-# How a split is written down; 0 is for rows that have none.
-SPLITS: Mapping[Split, int] = {Split.train: 1, Split.val: 2, Split.test: 3}
 
 
 class Status(IntEnum):
