@@ -29,7 +29,7 @@ def needs_top(backbone: Backbone, names: Sequence[str], *, size: int) -> bool:
     if not beyond:
         return False
     whole = list(canonical_names(build(backbone, top=True, size=backbone.size)))
-    gc.collect()  # a Keras model is a ring of references, and VGG16's takes 1.4 GB
+    gc.collect()  # a Keras model refers to itself, and VGG16's takes 1.4 GB
     for name in wanted:
         if name not in whole:
             raise unknown_layer(backbone, name, {*body, *whole})

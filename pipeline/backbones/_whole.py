@@ -1,4 +1,4 @@
-"""A backbone as one ordinary Keras model, to leave the house with."""
+"""A backbone as one ordinary Keras model, from pixels to codes, for exports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The choices a user can type, as enums: light to import, shared by the commands and the rooms."""
+"""The choices a user can type, as enums: light to import, shared by commands and packages."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class Schedule(str, Enum):
 
 
 class ExportFormat(str, Enum):
-    """The files in which a head can leave the house, see `pipeline.exports`."""
+    """The formats that a head can be exported to, see `pipeline.exports`."""
 
     keras = "keras"
     saved_model = "saved-model"

@@ -20,7 +20,7 @@ _RAN_OUT = re.compile(
 )
 # Where a control group (a container, a batch job) caps its processes.
 _GROUP = Path("/sys/fs/cgroup")
-# Of what is free, what may be planned with: estimates err, and others live here too.
+# Of what is free, what may be planned with: estimates err, and other programs take memory too.
 _SHARE = 0.8
 
 

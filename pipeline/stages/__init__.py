@@ -1,1 +1,1 @@
-"""The stages: each joins rooms in one readable function and holds no logic of its own."""
+"""One file for each command: a frozen result, and one function that joins flows and packages."""

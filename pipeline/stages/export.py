@@ -1,4 +1,4 @@
-"""A head leaves the house: one file from photos to probabilities, compared with predict."""
+"""A head and its backbone as one file, from photos to probabilities, compared with predict."""
 
 from __future__ import annotations
 

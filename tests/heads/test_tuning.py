@@ -86,18 +86,18 @@ def material(layers, *, how=Pool.avg, val=True, rows=90):
     )
 
 
-def fitted(layers, food, kind=HeadKind.softmax, how=Pool.avg, **parameters):
+def fitted(layers, learned, kind=HeadKind.softmax, how=Pool.avg, **parameters):
     if kind is not HeadKind.mlp:
         parameters = {"C": 1.0, "refit": False}
     head = build(kind, **parameters)
-    vectors = through(layers, food.train, how)
-    return head.fit(vectors, food.y, X_val=food.before, y_val=food.y_val)
+    vectors = through(layers, learned.train, how)
+    return head.fit(vectors, learned.y, X_val=learned.before, y_val=learned.y_val)
 
 
 def run(
     layers,
     head,
-    food,
+    learned,
     tmp_path,
     *,
     tell=lambda epoch: None,
@@ -112,7 +112,7 @@ def run(
     tuned, answers = tune(
         head,
         layers,
-        food,
+        learned,
         config=tuning_config(head, **options),
         find_rate=find_rate,
         budget=budget,
@@ -120,10 +120,10 @@ def run(
         unfinished=Resumable(tmp_path / "head" / "unfinished.h5", "these"),
         watch=watch,
     )
-    if food.val is None:
+    if learned.val is None:
         assert answers is None
     else:
-        assert (answers == food.y_val).mean() == tuned.validation_["accuracy"]
+        assert (answers == learned.y_val).mean() == tuned.validation_["accuracy"]
     return tuned
 
 
@@ -137,10 +137,10 @@ def run(
     ],
 )
 def test_what_the_averages_hide_is_learned(kind, layers, tmp_path):
-    food = material(layers)
+    learned = material(layers)
     config = {"config": MlpConfig(hidden=(8,), epochs=10)} if kind is HeadKind.mlp else {}
-    head = fitted(layers, food, kind, **config)
-    tuned = run(layers, head, food, tmp_path, epochs=15)
+    head = fitted(layers, learned, kind, **config)
+    tuned = run(layers, head, learned, tmp_path, epochs=15)
     assert tuned.kind is (HeadKind.mlp if kind is HeadKind.mlp else HeadKind.softmax)
     assert tuned.validation_["accuracy"] > head.validation_["accuracy"] + 0.1
     assert set(tuned.history_) == {"accuracy", "loss", "val_accuracy", "val_loss"}
@@ -149,22 +149,22 @@ def test_what_the_averages_hide_is_learned(kind, layers, tmp_path):
 
 @pytest.mark.parametrize("how", list(Pool))
 def test_what_is_returned_is_what_was_judged(how, layers, tmp_path):
-    food = material(layers, how=how)
-    head = fitted(layers, food, how=how)
+    learned = material(layers, how=how)
+    head = fitted(layers, learned, how=how)
     epochs = []
-    tuned = run(layers, head, food, tmp_path, tell=epochs.append)
+    tuned = run(layers, head, learned, tmp_path, tell=epochs.append)
     best = min(epochs, key=lambda epoch: epoch.val_loss)
-    vectors = through(layers, food.val, how)
+    vectors = through(layers, learned.val, how)
     assert tuned.parameters["best_epoch"] == best.number
     assert tuned.validation_["accuracy"] == pytest.approx(best.val_accuracy)
     logs = log_softmax(tuned.calibration_["slope"] * tuned.decision(vectors), axis=1)
-    assert -logs[np.arange(45), food.y_val].mean() == pytest.approx(best.val_loss, abs=1e-5)
+    assert -logs[np.arange(45), learned.y_val].mean() == pytest.approx(best.val_loss, abs=1e-5)
 
 
 def test_gradients_go_everywhere_but_into_statistics(layers, tmp_path):
-    food = material(layers)
+    learned = material(layers)
     before = layers.arrays()
-    run(layers, fitted(layers, food), food, tmp_path)
+    run(layers, fitted(layers, learned), learned, tmp_path)
     changed = [
         not np.array_equal(old, new) for old, new in zip(before, layers.arrays(), strict=True)
     ]
@@ -176,51 +176,51 @@ def test_gradients_go_everywhere_but_into_statistics(layers, tmp_path):
 
 
 def test_without_progress_the_head_stays_what_it_was(layers, tmp_path):
-    food = material(layers)
-    head, before = fitted(layers, food), layers.arrays()
-    tuned = run(layers, head, food, tmp_path, learning_rate=100.0, epochs=2)
+    learned = material(layers)
+    head, before = fitted(layers, learned), layers.arrays()
+    tuned = run(layers, head, learned, tmp_path, learning_rate=100.0, epochs=2)
     assert tuned.parameters["best_epoch"] == 0
     assert all(np.array_equal(a, b) for a, b in zip(before, layers.arrays(), strict=True))
-    X = food.before
+    X = learned.before
     np.testing.assert_allclose(tuned.predict_proba(X), head.predict_proba(X), atol=0.01)
 
 
 def test_waiting_ends(layers, tmp_path):
-    food = material(layers)
-    head = fitted(layers, food)
+    learned = material(layers)
+    head = fitted(layers, learned)
     epochs = []
     run(
-        layers, head, food, tmp_path, learning_rate=50.0, epochs=9, early_stopping=2,
+        layers, head, learned, tmp_path, learning_rate=50.0, epochs=9, early_stopping=2,
         tell=epochs.append,
     )  # fmt: skip
     assert [epoch.number for epoch in epochs] == [0, 1, 2]
 
 
 def test_without_validation_images_the_last_epoch_is_kept(layers, tmp_path):
-    food = material(layers, val=False)
-    tuned = run(layers, fitted(layers, food), food, tmp_path, epochs=3, early_stopping=1)
+    learned = material(layers, val=False)
+    tuned = run(layers, fitted(layers, learned), learned, tmp_path, epochs=3, early_stopping=1)
     assert tuned.parameters["best_epoch"] == 3
     assert tuned.validation_ is None
 
 
 def test_divergence_is_said(layers, tmp_path):
-    food = material(layers)
+    learned = material(layers)
     with pytest.raises(HeadError, match=r"diverged in epoch 1 .* lower --learning-rate"):
-        run(layers, fitted(layers, food), food, tmp_path, learning_rate=1e30)
+        run(layers, fitted(layers, learned), learned, tmp_path, learning_rate=1e30)
 
 
 @pytest.mark.parametrize("size", [1.0, 100.0])
 def test_the_rate_depends_on_how_large_the_numbers_are(size, layers, tmp_path):
     kernel, *others = layers.model.get_weights()
     layers.model.set_weights([kernel / size, *others])
-    food = material(layers)
-    tuned = run(layers, fitted(layers, food), food, tmp_path, find_rate=True, epochs=1)
+    learned = material(layers)
+    tuned = run(layers, fitted(layers, learned), learned, tmp_path, find_rate=True, epochs=1)
     assert 1e-6 <= tuned.parameters["learning_rate"] <= 1e-2
 
 
 def test_a_cycle_of_another_length_begins_anew(layers, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "_SECONDS", 0.0)
-    food, epochs = material(layers), []
+    learned, epochs = material(layers), []
 
     def stop(epoch):
         if epoch.number == 2:
@@ -228,18 +228,18 @@ def test_a_cycle_of_another_length_begins_anew(layers, tmp_path, monkeypatch):
 
     cycle = {"schedule": Schedule.one_cycle}
     with pytest.raises(KeyboardInterrupt):
-        run(layers, fitted(layers, food), food, tmp_path, tell=stop, **cycle)
+        run(layers, fitted(layers, learned), learned, tmp_path, tell=stop, **cycle)
     other = Convolution()
-    run(other, fitted(other, food), food, tmp_path, tell=epochs.append, epochs=6, **cycle)
+    run(other, fitted(other, learned), learned, tmp_path, tell=epochs.append, epochs=6, **cycle)
     assert [epoch.number for epoch in epochs] == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_a_rate_that_destroys_the_network_is_not_taken(layers, tmp_path):
-    food = material(layers)
+    learned = material(layers)
     trials, plans = [], []
     cycle = {"schedule": Schedule.one_cycle, "find_rate": True, "epochs": 8}
     told = {"trial": trials.append, "plan": plans.append}
-    tuned = run(layers, fitted(layers, food), food, tmp_path, **cycle, **told)
+    tuned = run(layers, fitted(layers, learned), learned, tmp_path, **cycle, **told)
     middle = (trials[0].val_loss_before + np.log(CLASSES)) / 2
     borne = [each.learning_rate for each in trials if each.val_loss < middle]
     assert tuned.parameters["learning_rate"] in {max(borne), max(borne) / 10}
@@ -249,8 +249,8 @@ def test_a_rate_that_destroys_the_network_is_not_taken(layers, tmp_path):
 
 
 def test_a_rate_is_found_on_three_images_without_validation_images(layers, tmp_path):
-    food = material(layers, val=False, rows=3)
-    tuned = run(layers, fitted(layers, food), food, tmp_path, find_rate=True, epochs=1)
+    learned = material(layers, val=False, rows=3)
+    tuned = run(layers, fitted(layers, learned), learned, tmp_path, find_rate=True, epochs=1)
     assert 1e-8 <= tuned.parameters["learning_rate"] <= 1e-2
 
 
@@ -258,15 +258,15 @@ class TestBudget:
     """How many epochs there are where time decides."""
 
     def test_one_at_the_least(self, layers, tmp_path):
-        food, plans = material(layers), []
+        learned, plans = material(layers), []
         none = Budget(seconds=0.0, fewest=1)
-        tuned = run(layers, fitted(layers, food), food, tmp_path, budget=none, plan=plans.append)
+        tuned = run(layers, fitted(layers, learned), learned, tmp_path, budget=none, plan=plans.append)
         assert tuned.parameters["epochs_run"] == plans[0].epochs == 1
 
     def test_too_few_are_not_begun_with(self, layers, tmp_path):
-        food = material(layers)
+        learned = material(layers)
         with pytest.raises(TooLittleTime, match="3 do not fit into the 0 s that are left"):
-            run(layers, fitted(layers, food), food, tmp_path, budget=Budget(seconds=0, fewest=3))
+            run(layers, fitted(layers, learned), learned, tmp_path, budget=Budget(seconds=0, fewest=3))
 
     def test_epochs_by_hand(self):
         assert Budget(seconds=60.0, fewest=3).less(10.0).epochs_of(12.0) == 4
@@ -281,11 +281,11 @@ class TestBudget:
         # There is plenty of time at first, for all that may be; then none.
         plenty, none = Budget(seconds=1e6, fewest=1), Budget(seconds=0.0, fewest=1)
         layers, again = Convolution(), Convolution()
-        food = material(layers)
+        learned = material(layers)
         cycle = {"schedule": Schedule.one_cycle, "epochs": 3}
         with pytest.raises(KeyboardInterrupt):
-            run(layers, fitted(layers, food), food, tmp_path, tell=stop, budget=plenty, **cycle)
-        tuned = run(again, fitted(again, food), food, tmp_path, budget=none, **cycle)
+            run(layers, fitted(layers, learned), learned, tmp_path, tell=stop, budget=plenty, **cycle)
+        tuned = run(again, fitted(again, learned), learned, tmp_path, budget=none, **cycle)
         assert tuned.parameters["epochs_run"] == 3
 
 
@@ -296,8 +296,8 @@ class TestKilled:
         monkeypatch.setattr(checkpoint, "_SECONDS", 1e9)
         self.killed(tmp_path, after=2)
         layers, epochs = Convolution(), []
-        food = material(layers)
-        run(layers, fitted(layers, food), food, tmp_path, tell=epochs.append)
+        learned = material(layers)
+        run(layers, fitted(layers, learned), learned, tmp_path, tell=epochs.append)
         assert epochs[0].number == 2
 
     @pytest.fixture(autouse=True)
@@ -306,14 +306,14 @@ class TestKilled:
 
     def killed(self, tmp_path, after: int, **options):
         layers = Convolution()
-        food = material(layers)
+        learned = material(layers)
 
         def tell(epoch):
             if epoch.number == after:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            run(layers, fitted(layers, food), food, tmp_path, tell=tell, **options)
+            run(layers, fitted(layers, learned), learned, tmp_path, tell=tell, **options)
 
     @pytest.mark.parametrize(
         "options",
@@ -329,11 +329,11 @@ class TestKilled:
     )
     def test_the_weights_are_those_of_a_quiet_run(self, tmp_path, options):
         layers = Convolution()
-        food = material(layers)
-        quiet = run(layers, fitted(layers, food), food, tmp_path / "quiet", **options)
+        learned = material(layers)
+        quiet = run(layers, fitted(layers, learned), learned, tmp_path / "quiet", **options)
         self.killed(tmp_path, after=2, **options)
         again, epochs = Convolution(), []
-        tuned = run(again, fitted(again, food), food, tmp_path, tell=epochs.append, **options)
+        tuned = run(again, fitted(again, learned), learned, tmp_path, tell=epochs.append, **options)
         assert [epoch.number for epoch in epochs] == [2, 3, 4]
         assert tuned.history_ == quiet.history_
         for mine, other in zip(again.arrays(), layers.arrays(), strict=True):
@@ -342,8 +342,8 @@ class TestKilled:
     def test_another_task_begins_anew(self, tmp_path):
         self.killed(tmp_path, after=2)
         layers, epochs = Convolution(), []
-        food = material(layers)
-        run(layers, fitted(layers, food), food, tmp_path, learning_rate=0.02, tell=epochs.append)
+        learned = material(layers)
+        run(layers, fitted(layers, learned), learned, tmp_path, learning_rate=0.02, tell=epochs.append)
         assert epochs[0].number == 0
 
     def test_what_is_damaged_begins_anew(self, tmp_path):
@@ -351,8 +351,8 @@ class TestKilled:
         path = tmp_path / "head" / "unfinished.h5"
         path.write_bytes(path.read_bytes()[:-100])
         layers, epochs = Convolution(), []
-        food = material(layers)
-        run(layers, fitted(layers, food), food, tmp_path, tell=epochs.append)
+        learned = material(layers)
+        run(layers, fitted(layers, learned), learned, tmp_path, tell=epochs.append)
         assert epochs[0].number == 0
 
 
