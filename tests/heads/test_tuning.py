@@ -260,13 +260,21 @@ class TestBudget:
     def test_one_at_the_least(self, layers, tmp_path):
         learned, plans = material(layers), []
         none = Budget(seconds=0.0, fewest=1)
-        tuned = run(layers, fitted(layers, learned), learned, tmp_path, budget=none, plan=plans.append)
+        tuned = run(
+            layers, fitted(layers, learned), learned, tmp_path, budget=none, plan=plans.append
+        )
         assert tuned.parameters["epochs_run"] == plans[0].epochs == 1
 
     def test_too_few_are_not_begun_with(self, layers, tmp_path):
         learned = material(layers)
         with pytest.raises(TooLittleTime, match="3 do not fit into the 0 s that are left"):
-            run(layers, fitted(layers, learned), learned, tmp_path, budget=Budget(seconds=0, fewest=3))
+            run(
+                layers,
+                fitted(layers, learned),
+                learned,
+                tmp_path,
+                budget=Budget(seconds=0, fewest=3),
+            )
 
     def test_epochs_by_hand(self):
         assert Budget(seconds=60.0, fewest=3).less(10.0).epochs_of(12.0) == 4
@@ -284,7 +292,15 @@ class TestBudget:
         learned = material(layers)
         cycle = {"schedule": Schedule.one_cycle, "epochs": 3}
         with pytest.raises(KeyboardInterrupt):
-            run(layers, fitted(layers, learned), learned, tmp_path, tell=stop, budget=plenty, **cycle)
+            run(
+                layers,
+                fitted(layers, learned),
+                learned,
+                tmp_path,
+                tell=stop,
+                budget=plenty,
+                **cycle,
+            )
         tuned = run(again, fitted(again, learned), learned, tmp_path, budget=none, **cycle)
         assert tuned.parameters["epochs_run"] == 3
 
@@ -343,7 +359,14 @@ class TestKilled:
         self.killed(tmp_path, after=2)
         layers, epochs = Convolution(), []
         learned = material(layers)
-        run(layers, fitted(layers, learned), learned, tmp_path, learning_rate=0.02, tell=epochs.append)
+        run(
+            layers,
+            fitted(layers, learned),
+            learned,
+            tmp_path,
+            learning_rate=0.02,
+            tell=epochs.append,
+        )
         assert epochs[0].number == 0
 
     def test_what_is_damaged_begins_anew(self, tmp_path):

@@ -212,7 +212,7 @@ def test_a_group_on_both_sides_of_a_given_split_is_told(
     """By extract, and by evaluate of a head that was fitted on the other images of the group."""
     table = _with_herd(make_photos(each=8), (0, 6))
     told: list[str] = []
-    ask = {"backbone": tiny, "weights": "random", "tell": told.append}
+    ask = {"backbone": tiny, "weights": "random", "listener": Listener(tell=told.append)}
     pipeline.extract(table, out=tmp_path / "s", **ask)
     assert any(
         line.startswith("warning: the source has 3 images of val or test of groups")

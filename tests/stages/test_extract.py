@@ -674,7 +674,7 @@ def test_shares_that_do_nothing_and_a_store_among_the_photos_are_told(
     for split in ("training_set", "test_set"):
         make_photos(f"photos/{split}")
     told: list[str] = []
-    options = {"backbone": tiny, "weights": "random", "tell": told.append}
+    options = {"backbone": tiny, "weights": "random", "listener": Listener(tell=told.append)}
     out = tmp_path / "photos" / "artifacts" / "s"
     for _ in range(2):  # the second time its own files are there
         done = pipeline.extract(tmp_path / "photos", out=out, test=0.1, **options)
@@ -719,7 +719,7 @@ def test_images_that_are_nearly_constant_are_told_and_stay_told(
     for number in range(6):
         Image.new("RGB", (40, 40), (number, 0, 0)).save(photos / "class_0" / f"dark{number}.png")
     said: list[str] = []
-    ask = {"backbone": tiny, "weights": "random", "tell": said.append}
+    ask = {"backbone": tiny, "weights": "random", "listener": Listener(tell=said.append)}
     pipeline.extract(photos, out=tmp_path / "s", **ask)
     first = [line for line in said if "nearly constant" in line]
     assert first[0].startswith("warning: 6 of 18 images are nearly constant")
@@ -777,7 +777,7 @@ def test_an_unlabelled_test_is_called_so_and_a_labelled_one_is_taken_if_asked_fo
 ) -> None:
     root = _as_on_kaggle(make_photos(each=20), tmp_path)
     told: list[str] = []
-    ask = {"backbone": tiny, "weights": "random", "tell": told.append}
+    ask = {"backbone": tiny, "weights": "random", "listener": Listener(tell=told.append)}
     plain = pipeline.extract(root, out=tmp_path / "plain", **ask)
     assert plain.splits["test"] == plain.unlabelled["test"] == 6
     assert any("--test 0.2 takes a labelled test from train" in line for line in told)
