@@ -313,7 +313,7 @@ def _compiled(
         preprocessing = request.backbone.preprocessing
         return _tensorflow.compile_forward(model, preprocessing, batch_size=batch_size, size=size)
 
-    forward = once("forward", (model, batch_size, size), compiled)
+    forward = once("forward", (model, request.backbone.preprocessing, batch_size, size), compiled)
     return Network(
         request.backbone,
         outputs,

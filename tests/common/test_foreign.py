@@ -9,10 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-from pipeline.common import hdf5
+from pipeline.common import hdf5, hostile, seal
 from pipeline.common.foreign import Foreign, open_datasets
 
-ENDLESS = Path(__file__).parent / "data" / "hdf5" / "endless.h5"
+ENDLESS = Path(__file__).parents[1] / "data" / "hdf5" / "endless.h5"
 
 
 def write(path: Path, **members: object) -> Path:
@@ -58,7 +58,7 @@ def test_a_file_that_wants_too_much_memory_is_refused(tmp_path: Path) -> None:
             x[start : start + (2 << 20)] = 0
     with (
         Foreign(tmp_path / "x.h5") as datasets,
-        pytest.raises(hdf5.HostileFile, match=r"604\.0 MB to be read at once"),
+        pytest.raises(hostile.HostileFile, match=r"604\.0 MB to be read at once"),
     ):
         datasets.read("x")
 
@@ -91,7 +91,7 @@ def test_a_crash_is_an_error_and_the_next_question_too(tmp_path: Path) -> None:
 def test_links_and_filters_are_refused_there_too(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file["x"] = h5py.ExternalLink("/etc/passwd", "/")
-    with pytest.raises(hdf5.HostileFile, match="ExternalLink"):
+    with pytest.raises(hostile.HostileFile, match="ExternalLink"):
         Foreign(tmp_path / "x.h5")
 
 
@@ -104,7 +104,7 @@ def test_a_sealed_file_needs_no_process(tmp_path: Path, monkeypatch: pytest.Monk
             assert datasets.read("a").tolist() == [1, 2]
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(
-        hdf5.BrokenSeal, match=r"its seal is gone: .* delete its attribute 'sealed'"
+        seal.BrokenSeal, match=r"its seal is gone: .* delete its attribute 'sealed'"
     ):
         open_datasets(path)
     with h5py.File(path, "a") as file:

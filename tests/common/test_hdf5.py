@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.common import hdf5
+from pipeline.common import hdf5, hostile, seal
 
 
 def _external_storage(file: h5py.File, secret: Path) -> None:
@@ -44,17 +44,17 @@ def _filter(file: h5py.File, secret: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "hostile",
+    "write",
     [_external_storage, _external_link, _soft_link, _virtual, _enormous, _bomb, _filter],
 )
 def test_hdf5_that_reaches_out_or_lies_is_refused_before_anything_is_read(
-    tmp_path: Path, hostile
+    tmp_path: Path, write
 ) -> None:  # type: ignore[no-untyped-def]
     secret = tmp_path / "secret"
     secret.write_bytes(b"root")
     with h5py.File(tmp_path / "x.h5", "w") as file:
-        hostile(file, secret)
-    with pytest.raises(hdf5.HostileFile):
+        write(file, secret)
+    with pytest.raises(hostile.HostileFile):
         hdf5.open_hdf5(tmp_path / "x.h5")
 
 
@@ -95,11 +95,11 @@ def test_one_flipped_bit_anywhere_in_a_sealed_file_is_found(
     data = bytearray(hdf5.sealed_bytes(_fill))
     data[place % len(data)] ^= 1 << bit
     path.write_bytes(bytes(data))
-    if not hdf5.has_seal(path):
+    if not seal.has_seal(path):
         with h5py.File(path) as file:  # the end of the file was hit, and nothing that HDF5 reads
-            assert hdf5.was_sealed(dict(file.attrs))
+            assert seal.was_sealed(dict(file.attrs))
         return
-    with pytest.raises(hdf5.BrokenSeal):
+    with pytest.raises(seal.BrokenSeal):
         _read_all(path)
 
 
@@ -108,8 +108,8 @@ def _read_all(path: Path) -> None:
     with hdf5.SealedDatasets(path) as datasets:
         for name in datasets.entries:
             datasets.read(name)
-    with hdf5.Seal(path.open("rb", buffering=0)) as seal:
-        seal.compare(0, seal.blocks * hdf5.BLOCK)
+    with seal.Seal(path.open("rb", buffering=0)) as found:
+        found.compare(0, found.blocks * seal.BLOCK)
 
 
 def test_opening_a_large_sealed_file_reads_a_small_part_of_it(
@@ -119,16 +119,16 @@ def test_opening_a_large_sealed_file_reads_a_small_part_of_it(
     with path.open("w+b") as raw:
         with h5py.File(raw, "w") as file:
             file.create_dataset("x", data=np.zeros((400, 30_000), np.float32), chunks=(8, 30_000))
-            hdf5.mark_sealed(file)
-        hdf5.append_seal(raw)
+            seal.mark_sealed(file)
+        seal.append_seal(raw)
     compared: list[int] = []
-    real = hdf5.Seal.compare
+    real = seal.Seal.compare
 
-    def count(self: hdf5.Seal, start: int, stop: int) -> None:
+    def count(self: seal.Seal, start: int, stop: int) -> None:
         compared.append(stop - start)
         real(self, start, stop)
 
-    monkeypatch.setattr(hdf5.Seal, "compare", count)
+    monkeypatch.setattr(seal.Seal, "compare", count)
     with hdf5.SealedDatasets(path) as datasets:
         assert sum(compared) < path.stat().st_size / 20
         assert not datasets.read("x", 399).any()
@@ -140,12 +140,12 @@ def test_groups_nested_without_end_are_refused(tmp_path: Path) -> None:
         group = file
         for _ in range(100):
             group = group.create_group("g")
-    with pytest.raises(hdf5.HostileFile, match="deep"):
+    with pytest.raises(hostile.HostileFile, match="deep"):
         hdf5.open_hdf5(tmp_path / "x.h5")
 
 
 def test_chunks_that_nobody_can_hold_are_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.create_dataset("x", (1 << 28,), "f8", chunks=(1 << 27,), compression="gzip")
-    with pytest.raises(hdf5.HostileFile, match="chunks of"):
+    with pytest.raises(hostile.HostileFile, match="chunks of"):
         hdf5.open_hdf5(tmp_path / "x.h5")
