@@ -11,9 +11,10 @@ import sys
 import warnings
 from collections.abc import Callable
 from types import FrameType
-from typing import Annotated, NoReturn, ParamSpec
+from typing import Annotated, Any, NoReturn, ParamSpec, get_type_hints
 
 import typer
+from typer.core import TyperGroup
 
 from pipeline._version import __version__
 from pipeline.common.errors import Interrupted, PipelineError
@@ -31,7 +32,23 @@ DAMAGED = 5
 P = ParamSpec("P")
 
 
+class _Overview(TyperGroup):
+    """The list of commands as plain text: importing rich takes longer than everything else."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write usage, options and commands; each command's own help has boxes and colours."""
+        super(TyperGroup, self).format_help(ctx, formatter)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the first line of each command's help, whole."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, (one.help or "").partition("\n")[0]) for name, one in self.commands.items()]
+            )
+
+
 app = typer.Typer(
+    cls=_Overview,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -116,6 +133,8 @@ def _fail(error: BaseException, message: str, code: int) -> NoReturn:
 
 def command(function: Callable[P, None]) -> None:
     """Register a command; Ctrl-C in it becomes our own error before typer sees it."""
+    # Evaluated once here; as text, typer evaluates each of them four times.
+    function.__annotations__ = get_type_hints(function, include_extras=True)
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
