@@ -1,12 +1,14 @@
-"""The blocks of the README run as they stand, in order, in a directory with photos."""
+"""The blocks of the README and the examples in docstrings run as they stand."""
 
 from __future__ import annotations
 
 import contextlib
 import doctest
+import importlib
 import io
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -55,8 +57,26 @@ def test_the_readme_runs(
         assert 0 <= float(said.getvalue().split()[0]) <= 1
 
 
-def test_examples_in_docstrings() -> None:
-    assert doctest.testmod(pipeline.common.errors).failed == 0
+def _modules_with_examples() -> list[str]:
+    paths = sorted((ROOT / "pipeline").rglob("*.py"))
+    return [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in paths
+        if ">>>" in path.read_text()
+    ]
+
+
+@pytest.mark.parametrize("module", _modules_with_examples())
+def test_examples_in_docstrings(
+    module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = ROOT / "tests" / "data" / "format-1"
+    shutil.copytree(data / "store", tmp_path / "artifacts" / "features" / "photos")
+    shutil.copytree(data / "heads" / "svm", tmp_path / "artifacts" / "heads" / "photos-svm")
+    monkeypatch.chdir(tmp_path)
+    done = doctest.testmod(importlib.import_module(module))
+    assert done.attempted
+    assert not done.failed
 
 
 def test_the_two_commands_exist() -> None:

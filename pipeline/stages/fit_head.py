@@ -158,6 +158,15 @@ def fit_head(
         If the head cannot be fitted within `memory`.
     OutputError
         If the head cannot be written.
+
+    Examples
+    --------
+    >>> import pipeline
+    >>> fit = pipeline.fit_head("artifacts/features/photos", kind="svm", out="artifacts/heads/svm")
+    >>> fit.kind, fit.dimensions, fit.train_images
+    ('svm', 24, 35)
+    >>> fit.val_accuracy
+    1.0
     """
     started = time.monotonic()
     config, seeds = HeadConfig.parse(options), several_seeds(seed)

@@ -30,6 +30,14 @@ def info(path: str | Path) -> dict[str, Any]:
         If the path is none of the three.
     StoreDamaged, HeadDamaged
         If it is not what was written.
+
+    Examples
+    --------
+    >>> import pipeline
+    >>> pipeline.info("artifacts/features/photos")["splits"]
+    {'train': 35, 'val': 13, 'test': 12}
+    >>> pipeline.info("artifacts/heads/photos-svm")["classes"]
+    ['blue', 'green', 'red']
     """
     path = Path(path)
     if path.is_file():

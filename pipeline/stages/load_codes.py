@@ -90,8 +90,11 @@ def load_codes(
     Examples
     --------
     >>> import pipeline
-    >>> train = pipeline.load_codes("artifacts/features/photos")  # doctest: +SKIP
-    >>> LinearSVC().fit(train.X, train.y)  # doctest: +SKIP
+    >>> train = pipeline.load_codes("artifacts/features/photos", split="train")
+    >>> train.X.shape, train.y.shape
+    ((35, 24), (35,))
+    >>> train.classes
+    ('blue', 'green', 'red')
     """
     opened = open_stores(store_path, joined_with)
     rows = _rows(opened, split)

@@ -36,8 +36,10 @@ def load_head(path: str | Path, *, weights: str | None = None) -> ImageClassifie
     Examples
     --------
     >>> import pipeline
-    >>> head = pipeline.load_head("artifacts/heads/photos-svm")  # doctest: +SKIP
+    >>> head = pipeline.load_head("artifacts/heads/photos-svm")
+    >>> head.classes_
+    array(['blue', 'green', 'red'], dtype='<U5')
     >>> head.predict(["a.jpg", "b.jpg"])  # doctest: +SKIP
-    array(['cat', 'dog'], dtype='<U3')
+    array(['green', 'red'], dtype='<U5')
     """
     return ImageClassifier(path, weights=weights)

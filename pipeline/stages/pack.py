@@ -50,6 +50,14 @@ def pack(store_path: str | Path, file: str | Path) -> Packing:
         If the file exists or cannot be written.
     ResourceError
         If the disk has too little room.
+
+    Examples
+    --------
+    >>> import pipeline
+    >>> pipeline.pack("artifacts/features/photos", "photos.h5").rows
+    60
+    >>> pipeline.load_codes("photos.h5").X.shape
+    (35, 24)
     """
     path = Path(file)
     rows = store.pack(store.FolderStore(Path(store_path)), path)

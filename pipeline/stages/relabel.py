@@ -86,6 +86,13 @@ def relabel(
         If it is a packed file.
     StoreLocked, StoreDamaged, StoreIncomplete
         If another process writes to the store, it is not what was written, or is not finished.
+
+    Examples
+    --------
+    >>> import pipeline
+    >>> names = {"blue": "cold", "green": "cold", "red": "warm"}
+    >>> pipeline.relabel("artifacts/features/photos", rename=names).classes
+    {'cold': 40, 'warm': 20}
     """
     rename = {_plain(old): _plain(new) for old, new in (rename or {}).items()}
     if manifest is None and not rename:

@@ -30,6 +30,13 @@ def verify(store_path: str | Path, *, listener: Listener = SILENT) -> store.Veri
         If there is no store.
     StoreDamaged
         If its header is damaged.
+
+    Examples
+    --------
+    >>> import pipeline
+    >>> found = pipeline.verify("artifacts/features/photos")
+    >>> found.rows, found.damage
+    (61, ())
     """
     path = Path(store_path)
     if path.is_file():
