@@ -6,7 +6,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # is imported is kept, also where the environment says otherwise, or each process compiles it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-all check torture bench bench-heads bench-exports bench-tuning clean
+.PHONY: help demo test test-all check torture bench bench-heads bench-exports bench-tuning docs clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -63,6 +63,14 @@ bench-exports: $(VENV)/installed-test ## every export format against its head (h
 
 bench-tuning: $(VENV)/installed-test ## fine-tuning against the usual loop in Keras (ten minutes)
 	$(BIN)/python -m benchmarks.tuning $(PHOTOS) $(if $(VGG16),--vgg16 $(VGG16))
+
+$(VENV)/installed-docs: $(VENV)/made pyproject.toml pipeline/_version.py
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[docs]'
+	touch $@
+
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(VENV)/installed-docs ## build the site into build/site; a link that leads nowhere is an error
+	$(BIN)/mkdocs build --strict
 
 clean: ## remove the virtual environment and what building leaves
 	rm -rf $(VENV) build dist *.egg-info

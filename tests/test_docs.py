@@ -6,6 +6,7 @@ import contextlib
 import doctest
 import importlib
 import io
+import pkgutil
 import re
 import shlex
 import shutil
@@ -99,6 +100,15 @@ def test_the_architecture_note_is_short_and_names_every_room() -> None:
             assert f"`{entry.name}/`" in text
         elif entry.suffix == ".py" and not entry.name.startswith("_"):
             assert f"`{entry.name}`" in text
+
+
+def test_the_reference_has_every_public_name_and_no_other() -> None:
+    pages = "".join(path.read_text() for path in (ROOT / "docs" / "api").glob("*.md"))
+    named = re.findall(r"^::: ([\w.]+)$", pages, re.MULTILINE)
+    public = {f"pipeline.{name}" for name in pipeline.__all__ if name != "__version__"}
+    assert public <= set(named)
+    for name in named:
+        assert pkgutil.resolve_name(name)
 
 
 def test_the_error_tree_is_drawn_as_it_is() -> None:
