@@ -6,7 +6,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # is imported is kept, also where the environment says otherwise, or each process compiles it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-all check torture bench bench-heads bench-exports bench-tuning docs clean
+.PHONY: help demo test test-all check torture bench bench-heads bench-exports bench-tuning docs dist clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -71,6 +71,16 @@ $(VENV)/installed-docs: $(VENV)/made pyproject.toml pipeline/_version.py
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: $(VENV)/installed-docs ## build the site into build/site; a link that leads nowhere is an error
 	$(BIN)/mkdocs build --strict
+
+$(VENV)/installed-dist: $(VENV)/made
+	$(BIN)/python -m pip install --quiet --no-compile 'build>=1.2,<2'
+	touch $@
+
+# The wheel is built from the sdist; what an earlier build noted would slip into both.
+dist: $(VENV)/installed-dist ## build sdist and wheel into dist, and compare them with what git has
+	rm -rf dist *.egg-info
+	$(BIN)/python -m build
+	$(BIN)/python -m tests.dist
 
 clean: ## remove the virtual environment and what building leaves
 	rm -rf $(VENV) build dist *.egg-info
