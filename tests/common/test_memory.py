@@ -17,6 +17,8 @@ from pipeline.common.errors import ChoiceError, ResourceError
         ("2GiB", 2 * 2**30),
         ("512 MiB", 512 * 2**20),
         ("100kB", 100_000),
+        ("0.5 MB", 500_000),
+        ("1", 1),
         ("4096", 4096),
         (4096, 4096),
     ],
@@ -31,6 +33,14 @@ def test_what_is_no_size_is_named(text: str) -> None:
         memory.parse_bytes(text)
 
 
+def test_without_a_word_most_of_what_is_free_is_planned_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10_000_000)
+    assert memory.memory_limit(None) == 8_000_000
+    assert memory.memory_limit("3MB") == 3_000_000
+
+
 def test_a_process_takes_less_than_there_is() -> None:
     assert 10 << 20 < memory.resident_bytes() < 1 << 40
     assert 0 < memory.available_bytes() < 1 << 50
@@ -43,6 +53,8 @@ def test_a_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert memory.available_bytes() == 2_000_000
     (tmp_path / "memory.stat").write_text("anon 400000\ninactive_file 600000\n")
     assert memory.available_bytes() == 2_600_000, "files that were read can be let go"
+    (tmp_path / "memory.current").write_text("9000000\n")
+    assert memory.available_bytes() == 0, "above its limit, until the system takes some back"
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.available_bytes() > 2_600_000
 
@@ -60,21 +72,65 @@ def test_a_control_group_of_the_first_kind_counts_too(
     assert memory.available_bytes() == 2_500_000
 
 
+def test_the_own_group_is_found_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `/proc/self/cgroup`; names of groups may have colons."""
+    groups = "4:cpuset,cpu:/else\n3:memory:/old/job\n0::/new/job:1\n"
+    real = Path.read_text
+
+    def read_text(path: Path, *options: str) -> str:
+        return groups if path == Path("/proc/self/cgroup") else real(path, *options)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    monkeypatch.setattr(memory, "_GROUP", tmp_path)
+    second, first = tmp_path / "new/job:1", tmp_path / "memory/old/job"
+    for folder, name in ((second, "memory.max"), (first, "memory.limit_in_bytes")):
+        folder.mkdir(parents=True)
+        (folder / name).write_text("7000000\n")
+        assert memory.available_bytes() == 7_000_000
+        (folder / name).unlink()
+        assert memory.available_bytes() > 7_000_000
+
+
 def test_what_does_not_fit_is_refused_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "available_bytes", lambda: 2_000_000)
-    memory.check_room("a batch", resident=1e6, mapped=0, advice="use less")
+    memory.check_room("a batch", resident=2e6, mapped=0, advice="use less")
     with pytest.raises(
         ResourceError, match=r"a batch needs about 3\.0 MB of memory, 2\.0 MB are free; use less"
     ):
         memory.check_room("a batch", resident=3e6, mapped=0, advice="use less")
 
 
-def test_a_limit_on_address_space_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_allowed_address_space", lambda: 5_000_000)
+@pytest.mark.parametrize(("limit", "left"), [(5_000_000, r"2\.0 MB"), (1_000_000, "0 bytes")])
+def test_a_limit_on_address_space_counts_too(
+    monkeypatch: pytest.MonkeyPatch, limit: int, left: str
+) -> None:
+    """Of the soft limit, what the process has mapped is gone."""
+    resource = pytest.importorskip("resource", reason="this system has no limits")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, resource.RLIM_INFINITY))
+    monkeypatch.setattr(memory, "address_space_bytes", lambda: 3_000_000)
     with pytest.raises(
-        ResourceError, match=r"`ulimit -v` leaves 5\.0 MB; raise that limit, or use less"
+        ResourceError,
+        match=rf"2\.5 MB of address space, `ulimit -v` leaves {left}; raise that limit, or use",
     ):
-        memory.check_room("a batch", resident=0, mapped=6e6, advice="use less")
+        memory.check_room("a batch", resident=0, mapped=2.5e6, advice="use less")
+    if limit > 3_000_000:
+        memory.check_room("a batch", resident=0, mapped=2e6, advice="use less")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, limit))
+    memory.check_room("a batch", resident=0, mapped=1e15, advice="use less")
+
+
+@pytest.mark.parametrize(
+    ("size", "advice"),
+    [
+        (32, "use --batch-size 8 or a smaller --size"),
+        (2, "use --batch-size 1 or a smaller --size"),
+        (1, "use a smaller --size"),
+    ],
+)
+def test_a_smaller_batch_is_a_quarter(size: int, advice: str) -> None:
+    assert memory.smaller_batch(size) == advice
 
 
 @pytest.mark.parametrize(
@@ -87,6 +143,7 @@ def test_a_limit_on_address_space_counts_too(monkeypatch: pytest.MonkeyPatch) ->
         (ImportError("libx.so: failed to map segment from shared object"), True),
         (type("ResourceExhaustedError", (Exception,), {})("OOM when allocating tensor"), True),
         (RuntimeError("shapes differ"), False),
+        (type("Stop", (BaseException,), {})("out of memory"), False),
         (KeyboardInterrupt(), False),
     ],
 )

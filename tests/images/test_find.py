@@ -240,7 +240,27 @@ def test_names_that_are_no_labels(names, tree):
     assert source.layout == "flat files, unlabelled"
     assert source.classes == ()
     assert (source.labels == -1).all()
-    assert any("without a label" in note for note in source.notes)
+    [note] = source.notes
+    assert "files without a label in the name, such as " in note
+
+
+def test_labels_in_names_are_believed_where_more_than_half_have_one(tree):
+    labelled = ("cat1.jpg", "cat2.jpg", "dog1.jpg", "dog2.jpg")
+    root = tree(*labelled, "a.jpg", "b.jpg", "c.jpg")
+    assert find(root).classes == ("cat", "dog")
+    tree("d.jpg")
+    assert find(root).classes == ()
+
+
+def test_labels_in_names_are_told_the_most_frequent_first(tree):
+    numbers = {"ape": 1, "bee": 7, "cat": 4, "dog": 5, "elk": 2, "fox": 3}
+    names = [f"{name}{i}.jpg" for name, number in numbers.items() for i in range(number)]
+    source = find(tree(*names, "scan.jpg", **{"texts/a.txt": b"x", "more/b.txt": b"x"}))
+    assert source.notes == (
+        "1 files without a label in the name, such as scan.jpg",
+        "labels are taken from the file names: bee 7, dog 5, cat 4, fox 3, elk 2",
+        "2 folders without images beside the files: left out",
+    )
 
 
 # Left out, and told

@@ -92,6 +92,9 @@ def test_calibration_error_by_hand():
     )
     assert report.calibration_error == error
     assert report.uncalibrated_error == 0.25
+    # 15 bins: 0.93 is in the last but one, 1.0 in the last, and each gap counts by itself.
+    assert calibration_error([0, 1], [[0.93, 0.07], [1.0, 0.0]]) == pytest.approx((0.07 + 1) / 2)
+    assert calibration_error([0, 1], [[0.94, 0.06], [1.0, 0.0]]) == pytest.approx(0.94 / 2)
 
 
 def test_margins_have_no_calibration_error():
