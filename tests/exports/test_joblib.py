@@ -8,12 +8,16 @@ import sys
 import joblib
 import numpy as np
 import pytest
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 
 from pipeline.common.choices import HeadKind, Preset
 from pipeline.common.errors import ExportError
 from pipeline.exports import ExportContent
 from pipeline.exports._joblib import build, load, write
-from pipeline.heads import MlpConfig
+from pipeline.heads import EstimatorHead, MlpConfig
 from pipeline.heads import build as build_head
 from tests.heads.conftest import PARAMETERS, _codes
 
@@ -74,6 +78,30 @@ def test_a_linear_head_keeps_its_coefficients():
     head, names = _fit(HeadKind.softmax, codes)
     [(_, model)] = build(head.folded(), names).steps
     assert model.coef_.shape == (3, codes.X.shape[1])
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("estimator", [LinearSVC(), GaussianNB()], ids=["margins", "probabilities"])
+def test_any_classifier_has_the_probabilities_of_its_head(classes, estimator):
+    """Margins are calibrated by the head; what gives probabilities itself stays as it is."""
+    codes = _codes(classes)
+    head = EstimatorHead(make_pipeline(StandardScaler(), estimator))
+    head.fit(codes.X, codes.y, X_val=codes.X_val, y_val=codes.y_val)
+    names = NAMES[:classes]
+    model = build(head.folded(), names)
+    expected = head.predict_proba(codes.X_test)
+    np.testing.assert_allclose(model.predict_proba(codes.X_test), expected, atol=1e-9)
+    assert list(model.classes_) == list(names)
+    assert list(model.predict(codes.X_test)) == [names[best] for best in expected.argmax(axis=1)]
+
+
+def test_a_scaler_tells_what_it_divides_by():
+    codes = _codes(3)
+    head, names = _fit(HeadKind.centroid, codes)
+    scaler = build(head.folded(), names).steps[0][1]
+    np.testing.assert_allclose(scaler.scale_, head.scale_, rtol=1e-6)
+    np.testing.assert_array_equal(scaler.var_, scaler.scale_**2)
+    assert (scaler.n_features_in_, scaler.mean_.tolist()) == (24, [0] * 24)
 
 
 def test_what_scikit_learn_cannot_say_is_said(rng):

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import threading
 import time
@@ -24,6 +25,7 @@ from pipeline.heads import Card, Part, build, check_target, load, save
 from pipeline.heads import _saved as saved_module
 
 KINDS = list(HeadKind)
+TUNED = {"top/kernel": np.ones((4, 24), np.float32), "top/bias": np.zeros(24, np.float32)}
 UNFINISHED = ("unfinished-0123456789ab.h5", ".unfinished-0123456789ab.h5.0123abcd.tmp")
 
 
@@ -123,29 +125,62 @@ class TestSeveralLayers:
         assert "also" not in alone
 
     @pytest.mark.parametrize(
-        "also",
+        ("also", "said"),
         [
-            [],
-            3,
-            [{"layer": "map", "pool": "flat"}],
-            [{"layer": "map", "pool": "most", "shape": [2, 2, 4]}],
-            [{"layer": "map", "pool": "avg", "shape": [2, 2, 4]}],
-            [{"layer": "map", "pool": None, "shape": [4, 4]}],
-            [{"layer": "avg", "pool": None, "shape": [16]}],
-            [{"layer": "other", "pool": None, "shape": [16]}],
-            [{"layer": "map", "pool": "flat", "shape": [0, 2, 4]}],
+            ([], "a probe of shape (8, 24)"),
+            (3, "not iterable"),
+            ([{"layer": "map", "pool": "flat"}], "'shape'"),
+            ([{"layer": "map", "pool": "most", "shape": [2, 2, 4]}], "'most' is not a valid Pool"),
+            ([{"layer": "map", "pool": "avg", "shape": [2, 2, 4]}], "a probe of shape (8, 24)"),
+            ([{"layer": "map", "pool": None, "shape": [4, 4]}], "codes of shape (4, 4)"),
+            ([{"layer": "avg", "pool": None, "shape": [16]}], "two layers of one name"),
+            ([{"layer": "other", "pool": None, "shape": [16]}], "no layer other in its space"),
+            ([{"layer": "map", "pool": "flat", "shape": [0, 2, 4]}], "codes of shape (0, 2, 4)"),
         ],
     )
-    def test_nonsense_with_a_right_checksum(self, heads, joined, tmp_path, also):
+    def test_nonsense_with_a_right_checksum(self, heads, joined, tmp_path, also, said):
         save(tmp_path, heads[HeadKind.svm], joined)
         rewrite(tmp_path, also=also)
-        with pytest.raises(HeadDamaged):
+        with pytest.raises(HeadDamaged, match=re.escape(said)):
             load(tmp_path)
 
     def test_fine_tuned_layers_have_one_layer_below_them(self, heads, joined, tmp_path):
         tuned = replace(joined, tuned_to="avg")
         with pytest.raises(HeadError, match="several layers below fine-tuned ones"):
             save(tmp_path, heads[HeadKind.svm], tuned, tuned={"a/b": np.ones(3, np.float32)})
+
+
+class TestFineTuned:
+    """A head whose codes go through layers of its own first: they take what a layer below gives."""
+
+    @pytest.fixture
+    def tuned(self, card):
+        """Describe the heads of `heads` as standing on layers that take maps of 2 * 2 * 4."""
+        space = replace(
+            card.space,
+            weights_sha256={"map": "0" * 64},
+            layers={"map": (2, 2, 4)},
+            pooling={"map": "none"},
+        )
+        below = {"layer": "map", "shape": (2, 2, 4), "tuned_to": "avg", "probe": None}
+        return replace(card, pool=None, space=space, **below)
+
+    def test_round_trip(self, heads, tuned, tmp_path):
+        save(tmp_path, heads[HeadKind.softmax], tuned, tuned=TUNED)
+        again = load(tmp_path)
+        assert again.tuned.keys() == TUNED.keys()
+        for name, array in TUNED.items():
+            np.testing.assert_array_equal(again.tuned[name], array)
+        assert (again.card.tuned_to, again.card.taken) == ("avg", (2, 2, 4))
+        assert json.loads((tmp_path / "head.json").read_text())["format"] == 2
+
+    def test_the_weights_and_where_they_end_belong_together(self, heads, card, tuned, tmp_path):
+        for described, weights in ((tuned, None), (card, TUNED)):
+            with pytest.raises(
+                HeadError, match="fine-tuned layers and their end, found one of two"
+            ):
+                save(tmp_path / "head", heads[HeadKind.softmax], described, tuned=weights)
+        assert not (tmp_path / "head").exists()
 
 
 def test_attachments_are_written_beside(heads, card, tmp_path):
@@ -240,6 +275,20 @@ class TestInterrupted:
         assert load(saved).head.kind is HeadKind.svm
 
 
+def test_a_folder_that_was_made_for_nothing_is_removed(heads, card, tmp_path, monkeypatch):
+    (tmp_path / "there").mkdir()
+
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(saved_module, "write_durably", full)
+    for name in ("there", "new"):
+        with pytest.raises(OSError, match="No space left"):
+            save(tmp_path / name, heads[HeadKind.svm], card)
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert not list((tmp_path / "there").iterdir())
+
+
 class TestDamaged:
     def test_nothing_there(self, tmp_path):
         with pytest.raises(HeadNotFound, match=r"no head\.json; make one with `pipeline fit-head"):
@@ -249,23 +298,24 @@ class TestDamaged:
             load(tmp_path / "file")
 
     @pytest.mark.parametrize(
-        "content",
+        ("content", "said"),
         [
-            b"",
-            b"{",
-            b"[]",
-            b"{}",
-            b"\xff\xfe",
-            b"null",
-            b'{"format": 1}',
-            b"[" * 100_000,
-            b"\0" * 64,
+            (b"", "is not JSON"),
+            (b"{", "is not JSON"),
+            (b"[]", "expected a JSON object"),
+            (b"{}", "the checksum of head.json differs"),
+            (b"\xff\xfe", "is not JSON"),
+            (b"null", "expected a JSON object"),
+            (b'{"format": 1}', "the checksum of head.json differs"),
+            (b"[" * 100_000, "is not JSON"),
+            (b"\0" * 64, "is not JSON"),
         ],
     )
-    def test_garbage(self, saved, content):
+    def test_garbage(self, saved, content, said):
         (saved / "head.json").write_bytes(content)
         with pytest.raises(HeadDamaged, match="fit it again or restore a copy") as caught:
             load(saved)
+        assert said in str(caught.value)
         assert caught.value.exit_code == 5
 
     def test_a_folder_in_its_place(self, saved):
@@ -301,31 +351,39 @@ class TestDamaged:
             load(saved)
 
     @pytest.mark.parametrize(
-        "changes",
+        ("changes", "said"),
         [
-            {"kind": "forest"},
-            {"kind": "mlp"},
-            {"parameters": {}},
-            {"parameters": None},
-            {"classes": ["a"]},
-            {"classes": 3},
-            {"space": {}},
-            {"space_id": "0"},
-            {"shape": "wide"},
-            {"batch_size": None},
-            {"payload": "../../etc/passwd"},
-            {"payload": None},
-            {"payload_sha256": None},
-            {"calibration": {"slope": -1.0}},
-            {"calibration": {"slope": "steep"}},
-            {"calibration": {}},
-            {"calibration": 3},
+            ({"kind": "forest"}, "'forest' is not a valid HeadKind"),
+            ({"kind": "mlp"}, "'config'"),
+            ({"parameters": {}}, "'C'"),
+            ({"parameters": None}, "no attribute 'get'"),
+            ({"classes": ["a"]}, "1 classes and 3 scores"),
+            ({"classes": 3}, "not iterable"),
+            ({"space": {}}, "not a space: 'layers'"),
+            ({"space_id": "0"}, "space and space_id do not belong together"),
+            ({"space": None, "space_id": None, "shape": [25]}, "(25,) for 24 weights"),
+            ({"shape": "wide"}, "invalid literal"),
+            ({"batch_size": None}, "not the card of a head"),
+            ({"payload": "../../etc/passwd"}, "'../../etc/passwd' is no name of a payload"),
+            ({"payload": None}, "'None' is no name of a payload"),
+            ({"payload": "weights-000000000000.h5"}, "weights-000000000000.h5 is missing"),
+            ({"payload_sha256": None}, "the SHA-256 of weights-"),
+            ({"calibration": {"slope": -1.0}}, "expected a slope above 0, found -1.0"),
+            ({"calibration": {"slope": 0.0}}, "expected a slope above 0, found 0.0"),
+            ({"calibration": {"slope": "steep"}}, "expected a slope above 0, found 'steep'"),
+            ({"calibration": {}}, "'slope'"),
+            ({"calibration": 3}, "not subscriptable"),
         ],
     )
-    def test_nonsense_with_a_right_checksum(self, saved, changes):
+    def test_nonsense_with_a_right_checksum(self, saved, changes, said):
         rewrite(saved, **changes)
-        with pytest.raises(HeadDamaged):
+        with pytest.raises(HeadDamaged, match=re.escape(said)):
             load(saved)
+
+    @pytest.mark.parametrize("calibration", [None, {"slope": 0.5, "loss": 1.0}])
+    def test_a_calibration_that_may_be(self, saved, calibration):
+        rewrite(saved, calibration=calibration)
+        assert load(saved).head.calibration_ == calibration
 
     def test_a_number_that_is_none(self, saved):
         text = (saved / "head.json").read_text()
@@ -427,7 +485,7 @@ class TestSeveralAtOnce:
 
     def test_who_waits_too_long_is_told(self, saved, heads, card, monkeypatch):
         monkeypatch.setattr(saved_module, "_PATIENCE", 0.05)
-        with locked(saved), pytest.raises(HeadLocked, match="found it locked by process"):
+        with locked(saved), pytest.raises(HeadLocked, match=r"alone in .* it locked by process"):
             save(saved, heads[HeadKind.svm], card)
         assert load(saved).head.kind is HeadKind.svm
 
@@ -470,34 +528,59 @@ class TestCrafted:
     """What a head.json with a right checksum may say, and what is refused."""
 
     @pytest.mark.parametrize(
-        "changes",
+        ("changes", "said"),
         [
-            {"arrays": {}},
-            {"arrays": {"arrays/coef": ["<f8", [3, 24], 10**9]}},
-            {"arrays": {"arrays/coef": ["<f8", [3, -24], 0]}},
-            {"arrays": {"arrays/coef": ["O", [3, 24], 0]}},
-            {"arrays": {"arrays/coef": "everywhere"}},
-            {"arrays": {"elsewhere": ["<f8", [1], 0]}},
-            {"arrays": 3},
-            {"classes": ["a", "a", "b"]},
-            {"classes": ["a", "b", "\ud800"]},
-            {"weights": {"source": 3, "file_sha256": None}},
-            {"weights": {}},
-            {"trained_on": {"store": 3}},
-            {"validation": {"accuracy": "good", "images": 3, "how": "?"}},
-            {"history": {"loss": ["high"]}},
-            {"batch_size": 10**30},
-            {"batch_size": "8"},
-            {"layer": "another"},
-            {"pool": "median"},
-            {"engine": "abacus"},
-            {"unknown": 1},
+            ({"arrays": {}}, "'coef'"),
+            ({"arrays": {"arrays/coef": ["<f8", [3, 24], 10**9]}}, "behind the end of the file"),
+            ({"arrays": {"arrays/coef": ["<f8", [3, -24], 0]}}, "an array of shape [3, -24] at 0"),
+            ({"arrays": {"arrays/coef": ["<f8", [3, True], 0]}}, "an array of shape [3, True] at"),
+            ({"arrays": {"arrays/coef": ["O", [3, 24], 0]}}, "an array of 'O' and shape [3, 24]"),
+            ({"arrays": {"arrays/coef": "everywhere"}}, "too many values"),
+            ({"arrays": {"elsewhere": ["<f8", [1], 0]}}, "an unknown array 'elsewhere'"),
+            ({"arrays": 3}, "expected the places of arrays"),
+            ({"classes": ["a", "a", "b"]}, "two classes of one name"),
+            ({"classes": ["a", "b", "\ud800"]}, "surrogates not allowed"),
+            ({"weights": {"source": 3, "file_sha256": None}}, "weights whose name is no text"),
+            ({"weights": {}}, "a backbone without weights"),
+            ({"trained_on": {"store": 3}}, "a store or a layer whose name is no text"),
+            ({"validation": {"accuracy": "good", "images": 3, "how": "?"}}, "a validation that is"),
+            ({"validation": {"accuracy": 0.5, "images": "3", "how": "?"}}, "a validation that is"),
+            ({"validation": {"accuracy": True, "images": 3, "how": "?"}}, "a validation that is"),
+            ({"validation": {"accuracy": 0.5, "images": 3, "how": 4}}, "a validation that is none"),
+            ({"history": {"loss": ["high"]}}, "the history of loss has values that are no numbers"),
+            ({"history": {"loss": [1, 2], "val_loss": [1]}}, "histories of different length"),
+            ({"batch_size": 10**30}, "a batch of 1000"),
+            ({"batch_size": 0}, "a batch of 0"),
+            ({"batch_size": "8"}, "'batch_size' is not what such a head has"),
+            ({"layer": "another"}, "no layer another in its space"),
+            ({"pool": "median"}, "'median' is not a valid Pool"),
+            ({"engine": "abacus"}, "'abacus' is not a valid Engine"),
+            ({"unknown": 1}, "'unknown' is not what such a head has"),
         ],
     )
-    def test_is_damaged(self, saved, changes):
+    def test_is_damaged(self, saved, changes, said):
         rewrite(saved, **changes)
-        with pytest.raises(HeadDamaged):
+        with pytest.raises(HeadDamaged, match=re.escape(said)):
             load(saved)
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"history": {"loss": [1, 0.5], "val_loss": [1, 2]}},
+            {"validation": {"accuracy": 1, "images": 3, "how": "?"}},
+            {"trained_on": {"store": None}},
+        ],
+    )
+    def test_is_read(self, saved, changes):
+        rewrite(saved, **changes)
+        found = load(saved)
+        kept = {
+            "history": found.head.history_,
+            "validation": found.head.validation_,
+            "trained_on": found.card.trained_on,
+        }
+        [(name, value)] = changes.items()
+        assert kept[name] == value
 
     @pytest.mark.parametrize(
         "change",
