@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pipeline.common.errors import HeadLocked, OutputError
 from pipeline.common.files import (
+    check_place,
     final_name,
     make_folder,
 )
@@ -82,7 +83,7 @@ def check_target(directory: Path) -> None:
     Raises
     ------
     OutputError
-        If there is something else than a head.
+        If there is something else than a head, or nothing can be written there.
     """
     if directory.is_dir():
         strangers = {entry.name for entry in directory.iterdir()}
@@ -90,6 +91,8 @@ def check_target(directory: Path) -> None:
         if not strangers or JSON in strangers or any(map(is_ours, strangers)):
             return
     elif not directory.exists():
+        folders = (directory, *directory.parents)
+        check_place(next(each for each in folders if each.parent.exists()))
         return
     raise OutputError(
         f"expected a new folder or a head to replace, found {directory}; choose another --out"

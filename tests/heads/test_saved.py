@@ -223,6 +223,14 @@ def test_a_target_is_new_or_a_head(saved, tmp_path):
             check_target(taken)
 
 
+def test_a_target_that_cannot_be_made_is_refused_before_the_fit(tmp_path):
+    (tmp_path / "file").write_text("")
+    check_target(tmp_path / "new" / "heads" / "svm")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    with pytest.raises(OutputError, match=r"cannot write .*/file/new .*choose another place"):
+        check_target(tmp_path / "file" / "new" / "head")
+
+
 def test_a_first_save_that_was_killed_leaves_a_target(heads, card, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.heads._saved.write_json", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
