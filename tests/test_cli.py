@@ -203,24 +203,29 @@ def test_a_request_that_cannot_be_met_is_one_line_and_code_1(
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "said"),
     [
-        ["extract"],
-        ["extract", "x", "--resize", "stretch"],
-        ["extract", "x", "--batch-size", "0"],
-        ["fit-head", "x"],
-        ["fit-head", "x", "--kind", "forest"],
-        ["fit-head", "x", "--kind", "svm", "--C", "big"],
-        ["fit-head", "x", "--kind", "mlp", "--hidden", "wide"],
-        ["fit-heads", "x"],
-        ["extract", "x", "--views", "0"],
-        ["extract", "x", "--augment", "flip"],
-        ["extract", "x", "--views", "2", "--augment", "flip,blur"],
+        (["extract"], "source"),
+        (["extract", "x", "--resize", "stretch"], "stretch"),
+        (["extract", "x", "--batch-size", "0"], "--batch-size"),
+        (["fit-head", "x"], "--kind"),
+        (["fit-head", "x", "--kind", "svn"], "found 'svn'; did you mean svm"),
+        (["fit-head", "x", "--kind", "svm", "--C", "big"], "'big' is neither 'auto' nor a number"),
+        (["fit-head", "x", "--kind", "mlp", "--hidden", "wide"], "such as 512,128 or 0.5,0.3"),
+        (["fit-heads", "x"], "fit-heads"),
+        (["extract", "x", "--views", "0"], "--views"),
+        (["extract", "x", "--augment", "flip"], "one view is the photo itself; add --views 4"),
+        (["extract", "x", "--views", "2", "--augment", "flip,blur"], "blur"),
+        (["relabel", "x", "--rename", "cat"], "expected OLD=NEW"),
+        (["relabel", "x", "--rename", "cat="], "expected OLD=NEW"),
     ],
 )
-def test_a_command_that_is_not_understood_is_code_2(arguments: list[str], run: Run) -> None:
+def test_a_command_that_is_not_understood_is_code_2(
+    arguments: list[str], said: str, run: Run
+) -> None:
     done = run(*arguments)
     assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
 
@@ -229,6 +234,16 @@ def test_an_error_in_a_process_of_its_own(process: Run) -> None:
     assert done.returncode == 1
     assert (done.stdout, done.stderr.count("\n")) == ("", 1)
     assert done.stderr.startswith("error: ")
+
+
+def test_ctrl_c_is_code_130_and_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.stages.info.info", stop)
+    done = run("info", "nowhere")
+    assert done.returncode == 130
+    assert done.stderr == "error: interrupted; run the same command again\n"
 
 
 def test_the_traceback_of_an_error_is_shown_on_demand(process: Run) -> None:

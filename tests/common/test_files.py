@@ -90,6 +90,15 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize(
+    ("name", "why"), [("file", "there is a file of that name"), ("file/deep/er", "Not a directory")]
+)
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, name: str, why: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=rf"cannot make the folder .*{name} \({why}\); choose "):
+        files.make_folder(tmp_path / name)
+
+
 def test_all_that_is_cached_lies_in_one_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,13 @@ from PIL import Image
 
 import pipeline
 from pipeline import HeadKind, backbones, heads, store
-from pipeline.common.errors import OutputError, SourceError, SpaceMismatch, WeightsNotFound
+from pipeline.common.errors import (
+    Interrupted,
+    OutputError,
+    SourceError,
+    SpaceMismatch,
+    WeightsNotFound,
+)
 
 
 def test_an_image_of_the_store_gets_the_scores_of_its_row(
@@ -54,6 +60,14 @@ def test_a_folder_is_searched_and_the_table_written(svm: Path, tmp_path: Path) -
     good = [row for row in rows if not row["reason"]]
     assert {row["label"] for row in good} == {"class_1"}
     assert all(float(row["score"]) >= float(row["score_2"]) for row in good)
+
+    def stop(prediction: object) -> None:
+        raise KeyboardInterrupt
+
+    listener = pipeline.Listener(show=stop)
+    with pytest.raises(Interrupted, match="interrupted: no table was written"):
+        pipeline.predict(svm, [photos], csv=tmp_path / "q.csv", listener=listener)
+    assert not (tmp_path / "q.csv").exists()
 
 
 def test_every_kind_predicts(cached: Path, tmp_path: Path) -> None:
