@@ -98,7 +98,8 @@ def test_calibration_error_by_hand():
 
 
 def test_margins_have_no_calibration_error():
-    report = score([0, 1], [0, 1], classes=("a", "b"), scores=np.eye(2), score_kind="margin")
+    margins = np.array([[-0.5, -2.0], [-3.0, -1.5]])
+    report = score([0, 1], [0, 1], classes=("a", "b"), scores=margins, score_kind="margin")
     assert report.calibration_error is None
 
 
@@ -145,6 +146,14 @@ def test_counting_block_by_block_gives_the_same(k, n, step, seed):
     for name in ("calibration_error", "uncalibrated_error"):
         assert found.pop(name) == pytest.approx(expected.pop(name))
     assert found == expected
+
+
+@pytest.mark.parametrize(("k", "shown"), [(100, True), (101, False)])
+def test_a_matrix_of_up_to_a_hundred_classes_is_in_the_report(k, shown):
+    true = np.arange(k)
+    plain = score(true, (true + 1) % k, classes=[f"c{i}" for i in range(k)]).to_json()
+    assert (plain["confusion"] is not None) is shown
+    assert len(plain["most_confused"]) == 20
 
 
 def test_of_many_classes_the_report_names_pairs_and_leaves_the_matrix_out():
