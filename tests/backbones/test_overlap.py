@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -137,10 +138,19 @@ def test_whoever_stops_early_does_not_wait_for_batches_that_have_not_begun():
     assert sum(future.cancelled() for future in network.futures) >= 1
 
 
-def test_the_meter_counts_what_overlaps_once():
+def test_the_meter_counts_what_overlaps_once(monkeypatch):
+    now = [100.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0])
+    monkeypatch.setattr("pipeline.backbones._overlap.time", clock)
     meter = Meter()
-    with meter.running(), meter.running():
-        time.sleep(0.02)
-    there = meter.seconds
-    time.sleep(0.02)
-    assert 0.02 <= meter.seconds == there
+    with meter.running():
+        now[0] += 1
+        with meter.running():
+            now[0] += 2
+        now[0] += 4
+        assert meter.seconds == 7, "up to now"
+    now[0] += 8
+    assert meter.seconds == 7
+    with meter.running():
+        now[0] += 16
+    assert meter.seconds == 23
