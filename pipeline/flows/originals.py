@@ -112,12 +112,12 @@ def _contents(opened: store.Store, paths: Sequence[bytes]) -> Iterator[images.Re
     if not isinstance(opened, store.FolderStore):  # a packed file does not say where they were
         return
     with suppress(PipelineError):
-        source, places = _source(opened, paths)
+        source, places = source_of(opened, paths)
         with closing(source.contents(sorted(places.values()))) as contents:
             yield from (load for _, load in contents)
 
 
-def _source(
+def source_of(
     opened: store.FolderStore, paths: Sequence[bytes]
 ) -> tuple[images.Source, dict[int, int]]:
     """
@@ -167,7 +167,7 @@ class Originals:
         self._opened, self._rows = opened, rows
         paths = opened.paths(rows)
         try:
-            self._source, places = _source(opened, paths)
+            self._source, places = source_of(opened, paths)
         except SourceNotFound:
             places = {}
         missing = [path for row, path in enumerate(paths) if row not in places]

@@ -96,9 +96,10 @@ def score(
     truth: NDArray[np.int64],
     *,
     classes: Sequence[str],
-) -> report.Report:
+) -> tuple[report.Report, report.ScoredRows]:
     """Score block by block, also as before calibration; classes unknown to the head never win."""
     tally = report.Tally(classes, score_kind=head.score_kind)
+    rows = report.ScoredRows.empty(truth, head.n_classes_)
     for positions, decision in decisions:
         scores = _mean_of_views(head.as_scores(decision), len(positions))
         before = None
@@ -106,7 +107,8 @@ def score(
             plain = head.as_scores(decision, calibrated=False)
             before = _mean_of_views(plain, len(positions))
         tally.add(truth[positions], scores.argmax(axis=1), scores=scores, uncalibrated=before)
-    return tally.report()
+        rows.put(positions, scores)
+    return tally.report(), rows
 
 
 def _parts(count: int, *, views: int, head: heads.Head) -> Iterator[slice]:

@@ -1,6 +1,8 @@
 """Report: labels and scores in; metrics, tables and plots out."""
 
+from pipeline.report._charts import curve_svgs, history_svg
 from pipeline.report._curve import CurvePoint, CurveReading, read_curve
+from pipeline.report._page import Page, PagePhotos, Photo, order_of, shown_of
 from pipeline.report._paired import PairedDifference, paired_difference
 from pipeline.report._plots import confusion_png, curves_png, learning_curve_png
 from pipeline.report._score import (
@@ -11,24 +13,33 @@ from pipeline.report._score import (
     most_confused,
     score,
 )
+from pipeline.report._scored import ScoredRows
 from pipeline.report._table import confusion_csv, confusion_csv_lines, confusion_table_rows
 
 __all__ = [
     "ClassScore",
     "CurvePoint",
     "CurveReading",
+    "Page",
+    "PagePhotos",
     "PairedDifference",
+    "Photo",
     "Report",
+    "ScoredRows",
     "Tally",
     "calibration_error",
     "confusion_csv",
     "confusion_csv_lines",
     "confusion_png",
     "confusion_table_rows",
+    "curve_svgs",
     "curves_png",
+    "history_svg",
     "learning_curve_png",
     "most_confused",
+    "order_of",
     "paired_difference",
     "read_curve",
     "score",
+    "shown_of",
 ]

@@ -30,7 +30,7 @@ _TRAIN, _VALIDATION = "#4477aa", "#ee6677"  # told apart by all readers: P. Tol,
 
 
 @contextmanager
-def _plain_style() -> Iterator[None]:
+def plain_style() -> Iterator[None]:
     """Draw the same on all machines, whatever the user's own matplotlib settings and fonts."""
     import matplotlib.style
 
@@ -40,7 +40,7 @@ def _plain_style() -> Iterator[None]:
         yield
 
 
-@_plain_style()
+@plain_style()
 def confusion_png(report: Report, *, title: str = "", notes: Sequence[str] = ()) -> bytes:
     """
     Draw the confusion matrix.
@@ -128,7 +128,7 @@ def _pairs_png(report: Report, title: str) -> bytes:
     return _png(figure)
 
 
-@_plain_style()
+@plain_style()
 def curves_png(history: Mapping[str, Sequence[float]]) -> bytes:
     """
     Draw accuracy and loss against epochs.
@@ -168,7 +168,7 @@ def curves_png(history: Mapping[str, Sequence[float]]) -> bytes:
     return _png(figure)
 
 
-@_plain_style()
+@plain_style()
 def learning_curve_png(points: Sequence[CurvePoint], *, title: str = "") -> bytes:
     """
     Draw training and validation accuracy against images per class.

@@ -18,6 +18,8 @@ from pipeline.common.listener import SILENT, Listener
 from pipeline.flows import places, tuned_heads
 from pipeline.flows.influence import group_warning, held_out_note, these, warnings_of
 from pipeline.flows.layers import left_out_of, open_stores
+from pipeline.flows.page_content import page_of
+from pipeline.flows.predictions import write_predictions
 from pipeline.flows.scoring import align, check_space, decisions_of, score
 
 
@@ -37,6 +39,8 @@ class Evaluation:
         The scores.
     warnings : tuple of str
         Why they are no test, if they are none; also in ``report.json`` and on the picture.
+    page : str or None
+        Where ``report.html`` is.
     """
 
     head: str
@@ -46,6 +50,7 @@ class Evaluation:
     views: int
     report: report.Report
     warnings: tuple[str, ...] = ()
+    page: str | None = None
 
 
 def evaluate(
@@ -56,12 +61,14 @@ def evaluate(
     split: Split | str = Split.test,
     views: bool = False,
     out: str | Path | None = None,
+    page: bool = True,
     listener: Listener = SILENT,
 ) -> Evaluation:
     """
     Score a head on a split of a store.
 
-    Writes ``report.json``, ``confusion.csv`` and ``confusion.png``.
+    Writes ``report.json``, ``confusion.csv`` and ``confusion.png``, ``predictions.csv`` with a line
+    for each image, and ``report.html``, a page with the photos behind the numbers.
 
     Parameters
     ----------
@@ -78,6 +85,8 @@ def evaluate(
     out : str or Path, optional
         The report's folder; by default ``artifacts/reports/<head>``, with the split behind it
         unless that is the test split.
+    page : bool, default True
+        Whether to write ``report.html``.
     listener : Listener, optional
         Hears sentences for the user.
 
@@ -129,7 +138,7 @@ def evaluate(
     for sentence in said:
         listener.tell(sentence)
     decisions = decisions_of(saved, opened, rows, kept, views=views)
-    result = score(saved.head, decisions, truth, classes=classes)
+    result, scored = score(saved.head, decisions, truth, classes=classes)
     suffix = ("" if split is Split.test else f"-{split.value}") + ("-views" if views else "")
     folder = Path(out) if out is not None else places.report_of(saved.directory, suffix)
     title = f"{saved.directory.name} on {split.value} of {opened.location.name}"
@@ -143,6 +152,15 @@ def evaluate(
         "held_out": kept is not None,
     }
     _write(folder, result, picture, about=about, warnings=said)
+    write_predictions(folder, opened, rows, scored, classes)
+    written = None
+    if page:
+        options = _options(split, views=views, joined_with=opened.stores[1:])
+        content = page_of(
+            saved, opened, rows, scored, result, title=title, notes=said, options=options
+        )
+        written = folder / "report.html"
+        write_durably(written, content.html().encode("utf-8", "replace"))
     return Evaluation(
         head=str(head),
         store=str(store_path),
@@ -151,7 +169,15 @@ def evaluate(
         views=count,
         report=result,
         warnings=tuple(said),
+        page=None if written is None else str(written),
     )
+
+
+def _options(split: Split, *, views: bool, joined_with: Sequence[store.Store]) -> list[str]:
+    """Return what was typed behind head and store."""
+    options = [word for each in joined_with for word in ("--with", str(each.location))]
+    options += [] if split is Split.test else ["--split", split.value]
+    return options + ["--views"] * views
 
 
 def _rows(opened: store.Store, split: Split) -> NDArray[np.int64]:

@@ -1,0 +1,187 @@
+"""Curves of scores as SVG for a page: each class against the rest, and what a score is worth."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.report._plots import plain_style, shortened
+from pipeline.report._scored import ScoredRows
+
+# Grey that is read on white and on black; colours told apart by all readers: P. Tol, "bright".
+_GREY = "#808080"
+_COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
+_DRAWN = 6  # classes with a curve of their own: those that are told least well
+_POINTS = 200  # of a curve: a screen shows no more
+_BINS = 15
+_LONGEST_NAME = 28
+
+
+class Curve(NamedTuple):
+    """A class against the rest: a line, and the area below it."""
+
+    name: str
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    area: float
+
+
+def curve_svgs(rows: ScoredRows, classes: Sequence[str], *, probable: bool) -> dict[str, str]:
+    """
+    Draw what is known of the scores of a split.
+
+    Parameters
+    ----------
+    rows : ScoredRows
+    classes : sequence of str
+    probable : bool
+        Whether the scores are probabilities.
+
+    Returns
+    -------
+    dict of str to str
+        Title and SVG: ROC, precision and recall of the classes that are told least well, each
+        against the rest (only classes with and without images have one), and, of probabilities,
+        the reliability diagram.
+    """
+    svgs = {}
+    curves = _curves(rows, classes)
+    for title, of in curves.items():
+        if of:
+            svgs[title] = _lines_svg(title, of)
+    if probable:
+        svgs["Reliability"] = _reliability_svg(rows)
+    return svgs
+
+
+def history_svg(history: Mapping[str, Sequence[float]], *, kept: int | None) -> str:
+    """Draw losses and accuracies by epoch; `kept` is the epoch whose weights the head has."""
+    with plain_style():
+        figure, axes = _figure(2)
+        for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
+            for key, label, colour in (
+                (name, "train", _COLOURS[0]),
+                (f"val_{name}", "validation", _COLOURS[1]),
+            ):
+                if values := history.get(key):
+                    axis.plot(range(1, len(values) + 1), values, color=colour, label=label)
+            if kept:
+                axis.axvline(kept, color=_GREY, linestyle=":", label="kept")
+            axis.set_xlabel("epoch")
+            axis.set_title(name, fontsize=10)
+            if axis.lines:
+                axis.legend(frameon=False, fontsize=8)
+        return _svg(figure)
+
+
+def _curves(rows: ScoredRows, classes: Sequence[str]) -> dict[str, list[Curve]]:
+    from sklearn.metrics import (
+        average_precision_score,
+        precision_recall_curve,
+        roc_auc_score,
+        roc_curve,
+    )
+
+    known = rows.scores.shape[1]
+    support = np.bincount(rows.true, minlength=len(classes))[:known]
+    both = np.flatnonzero((support > 0) & (support < len(rows.true)))
+    areas = []
+    for label in both:
+        truth, score = rows.true == label, np.asarray(rows.scores[:, label])
+        areas.append((float(average_precision_score(truth, score)), int(label)))
+    roc, precise = [], []
+    for area, number in sorted(areas)[:_DRAWN]:
+        truth, score = rows.true == number, np.asarray(rows.scores[:, number])
+        name = shortened(classes[number], _LONGEST_NAME)
+        x, y, _ = roc_curve(truth, score)
+        roc.append(Curve(name, *_thinned(x, y), float(roc_auc_score(truth, score))))
+        precision, recall, _ = precision_recall_curve(truth, score)
+        precise.append(Curve(name, *_thinned(recall, precision), area))
+    return {"ROC": roc, "Precision and recall": precise}
+
+
+def _thinned(
+    x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    places = np.unique(np.linspace(0, len(x) - 1, min(len(x), _POINTS)).astype(int))
+    return x[places], y[places]
+
+
+def _lines_svg(title: str, curves: Sequence[Curve]) -> str:
+    words = {
+        "ROC": ("others taken for the class", "of the class found"),
+        "Precision and recall": ("of the class found (recall)", "right among these (precision)"),
+    }[title]
+    with plain_style():
+        figure, (axis,) = _figure(1)
+        for curve, colour in zip(curves, _COLOURS, strict=False):
+            axis.plot(curve.x, curve.y, color=colour, label=f"{curve.name} {curve.area:.3f}")
+        axis.set_xlabel(words[0])
+        axis.set_ylabel(words[1])
+        axis.set_xlim(-0.02, 1.02)
+        axis.set_ylim(-0.02, 1.02)
+        legend = axis.legend(frameon=False, fontsize=8)
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+        return _svg(figure)
+
+
+def _reliability_svg(rows: ScoredRows) -> str:
+    """Draw the share of right answers against the score that they had, in 15 bins."""
+    best, right = rows.best.astype(np.float64), rows.right
+    bins = np.minimum((best * _BINS).astype(int), _BINS - 1)
+    counts = np.bincount(bins, minlength=_BINS)
+    seen = counts > 0
+    score = np.bincount(bins, weights=best, minlength=_BINS)[seen] / counts[seen]
+    share = np.bincount(bins, weights=right, minlength=_BINS)[seen] / counts[seen]
+    with plain_style():
+        figure, (axis,) = _figure(1)
+        axis.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="as good as it says")
+        sizes = 12 + 160 * counts[seen] / counts.max()
+        axis.plot(score, share, color=_COLOURS[0], linewidth=1)
+        axis.scatter(score, share, s=sizes, color=_COLOURS[0], label="images by their best score")
+        axis.set_xlabel("best score of an image")
+        axis.set_ylabel("share of these that are right")
+        axis.set_xlim(-0.02, 1.02)
+        axis.set_ylim(-0.02, 1.02)
+        axis.legend(frameon=False, fontsize=8, loc="upper left")
+        return _svg(figure)
+
+
+def _figure(columns: int) -> tuple[Any, list[Any]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.4 * columns, 3.4), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = []
+    for number in range(columns):
+        axis = figure.add_subplot(1, columns, number + 1)
+        axis.patch.set_alpha(0)
+        axis.spines[["top", "right"]].set_visible(False)
+        for spine in axis.spines.values():
+            spine.set_color(_GREY)
+        axis.tick_params(colors=_GREY, labelsize=8)
+        axis.xaxis.label.set_color(_GREY)
+        axis.yaxis.label.set_color(_GREY)
+        axis.title.set_color(_GREY)
+        axes.append(axis)
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    """Write a figure as an element of a page: text stays text, in the page's colour."""
+    import matplotlib as mpl
+
+    for axis in figure.axes:
+        if axis.get_legend() is not None:
+            for text in axis.get_legend().get_texts():
+                text.set_color(_GREY)
+    out = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "page"}):
+        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    text = out.getvalue()
+    return text[text.index("<svg") :]
