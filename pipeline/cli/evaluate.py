@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import webbrowser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,9 +29,13 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder of the report.", show_default="artifacts/reports/<head>"),
     ] = None,
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="Write report.html, with photos.")
+    ] = True,
+    open_: Annotated[bool, typer.Option("--open", help="Show report.html in the browser.")] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Score a head: accuracy, precision and recall of each class, confusion matrix."""
+    """Score a head: accuracy, confusion matrix, the photos that it gets wrong."""
     from pipeline.stages.evaluate import evaluate as stage
 
     with Screen("images", json_=json_) as screen:
@@ -41,19 +46,23 @@ def evaluate(
             split=split,
             views=views,
             out=out,
+            page=page or open_,
             listener=screen.listener(),
         )
+    if open_ and result.page is not None:
+        webbrowser.open(Path(result.page).absolute().as_uri())
     if json_:
-        plain = {"head": result.head, "store": result.store, "out": result.out}
+        plain: dict[str, Any] = {"head": result.head, "store": result.store, "out": result.out}
+        plain["page"] = result.page
         rows = {"split": result.split, "views": result.views}
         print_json(plain | rows | result.report.to_json() | {"warnings": result.warnings})
         return
     say_report(result.report)
     if result.report.calibration_error is not None:
         typer.echo(_calibration(result.report))
-    typer.echo(f"report in {result.out}")
     averaged = f", scores averaged over {result.views} views" if result.views > 1 else ""
     typer.echo(accuracy_line(result.report, result.split + averaged))
+    typer.echo(f"report in {result.page or result.out}")
 
 
 def _calibration(report: Report) -> str:

@@ -56,8 +56,7 @@ def page_of(
     -------
     Page
     """
-    probable = saved.head.score_kind == "probability"
-    charts = report.curve_svgs(scored, result.names, probable=probable)
+    charts = report.curve_svgs(scored, result)
     if saved.head.history_:
         kept = saved.head.parameters.get("best_epoch")
         charts["Training"] = report.history_svg(saved.head.history_, kept=kept)

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.report._plots import plain_style, shortened
+from pipeline.report._score import Report
 from pipeline.report._scored import ScoredRows
 
 # Grey that is read on white and on black; colours told apart by all readers: P. Tol, "bright".
 _GREY = "#808080"
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
-_DRAWN = 6  # classes with a curve of their own: those that are told least well
+_DRAWN = 6  # classes with a curve of their own
 _POINTS = 200  # of a curve: a screen shows no more
 _BINS = 15
 _LONGEST_NAME = 28
@@ -30,30 +31,29 @@ class Curve(NamedTuple):
     area: float
 
 
-def curve_svgs(rows: ScoredRows, classes: Sequence[str], *, probable: bool) -> dict[str, str]:
+def curve_svgs(rows: ScoredRows, report: Report) -> dict[str, str]:
     """
     Draw what is known of the scores of a split.
 
     Parameters
     ----------
     rows : ScoredRows
-    classes : sequence of str
-    probable : bool
-        Whether the scores are probabilities.
+    report : Report
+        Of these rows.
 
     Returns
     -------
     dict of str to str
-        Title and SVG: ROC, precision and recall of the classes that are told least well, each
+        Title and SVG: ROC, precision and recall of the classes with the smallest F1, each
         against the rest (only classes with and without images have one), and, of probabilities,
         the reliability diagram.
     """
     svgs = {}
-    curves = _curves(rows, classes)
+    curves = _curves(rows, report)
     for title, of in curves.items():
         if of:
             svgs[title] = _lines_svg(title, of)
-    if probable:
+    if report.score_kind == "probability":
         svgs["Reliability"] = _reliability_svg(rows)
     return svgs
 
@@ -78,7 +78,7 @@ def history_svg(history: Mapping[str, Sequence[float]], *, kept: int | None) -> 
         return _svg(figure)
 
 
-def _curves(rows: ScoredRows, classes: Sequence[str]) -> dict[str, list[Curve]]:
+def _curves(rows: ScoredRows, report: Report) -> dict[str, list[Curve]]:
     from sklearn.metrics import (
         average_precision_score,
         precision_recall_curve,
@@ -86,20 +86,16 @@ def _curves(rows: ScoredRows, classes: Sequence[str]) -> dict[str, list[Curve]]:
         roc_curve,
     )
 
-    known = rows.scores.shape[1]
-    support = np.bincount(rows.true, minlength=len(classes))[:known]
-    both = np.flatnonzero((support > 0) & (support < len(rows.true)))
-    areas = []
-    for label in both:
-        truth, score = rows.true == label, np.asarray(rows.scores[:, label])
-        areas.append((float(average_precision_score(truth, score)), int(label)))
+    known = range(rows.scores.shape[1])
+    both = [i for i in known if 0 < report.classes[i].support < report.images]
     roc, precise = [], []
-    for area, number in sorted(areas)[:_DRAWN]:
+    for number in sorted(both, key=lambda i: report.classes[i].f1)[:_DRAWN]:
         truth, score = rows.true == number, np.asarray(rows.scores[:, number])
-        name = shortened(classes[number], _LONGEST_NAME)
+        name = shortened(report.classes[number].name, _LONGEST_NAME)
         x, y, _ = roc_curve(truth, score)
         roc.append(Curve(name, *_thinned(x, y), float(roc_auc_score(truth, score))))
         precision, recall, _ = precision_recall_curve(truth, score)
+        area = float(average_precision_score(truth, score))
         precise.append(Curve(name, *_thinned(recall, precision), area))
     return {"ROC": roc, "Precision and recall": precise}
 

@@ -214,8 +214,7 @@ class Tally:
             self._scored = True
             table = np.asarray(scores)
             if len(self._classes) > TOP:
-                best = np.argsort(-table, axis=1, kind="stable")[:, :TOP]
-                self._top += int((best == true[:, None]).any(axis=1).sum())
+                self._top += int((_rank(true, table) < TOP).sum())
             if self._kind == "probability":
                 self._gaps += _gaps(true, table)
         if uncalibrated is not None:
@@ -282,6 +281,15 @@ def _gaps(true: NDArray[Any], probabilities: NDArray[Any]) -> NDArray[np.float64
     sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true
     bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
     return np.bincount(bins, weights=right - sure, minlength=_BINS).astype(np.float64)
+
+
+def _rank(true: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the place of the true class among all scores; of equal ones the first counts more."""
+    known = true < scores.shape[1]
+    own = scores[np.arange(len(true)), np.where(known, true, 0)][:, None]
+    earlier = np.arange(scores.shape[1]) < true[:, None]
+    before = (scores > own) | ((scores == own) & earlier)
+    return np.asarray(np.where(known, before.sum(axis=1), scores.shape[1]))
 
 
 def most_confused(report: Report, count: int = 5) -> list[tuple[str, str, int]]:
