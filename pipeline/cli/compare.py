@@ -10,7 +10,7 @@ import typer
 
 from pipeline.cli.options import JsonOption, MemoryOption, StoreArgument, known_kind
 from pipeline.cli.screen import Screen, print_json, print_table
-from pipeline.cli.show import (
+from pipeline.cli.tables import (
     accuracy_line,
     candidate_table,
     comparison_json,

@@ -11,7 +11,7 @@ import typer
 
 from pipeline.cli.options import JsonOption
 from pipeline.cli.screen import Screen, print_json, print_table
-from pipeline.cli.show import accuracy_line, candidate_table, comparison_json, say_candidate
+from pipeline.cli.tables import accuracy_line, candidate_table, comparison_json, say_candidate
 from pipeline.common.errors import counted
 from pipeline.common.text import printable
 

@@ -10,7 +10,7 @@ import typer
 
 from pipeline.cli.options import HeadArgument, JsonOption, StoreArgument, WithOption
 from pipeline.cli.screen import Screen, print_json
-from pipeline.cli.show import accuracy_line, say_report
+from pipeline.cli.tables import accuracy_line, say_report
 from pipeline.common.choices import Split
 
 if TYPE_CHECKING:

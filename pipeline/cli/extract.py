@@ -12,7 +12,7 @@ import typer
 from pipeline.cli.options import FollowOption, JsonOption
 from pipeline.cli.program import TOO_MANY_REJECTED
 from pipeline.cli.screen import Screen, dimensions, print_json
-from pipeline.cli.show import named_splits
+from pipeline.cli.tables import named_splits
 from pipeline.common.choices import Augment, Dtype, Engine, Folders, Precision, Resize, choose
 from pipeline.common.errors import ChoiceError, counted
 from pipeline.common.files import in_words

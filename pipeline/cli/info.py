@@ -10,7 +10,7 @@ import typer
 
 from pipeline.cli.options import JsonOption
 from pipeline.cli.screen import print_json
-from pipeline.cli.show import named_splits
+from pipeline.cli.tables import named_splits
 from pipeline.common.text import printable
 
 

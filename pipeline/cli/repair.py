@@ -10,7 +10,7 @@ import typer
 
 from pipeline.cli.options import JsonOption
 from pipeline.cli.screen import Screen, print_json
-from pipeline.cli.show import FAULTS_TOLD, say_faults
+from pipeline.cli.tables import FAULTS_TOLD, say_faults
 from pipeline.common.errors import counted
 from pipeline.common.text import printable
 

@@ -11,7 +11,7 @@ import typer
 from pipeline.cli.options import JsonOption, StoreArgument
 from pipeline.cli.program import DAMAGED
 from pipeline.cli.screen import Screen, print_json
-from pipeline.cli.show import say_faults
+from pipeline.cli.tables import say_faults
 from pipeline.common.errors import counted
 from pipeline.common.files import argument, command_line, in_words
 from pipeline.common.text import printable

@@ -105,9 +105,9 @@ def test_the_most_frequent_error_is_shown_at_first(opened: Any) -> None:
 
 
 def test_pictures_are_there(opened: Any) -> None:
-    widths = opened.execute_script(
-        "return [...document.querySelectorAll('#photos img')].map(i => i.decode().then(() => i.naturalWidth))"
-        ".reduce((all, one) => all.then(a => one.then(o => [...a, o])), Promise.resolve([]))"
+    widths = opened.execute_async_script(
+        "const done = arguments[0], images = [...document.querySelectorAll('#photos img')];"
+        "Promise.all(images.map((i) => i.decode().then(() => i.naturalWidth))).then(done)"
     )
     assert widths == [96, 96]
 
@@ -115,9 +115,7 @@ def test_pictures_are_there(opened: Any) -> None:
 def test_arrow_keys_move_between_cells_and_enter_shows(opened: Any) -> None:
     from selenium.webdriver.common.keys import Keys
 
-    order = opened.execute_script(
-        "return JSON.parse(document.getElementById('data').textContent).order"
-    )
+    order = opened.execute_script("return data.order")
     cell(opened, order[0], order[0]).click()
     opened.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
     opened.switch_to.active_element.send_keys(Keys.ARROW_DOWN)
@@ -173,7 +171,8 @@ def test_a_narrow_window_needs_no_scrolling_sideways(opened: Any) -> None:
 
 
 def test_nothing_is_complained_of_and_nothing_leaves(browser: Any, page: Path) -> None:
-    browser.get_log("browser"), browser.get_log("performance")
+    for name in ("browser", "performance"):
+        browser.get_log(name)
     browser.get(page.as_uri())
     cell(browser, 0, 1).click()
     assert browser.get_log("browser") == []
