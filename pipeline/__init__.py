@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from pipeline.stages.predict import predict
     from pipeline.stages.relabel import relabel
     from pipeline.stages.repair import repair
+    from pipeline.stages.show import show
     from pipeline.stages.verify import verify
 
 __all__ = [
@@ -124,6 +125,7 @@ __all__ = [
     "predict",
     "relabel",
     "repair",
+    "show",
     "verify",
 ]
 
@@ -193,6 +195,7 @@ _PLACES = {
     "predict": "stages.predict",
     "relabel": "stages.relabel",
     "repair": "stages.repair",
+    "show": "stages.show",
     "verify": "stages.verify",
 }
 

@@ -17,6 +17,7 @@ from pipeline.cli import (
     predict,
     relabel,
     repair,
+    show,
     verify,
 )
 from pipeline.cli.program import app, command, main
@@ -25,6 +26,7 @@ __all__ = ["app", "main"]
 
 # In the order in which help lists them.
 for each in (
+    show.show,
     extract.extract,
     fit_head.fit_head,
     fine_tune.fine_tune,

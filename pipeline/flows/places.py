@@ -56,6 +56,11 @@ def curve_of(opened: store.Store, kind: str) -> Path:
     return _REPORTS / f"{store.name_of(opened)}-{kind}-learning-curve"
 
 
+def samples_of(source: str | Path) -> Path:
+    """Return the place of a contact sheet."""
+    return _REPORTS / features_of(source).name / "samples.png"
+
+
 def export_of(name: str) -> Path:
     """Return the place of an export."""
     return _EXPORTS / name

@@ -14,6 +14,7 @@ from pipeline.report._score import (
     score,
 )
 from pipeline.report._scored import ScoredRows
+from pipeline.report._sheet import Tile, sheet_png
 from pipeline.report._table import confusion_csv, confusion_csv_lines, confusion_table_rows
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Report",
     "ScoredRows",
     "Tally",
+    "Tile",
     "calibration_error",
     "confusion_csv",
     "confusion_csv_lines",
@@ -41,5 +43,6 @@ __all__ = [
     "paired_difference",
     "read_curve",
     "score",
+    "sheet_png",
     "shown_of",
 ]

@@ -98,7 +98,7 @@ def confusion_png(report: Report, *, title: str = "", notes: Sequence[str] = ())
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03)
     bar.set_label("share of the true class")
     bar.outline.set_visible(False)
-    return _png(figure)
+    return png_of(figure)
 
 
 def _pairs_png(report: Report, title: str) -> bytes:
@@ -125,7 +125,7 @@ def _pairs_png(report: Report, title: str) -> bytes:
     axes.grid(axis="x", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    return _png(figure)
+    return png_of(figure)
 
 
 @plain_style()
@@ -165,7 +165,7 @@ def curves_png(history: Mapping[str, Sequence[float]]) -> bytes:
         axis.spines[["top", "right"]].set_visible(False)
         if axis.lines:
             axis.legend(frameon=False)
-    return _png(figure)
+    return png_of(figure)
 
 
 @plain_style()
@@ -215,12 +215,12 @@ def learning_curve_png(points: Sequence[CurvePoint], *, title: str = "") -> byte
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")
-    return _png(figure)
+    return png_of(figure)
 
 
-def short_name(name: str) -> str:
+def short_name(name: str, most: int = _LONGEST_NAME) -> str:
     """Shorten a name, and show bytes that are no text, and control characters, as boxes."""
-    return shortened(name, _LONGEST_NAME)
+    return shortened(name, most)
 
 
 def shortened(text: str, most: int) -> str:
@@ -262,7 +262,7 @@ def _write_counts(axes: Axes, counts: NDArray[np.int64], shares: NDArray[Any], s
             )
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
     data = io.BytesIO()
     # Without metadata the same numbers give the same bytes.
     figure.savefig(data, format="png", bbox_inches="tight", metadata={"Software": None})
