@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Quantize,
         Resize,
         Schedule,
+        Scores,
         Split,
     )
     from pipeline.common.errors import (
@@ -98,6 +99,7 @@ __all__ = [
     "Resize",
     "ResourceError",
     "Schedule",
+    "Scores",
     "SourceError",
     "SourceNotFound",
     "SpaceMismatch",
@@ -148,6 +150,7 @@ _PLACES = {
             "Quantize",
             "Resize",
             "Schedule",
+            "Scores",
             "Split",
         ),
         "common.choices",

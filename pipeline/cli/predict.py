@@ -14,6 +14,7 @@ import typer
 from pipeline.cli.options import FollowOption, HeadArgument, JsonOption
 from pipeline.cli.program import TOO_MANY_REJECTED
 from pipeline.cli.screen import Screen, print_json
+from pipeline.common.choices import Scores
 from pipeline.common.errors import counted
 from pipeline.common.listener import Listener
 from pipeline.common.text import printable
@@ -33,6 +34,12 @@ def predict(
     ],
     top: Annotated[int, typer.Option(min=1, help="How many classes to name.")] = 3,
     csv: Annotated[Path | None, typer.Option(help="Write a table as well.")] = None,
+    scores: Annotated[
+        Scores, typer.Option(help="In the table: of the best classes, or of all.")
+    ] = Scores.top,
+    sheet: Annotated[
+        Path | None, typer.Option(help="Draw the first photos with their answers, as PNG.")
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(help="The backbone's weights, if they have moved.", show_default="as fitted"),
@@ -52,6 +59,8 @@ def predict(
             list(paths),
             top=top,
             csv=csv,
+            scores=scores,
+            sheet=sheet,
             weights=weights,
             views=views,
             follow_links=follow_links,
@@ -61,6 +70,8 @@ def predict(
         print_json(asdict(result))
     elif result.csv is not None:
         typer.echo(f"table in {result.csv}")
+    if result.sheet is not None and not json_:
+        typer.echo(f"photos in {result.sheet}")
     for warning in result.warnings:
         typer.echo(warning, err=True)
     if result.score_kind == "margin":

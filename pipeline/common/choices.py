@@ -43,6 +43,13 @@ class Split(str, Enum):
 SPLITS: Mapping[Split, int] = {Split.train: 1, Split.val: 2, Split.test: 3}
 
 
+class Scores(str, Enum):
+    """Which scores a table of answers has."""
+
+    top = "top"
+    all = "all"
+
+
 class Folders(str, Enum):
     """What the folders of a source are: splits with classes in them, or classes."""
 

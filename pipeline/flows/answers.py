@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,25 @@ from pipeline.flows.extraction import WORKERS
 from pipeline.flows.influence import first_bytes
 
 _CHUNK = 32  # images that the head scores at a time
+
+
+class PhotoOptions(TypedDict, total=False):
+    """
+    How photos are read and computed; every option may be left out.
+
+    Attributes
+    ----------
+    weights : str
+        The backbone's weights, if they are no longer where they were.
+    views : bool
+        Whether to average the scores over the views that the head's store has of each image.
+    follow_links : bool
+        Whether to read what links in a folder lead to outside of it.
+    """
+
+    weights: str | None
+    views: bool
+    follow_links: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +62,8 @@ class Prediction:
         Why there is no answer.
     seen : bool
         Whether the image had a part in the head: its answer says little about new photos.
+    scores : tuple of float
+        Of all classes, in the head's order, where they are asked for.
     """
 
     path: str
@@ -50,6 +72,7 @@ class Prediction:
     top: tuple[tuple[str, float], ...]
     reason: str | None
     seen: bool = False
+    scores: tuple[float, ...] = ()
 
 
 def answers(
@@ -59,6 +82,7 @@ def answers(
     *,
     top: int,
     views: images.Views,
+    every_score: bool,
     digests: list[bytes],
 ) -> Iterator[Prediction]:
     """Yield one prediction for each image, in order, a chunk at a time; keep their hashes."""
@@ -81,7 +105,7 @@ def answers(
         )
         while chunk := list(islice(results, _CHUNK)):
             digests += [loaded.sha256 for loaded, _ in chunk if loaded.sha256 is not None]
-            yield from _answer(saved, found, chunk, top=top)
+            yield from _answer(saved, found, chunk, top=top, every_score=every_score)
 
 
 def _pixels(
@@ -100,6 +124,7 @@ def _answer(
     chunk: Sequence[tuple[images.Loaded, BatchCodes | None]],
     *,
     top: int,
+    every_score: bool,
 ) -> Iterator[Prediction]:
     """Classify some images by their codes."""
     card = saved.card
@@ -119,7 +144,13 @@ def _answer(
         row = next(scores)
         best = [(card.classes[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top]]
         yield Prediction(
-            path=path, label=best[0][0], score=best[0][1], top=tuple(best), reason=None, seen=seen
+            path=path,
+            label=best[0][0],
+            score=best[0][1],
+            top=tuple(best),
+            reason=None,
+            seen=seen,
+            scores=tuple(row.tolist()) if every_score else (),
         )
 
 
@@ -132,15 +163,31 @@ def check_table(path: Path) -> None:
     check_place(path)
 
 
-def write_csv(path: Path, predictions: Sequence[Prediction], top: int) -> None:
-    """Write a line for each image; paths keep the bytes that they have on disk."""
+def write_csv(
+    path: Path, predictions: Sequence[Prediction], *, top: int, classes: Sequence[str] | None
+) -> None:
+    """
+    Write a line for each image; paths keep the bytes that they have on disk.
+
+    Parameters
+    ----------
+    path : Path
+    predictions : sequence of Prediction
+    top : int
+        How many classes are named, each with its score.
+    classes : sequence of str or None
+        All classes, where the scores of all are wanted in place of the further names.
+    """
+    named = 1 if classes is not None else top
     header = ["path", "label", "score"]
-    header += [f"{name}_{place}" for place in range(2, top + 1) for name in ("label", "score")]
+    header += [f"{name}_{place}" for place in range(2, named + 1) for name in ("label", "score")]
+    header += [f"score of {name}" for name in classes or ()]
     rows: list[list[object]] = [[*header, "reason", "seen"]]
     for prediction in predictions:
-        answers = [cell for answer in prediction.top for cell in answer]
-        answers += [""] * (2 * top - len(answers))
+        answers = [cell for answer in prediction.top[:named] for cell in answer]
+        cells = [*answers, *prediction.scores]
+        cells += [""] * (len(header) - 1 - len(cells))
         seen = "yes" if prediction.seen else ""
-        rows.append([prediction.path, *answers, prediction.reason or "", seen])
+        rows.append([prediction.path, *cells, prediction.reason or "", seen])
     with replacing(path) as file:
         file.write(csv_text(rows).encode("utf-8", "surrogateescape"))

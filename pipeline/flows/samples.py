@@ -17,6 +17,7 @@ from pipeline import images, report, store
 from pipeline.common.choices import Resize
 from pipeline.common.errors import SourceError, StoreError, counted
 from pipeline.common.listener import Tell
+from pipeline.flows.answers import Prediction
 from pipeline.flows.extraction import WORKERS
 from pipeline.flows.originals import source_of
 from pipeline.flows.sources import SourceOptions, find_source
@@ -142,15 +143,34 @@ def of_answers(table: Path, *, root: Path | None) -> Samples:
     return Samples(rows, len(cells), len(cells), str(table))
 
 
+def of_predictions(source: images.Source, predictions: Sequence[Prediction]) -> Samples:
+    """Take the first photos with the answers that they have just got."""
+    first = predictions[: _COLUMNS * _ROWS]
+    pixels = _tiles(source, range(len(first)), Resize.pad)
+    cells = [
+        report.Tile(pixels=pixels.get(row), words=_said(each.label, each.score, each.reason))
+        for row, each in enumerate(first)
+    ]
+    rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
+    title = f"{counted(len(cells), 'photo')} of {len(predictions)}"
+    return Samples(rows, len(cells), len(predictions), title)
+
+
+def _said(label: str | None, score: float | None, reason: str | None) -> str:
+    if label is None:
+        return reason or "no answer"
+    return label if score is None else f"{label} {score:.2f}"
+
+
 def _first(lines: Iterator[Mapping[str, str]], most: int) -> Iterator[Mapping[str, str]]:
     for _, line in zip(range(most), lines, strict=False):
         yield line
 
 
 def _answer(line: Mapping[str, str]) -> str:
-    name = line.get("label") or line.get("predicted") or line.get("reason") or "no answer"
-    score = line.get("score") or ""
-    words = f"{name} {float(score):.2f}" if score else name
+    score = line.get("score") or None
+    name = line.get("label") or line.get("predicted")
+    words = _said(name, None if score is None else float(score), line.get("reason"))
     true = line.get("true")
     return words if true is None or true == name else f"{words} ({true})"
 

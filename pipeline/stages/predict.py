@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
-from pipeline import backbones, heads, images
+from pipeline import backbones, heads, images, report
+from pipeline.common.choices import Scores, choose
 from pipeline.common.errors import HeadError, Interrupted
+from pipeline.common.files import write_durably
 from pipeline.common.listener import SILENT, Listener
-from pipeline.flows import tuned_heads
-from pipeline.flows.answers import Prediction, answers, check_table, write_csv
+from pipeline.flows import samples, tuned_heads
+from pipeline.flows.answers import PhotoOptions, Prediction, answers, check_table, write_csv
 from pipeline.flows.classifier import recognise
 from pipeline.flows.influence import first_bytes, these, warnings_of
 
@@ -31,6 +34,8 @@ class Predictions:
         In the order of the paths.
     csv : str or None
         Where the table was written.
+    sheet : str or None
+        Where the photos were drawn.
     warnings : tuple of str
         How many of the images had a part in the head, if any.
     """
@@ -41,6 +46,7 @@ class Predictions:
     rejected: int
     predictions: tuple[Prediction, ...]
     csv: str | None
+    sheet: str | None
     warnings: tuple[str, ...] = ()
 
 
@@ -50,10 +56,10 @@ def predict(
     *,
     top: int = 3,
     csv: str | Path | None = None,
-    weights: str | None = None,
-    views: bool = False,
-    follow_links: bool = False,
+    scores: Scores | str = Scores.top,
+    sheet: str | Path | None = None,
     listener: Listener = SILENT,
+    **options: Unpack[PhotoOptions],
 ) -> Predictions:
     """
     Classify photos.
@@ -70,14 +76,14 @@ def predict(
     csv : str or Path, optional
         Where to write a table: path, label, score, the further classes, the reason why there is
         no answer, and whether the image had a part in the head.
-    weights : str, optional
-        The backbone's weights, if they are no longer where they were.
-    views : bool, default False
-        Whether to average the scores over the views that the head's store has of each image.
-    follow_links : bool, default False
-        Whether to read what links in a folder lead to outside of it.
+    scores : Scores or str, default "top"
+        ``"all"`` gives the table a column for each class, in place of the further classes.
+    sheet : str or Path, optional
+        Where to draw the first photos with their answers, a PNG file.
     listener : Listener, optional
         Hears each `Prediction`, and how many images are done.
+    **options
+        ``weights``, ``views`` and ``follow_links``, see `PhotoOptions`.
 
     Returns
     -------
@@ -100,20 +106,28 @@ def predict(
     top = min(top, len(saved.card.classes))
     if top < 1:
         raise HeadError(f"expected --top of 1 or more, found {top}")
-    copies = _views(saved) if views else images.ONE_VIEW
-    found = images.files(paths, follow_links=follow_links)
-    network = None if saved.card.layer == backbones.INPUT else recognise(saved, weights)
+    every = choose(Scores, scores, what="scores") is Scores.all
+    copies = _views(saved) if options.get("views", False) else images.ONE_VIEW
+    found = images.files(paths, follow_links=options.get("follow_links", False))
+    of_pixels = saved.card.layer == backbones.INPUT
+    network = None if of_pixels else recognise(saved, options.get("weights"))
     predictions: list[Prediction] = []
     digests: list[bytes] = []
     try:
-        for prediction in answers(saved, network, found, top=top, views=copies, digests=digests):
+        for prediction in answers(
+            saved, network, found, top=top, views=copies, every_score=every, digests=digests
+        ):
             predictions.append(prediction)
             listener.show(prediction)
             listener.progress(len(predictions), len(found))
     except KeyboardInterrupt:
         raise Interrupted("interrupted: no table was written") from None
     if csv is not None:
-        write_csv(Path(csv), predictions, top)
+        names = saved.card.classes if every else None
+        write_csv(Path(csv), predictions, top=top, classes=names)
+    if sheet is not None:
+        drawn = samples.of_predictions(found, predictions)
+        write_durably(Path(sheet), report.sheet_png(drawn.rows, title=drawn.title))
     ok = sum(prediction.label is not None for prediction in predictions)
     return Predictions(
         head=str(head),
@@ -122,6 +136,7 @@ def predict(
         rejected=len(predictions) - ok,
         predictions=tuple(predictions),
         csv=str(csv) if csv is not None else None,
+        sheet=str(sheet) if sheet is not None else None,
         warnings=tuple(warnings_of(saved.card, first_bytes(digests), of=these(len(predictions)))),
     )
 

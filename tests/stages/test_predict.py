@@ -241,3 +241,26 @@ def test_the_probe_of_each_joined_layer_is_compared(joined: Path, tmp_path: Path
     heads.save(tmp_path / "h", saved.head, replace(saved.card, probe=turned))
     with pytest.raises(SpaceMismatch, match="for layer top"):
         pipeline.predict(tmp_path / "h", tmp_path / "photos")
+
+
+def test_a_table_with_the_scores_of_all_classes_and_a_sheet(
+    svm: Path, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    photos = make_photos("new", each=2)
+    (photos / "class_0" / "bad.png").write_bytes(b"no image")
+    result = pipeline.predict(
+        svm, photos, csv=tmp_path / "a.csv", scores="all", sheet=tmp_path / "a.png"
+    )
+    with (tmp_path / "a.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    each = [[line[f"score of class_{number}"] for number in range(3)] for line in lines]
+    for line, cells, prediction in zip(lines, each, result.predictions, strict=True):
+        if prediction.reason is not None:
+            assert (cells, line["reason"]) == (["", "", ""], prediction.reason)
+            continue
+        numbers = [float(cell) for cell in cells]
+        assert sum(numbers) == pytest.approx(1)
+        assert float(line["score"]) == max(numbers)
+        assert line["label"] == f"class_{numbers.index(max(numbers))}"
+    assert "label_2" not in lines[0]
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
