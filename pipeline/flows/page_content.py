@@ -17,6 +17,7 @@ from pipeline.common.choices import Split
 from pipeline.common.files import command_line
 from pipeline.flows import tuned_heads
 from pipeline.flows.command import extract_command
+from pipeline.flows.evaluation import Scoring
 from pipeline.flows.layers import named
 from pipeline.flows.thumbnails import thumbnails
 
@@ -28,27 +29,13 @@ _DOTS = 1500
 _MOST_MAPPED = 256 << 20  # bytes of codes for the map
 
 
-def page_of(
-    saved: heads.SavedHead,
-    opened: store.Store,
-    rows: NDArray[np.int64],
-    scored: report.ScoredRows,
-    result: report.Report,
-    *,
-    title: str,
-    notes: Sequence[str],
-    options: Sequence[str],
-) -> report.Page:
+def page_of(found: Scoring, *, options: Sequence[str]) -> report.Page:
     """
     Gather what the page of a report says.
 
     Parameters
     ----------
-    saved, opened, rows, scored, result
-        As for `photos_of`.
-    title : str
-    notes : sequence of str
-        What must be known before the scores are trusted.
+    found : Scoring
     options : sequence of str
         Of `pipeline evaluate`, behind head and store.
 
@@ -56,47 +43,28 @@ def page_of(
     -------
     Page
     """
-    charts = report.curve_svgs(scored, result)
-    if saved.head.history_:
-        kept = saved.head.parameters.get("best_epoch")
-        charts["Training"] = report.history_svg(saved.head.history_, kept=kept)
+    head = found.saved.head
+    charts = report.curve_svgs(found.scored, found.report)
+    if head.history_:
+        charts["Training"] = report.history_svg(
+            head.history_, kept=head.parameters.get("best_epoch")
+        )
     return report.Page(
-        title=title,
-        report=result,
-        notes=tuple(notes),
+        title=found.title,
+        report=found.report,
+        notes=found.notes,
         charts=charts,
-        facts=_facts(saved, opened, options),
-        photos=photos_of(saved, opened, rows, scored, result),
+        facts=_facts(found.saved, found.opened, options),
+        photos=_photos(found),
     )
 
 
-def photos_of(
-    saved: heads.SavedHead,
-    opened: store.Store,
-    rows: NDArray[np.int64],
-    scored: report.ScoredRows,
-    result: report.Report,
-) -> report.PagePhotos:
-    """
-    Choose the photos of a page, and read them again.
-
-    Parameters
-    ----------
-    saved : SavedHead
-    opened : Store
-    rows : int64 array of shape (n,)
-        Of the store.
-    scored : ScoredRows
-        What the head says of them.
-    result : Report
-
-    Returns
-    -------
-    PagePhotos
-    """
+def _photos(found: Scoring) -> report.PagePhotos:
+    """Choose the photos of a page, and read them again."""
+    saved, opened, rows, scored = found.saved, found.opened, found.rows, found.scored
     best = scored.best
     places = report.shown_of(
-        result,
+        found.report,
         scored.true,
         scored.predicted,
         best,
@@ -127,7 +95,7 @@ def photos_of(
         )
         for path, place in zip(texts(rows[shown]), shown.tolist(), strict=True)
     ]
-    names = {name: number for number, name in enumerate(result.names)}
+    names = {name: number for number, name in enumerate(found.report.names)}
     labels = [names[opened.classes[label]] for label in opened.labels[training]]
     known = [
         report.Photo(path=path, true=label, predicted=label, score=1.0, image=files.get(int(row)))
