@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from pipeline.common.listener import Listener
     from pipeline.flows.cnn_codes import CNNCodes
     from pipeline.stages.compare import compare
+    from pipeline.stages.compare_heads import compare_heads
     from pipeline.stages.demo import demo
     from pipeline.stages.estimate import estimate
     from pipeline.stages.evaluate import evaluate
@@ -112,6 +113,7 @@ __all__ = [
     "WeightsNotFound",
     "__version__",
     "compare",
+    "compare_heads",
     "demo",
     "estimate",
     "evaluate",
@@ -183,6 +185,7 @@ _PLACES = {
     "Listener": "common.listener",
     "CNNCodes": "flows.cnn_codes",
     "compare": "stages.compare",
+    "compare_heads": "stages.compare_heads",
     "demo": "stages.demo",
     "estimate": "stages.estimate",
     "evaluate": "stages.evaluate",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import webbrowser
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.options import HeadArgument, JsonOption, StoreArgument, WithOption
-from pipeline.cli.screen import Screen, print_json
-from pipeline.cli.tables import accuracy_line, say_report
+from pipeline.cli.options import HeadArgument, JsonOption, WithOption
+from pipeline.cli.screen import Screen, print_json, print_table
+from pipeline.cli.tables import accuracy_line, heads_table, say_report
 from pipeline.common.choices import Split
+from pipeline.common.errors import HeadError, counted
+from pipeline.common.text import printable
 
 if TYPE_CHECKING:
     from pipeline.report import Report
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
 
 def evaluate(
     head: HeadArgument,
-    store: StoreArgument,
+    store: Annotated[
+        list[Path],
+        typer.Argument(metavar="[HEAD]... STORE", help="Further heads, and at last a store."),
+    ],
     with_: WithOption = None,
     split: Annotated[Split, typer.Option(help="Which rows to score.")] = Split.test,
     views: Annotated[
@@ -35,13 +41,19 @@ def evaluate(
     open_: Annotated[bool, typer.Option("--open", help="Show report.html in the browser.")] = False,
     json_: JsonOption = False,
 ) -> None:
-    """Score a head: accuracy, confusion matrix, the photos that it gets wrong."""
+    """Score a head, and show the photos that it gets wrong; of several heads, where they differ."""
     from pipeline.stages.evaluate import evaluate as stage
 
+    *others, store_path = store
+    if others:
+        if with_ or views:
+            raise HeadError("expected one head with --with or --views, found several")
+        _compare([head, *others], store_path, split=split, out=out, open_=open_, json_=json_)
+        return
     with Screen("images", json_=json_) as screen:
         result = stage(
             head,
-            store,
+            store_path,
             joined_with=with_ or (),
             split=split,
             views=views,
@@ -63,6 +75,30 @@ def evaluate(
     averaged = f", scores averaged over {result.views} views" if result.views > 1 else ""
     typer.echo(accuracy_line(result.report, result.split + averaged))
     typer.echo(f"report in {result.page or result.out}")
+
+
+def _compare(
+    heads: list[Path], store: Path, *, split: Split, out: Path | None, open_: bool, json_: bool
+) -> None:
+    """Score several heads on the same images."""
+    from pipeline.stages.compare_heads import compare_heads
+
+    with Screen("heads", json_=json_) as screen:
+        result = compare_heads(heads, store, split=split, out=out, listener=screen.listener())
+    if open_:
+        webbrowser.open(Path(result.page).absolute().as_uri())
+    if json_:
+        print_json(asdict(result) | {"reports": [each.to_json() for each in result.reports]})
+        return
+    print_table(heads_table(result))
+    for pair in result.pairs:
+        low, high = (100 * bound for bound in pair.difference.interval)
+        typer.echo(
+            f"{printable(pair.second)} against {printable(pair.first)}: "
+            f"{100 * pair.difference.value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}; "
+            f"by chance alone {pair.p_value:.3f})"
+        )
+    typer.echo(f"they differ on {counted(result.differing, 'image')}: photos in {result.page}")
 
 
 def _calibration(report: Report) -> str:

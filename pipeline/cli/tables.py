@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipeline.flows.candidates import Candidate
     from pipeline.report import ClassScore, Report
     from pipeline.stages.compare import Comparison
+    from pipeline.stages.compare_heads import HeadsComparison
 
 from pipeline.cli.screen import Screen, print_table
 from pipeline.common.text import printable
@@ -133,6 +134,26 @@ def say_candidate(screen: Screen, candidate: Candidate) -> None:
         screen.tell(f"no {candidate.kind} on {where}: {candidate.reason}")
     else:
         screen.tell(f"fitted {candidate.kind} on {where} in {candidate.seconds:.1f} s")
+
+
+def heads_table(result: HeadsComparison) -> Table:
+    """List heads with their scores on the same images."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("head", box=None, header_style="bold")
+    for name in ("accuracy", "95 % interval", "mean recall", "mean F1"):
+        table.add_column(name, justify="right")
+    for head, each in zip(result.heads, result.reports, strict=True):
+        low, high = each.accuracy_interval
+        table.add_row(
+            Text(printable(head)),
+            f"{each.accuracy:.4f}",
+            f"{low:.3f} to {high:.3f}",
+            f"{each.balanced_accuracy:.4f}",
+            f"{each.macro_f1:.4f}",
+        )
+    return table
 
 
 def candidate_table(candidates: Sequence[Candidate]) -> Table:

@@ -51,6 +51,11 @@ def report_of(head: Path, suffix: str = "") -> Path:
     return _REPORTS / (head.absolute().name + suffix)
 
 
+def heads_of(opened: store.Store) -> Path:
+    """Return the place of what several heads say of a store."""
+    return _REPORTS / f"{store.name_of(opened)}-heads"
+
+
 def curve_of(opened: store.Store, kind: str) -> Path:
     """Return the place of a learning curve."""
     return _REPORTS / f"{store.name_of(opened)}-{kind}-learning-curve"

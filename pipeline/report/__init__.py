@@ -5,6 +5,7 @@ from pipeline.report._curve import CurvePoint, CurveReading, read_curve
 from pipeline.report._page import Page, PagePhotos, Photo, order_of, shown_of
 from pipeline.report._paired import PairedDifference, paired_difference
 from pipeline.report._plots import confusion_png, curves_png, learning_curve_png
+from pipeline.report._rivals import Differing, HeadPair, HeadsPage, differing_first, head_pair
 from pipeline.report._score import (
     ClassScore,
     Report,
@@ -21,6 +22,9 @@ __all__ = [
     "ClassScore",
     "CurvePoint",
     "CurveReading",
+    "Differing",
+    "HeadPair",
+    "HeadsPage",
     "Page",
     "PagePhotos",
     "PairedDifference",
@@ -36,6 +40,8 @@ __all__ = [
     "confusion_table_rows",
     "curve_svgs",
     "curves_png",
+    "differing_first",
+    "head_pair",
     "history_svg",
     "learning_curve_png",
     "most_confused",
