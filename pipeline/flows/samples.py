@@ -28,7 +28,7 @@ _COLUMNS, _ROWS = 6, 12
 _ANSWERS = ("label", "predicted")
 
 
-class Samples(NamedTuple):
+class SheetPhotos(NamedTuple):
     """
     Photos to look at.
 
@@ -57,7 +57,7 @@ def is_answers(path: Path) -> bool:
     return "path" in header and "score" in header and any(name in header for name in _ANSWERS)
 
 
-def of_source(source: str | Path, how: SourceOptions, tell: Tell) -> Samples:
+def of_source(source: str | Path, how: SourceOptions, tell: Tell) -> SheetPhotos:
     """Take photos of each class of a source, at equal distances."""
     found = find_source(source, how, tell)
     rows = _chosen(found.labels, len(found))
@@ -70,7 +70,7 @@ def of_source(source: str | Path, how: SourceOptions, tell: Tell) -> Samples:
     return _sheet(rows, tiles, words, len(found), f"{found.layout} in {found.location}")
 
 
-def of_store(opened: store.Store) -> Samples:
+def of_store(opened: store.Store) -> SheetPhotos:
     """
     Take photos of each class of a store, as its network saw them.
 
@@ -106,7 +106,7 @@ def of_store(opened: store.Store) -> Samples:
     return _sheet(rows, tiles, words, int(opened.usable.sum()), str(opened.location))
 
 
-def of_answers(table: Path, *, root: Path | None) -> Samples:
+def of_answers(table: Path, *, root: Path | None) -> SheetPhotos:
     """
     Take photos with their answers, in the order of the table.
 
@@ -140,10 +140,10 @@ def of_answers(table: Path, *, root: Path | None) -> Samples:
         for number, line in enumerate(lines)
     ]
     rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
-    return Samples(rows, len(cells), len(cells), str(table))
+    return SheetPhotos(rows, len(cells), len(cells), str(table))
 
 
-def of_predictions(source: images.Source, predictions: Sequence[Prediction]) -> Samples:
+def of_predictions(source: images.Source, predictions: Sequence[Prediction]) -> SheetPhotos:
     """Take the first photos with the answers that they have just got."""
     first = predictions[: _COLUMNS * _ROWS]
     pixels = _tiles(source, range(len(first)), Resize.pad)
@@ -153,7 +153,7 @@ def of_predictions(source: images.Source, predictions: Sequence[Prediction]) -> 
     ]
     rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
     title = f"{counted(len(cells), 'photo')} of {len(predictions)}"
-    return Samples(rows, len(cells), len(predictions), title)
+    return SheetPhotos(rows, len(cells), len(predictions), title)
 
 
 def _said(label: str | None, score: float | None, reason: str | None) -> str:
@@ -246,8 +246,8 @@ def _sheet(
     words: Callable[[int], str],
     count: int,
     where: str,
-) -> Samples:
+) -> SheetPhotos:
     laid = [[report.Tile(pixels=tiles.get(row), words=words(row)) for row in each] for each in rows]
     shown = sum(map(len, laid))
     title = f"{counted(shown, 'photo')} of {count}: {images.printable(where)}"
-    return Samples(laid, shown, count, title)
+    return SheetPhotos(laid, shown, count, title)
