@@ -88,6 +88,16 @@ class Result:
         seconds = self.epoch_seconds
         return round(len(self.task.examples.train) / seconds, 1) if seconds else None
 
+    def _curves(self) -> bytes:
+        """Draw the epochs, the kept one, and what there was before."""
+        tail, tuned = self.task.tail, self.tuned
+        return report.curves_png(
+            tuned.history_ or {},
+            title=f"{tail.start} to {tail.stop} on {self.task.opened.location.name}",
+            kept=tuned.parameters["best_epoch"],
+            before=(self.fitted.validation_ or {}).get("accuracy"),
+        )
+
     def save(self, folder: Path, *, head: str | Path, tried: Sequence[str]) -> None:
         """Write the head with the layers that were trained, its card and its curves."""
         tuned = self.tuned
@@ -95,7 +105,7 @@ class Result:
             folder,
             tuned,
             self.task.card(tuned, head=head, tried=tried),
-            attachments={"curves.png": report.curves_png(tuned.history_)} if tuned.history_ else {},
+            attachments={"curves.png": self._curves()} if tuned.history_ else {},
             tuned=self.task.tail.arrays(),
         )
 

@@ -14,6 +14,7 @@ from pipeline.common.listener import Listener, Progress
 from pipeline.flows.examples import REGULARISED, Examples, card_of
 from pipeline.flows.head_config import HeadConfig
 from pipeline.flows.influence import judged_for
+from pipeline.flows.layers import named
 
 Loaded = tuple[heads.CodeRows, heads.CodeRows | None]
 
@@ -88,7 +89,11 @@ def save(folder: Path, head: heads.Head, used: Examples) -> heads.Card:
         head.kind, chosen=chose(head) or stops, calibrated=head.calibration_ is not None
     )
     card = card_of(used, head, judged=judged)
-    curves = {} if head.history_ is None else {"curves.png": report.curves_png(head.history_)}
+    curves: dict[str, bytes] = {}
+    if head.history_ is not None:
+        title = f"{head.kind.value} on {named(used.parts)} of {used.opened.location.name}"
+        kept = head.parameters.get("best_epoch")
+        curves["curves.png"] = report.curves_png(head.history_, title=title, kept=kept)
     heads.save(folder, head, card, attachments=curves)
     return card
 

@@ -26,6 +26,7 @@ _LONGEST_TITLE = 80
 _NUMBERED = "classes by number, in the order of confusion.csv"
 _LINE = 0.2  # inches that a further line of a title takes
 _WIDEST_NOTE, _LONGEST_NOTE = 60, 300
+_NOTED = "#666666"
 _TRAIN, _VALIDATION = "#4477aa", "#ee6677"  # told apart by all readers: P. Tol, "bright"
 
 
@@ -129,7 +130,13 @@ def _pairs_png(report: Report, title: str) -> bytes:
 
 
 @plain_style()
-def curves_png(history: Mapping[str, Sequence[float]]) -> bytes:
+def curves_png(
+    history: Mapping[str, Sequence[float]],
+    *,
+    title: str = "",
+    kept: int | None = None,
+    before: float | None = None,
+) -> bytes:
     """
     Draw accuracy and loss against epochs.
 
@@ -137,6 +144,12 @@ def curves_png(history: Mapping[str, Sequence[float]]) -> bytes:
     ----------
     history : mapping of str to sequence of float
         ``accuracy``, ``loss`` and, where there was validation, ``val_accuracy``, ``val_loss``.
+    title : str, optional
+        Which head on what.
+    kept : int, optional
+        The epoch whose weights the head has; 0 is from before the first.
+    before : float, optional
+        Validation accuracy of the head that was trained further.
 
     Returns
     -------
@@ -161,15 +174,23 @@ def curves_png(history: Mapping[str, Sequence[float]]) -> bytes:
         axis.set_title(name, fontsize=11)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.set_xlim(0.5, len(history[name]) + 0.5)
+        if kept:
+            axis.axvline(kept, color=_NOTED, linestyle=":", label=f"kept: epoch {kept}")
+        if before is not None and name == "accuracy":
+            axis.axhline(before, color=_NOTED, linestyle="--", label="validation before")
         axis.grid(color="#dddddd", linewidth=0.6)
         axis.spines[["top", "right"]].set_visible(False)
         if axis.lines:
             axis.legend(frameon=False)
+    if title:
+        figure.suptitle(shortened(title, _LONGEST_TITLE), fontsize=11, parse_math=False)
     return png_of(figure)
 
 
 @plain_style()
-def learning_curve_png(points: Sequence[CurvePoint], *, title: str = "") -> bytes:
+def learning_curve_png(
+    points: Sequence[CurvePoint], *, title: str = "", sentence: str = ""
+) -> bytes:
     """
     Draw training and validation accuracy against images per class.
 
@@ -178,11 +199,14 @@ def learning_curve_png(points: Sequence[CurvePoint], *, title: str = "") -> byte
     points : sequence of CurvePoint
     title : str, optional
         Which head on what.
+    sentence : str, optional
+        What the curve says, below the title.
 
     Returns
     -------
     bytes
-        A PNG file. Bars are one deviation over the seeds to either side.
+        A PNG file. Bars are one deviation over the seeds to either side; a point of one seed has
+        none.
     """
     from matplotlib.ticker import NullFormatter
 
@@ -199,7 +223,7 @@ def learning_curve_png(points: Sequence[CurvePoint], *, title: str = "") -> byte
     axes.errorbar(
         sizes,
         [point.val_accuracy for point in points],
-        yerr=[point.val_deviation or 0.0 for point in points],
+        yerr=[np.nan if point.val_deviation is None else point.val_deviation for point in points],
         color=_VALIDATION,
         marker="o",
         markersize=3.5,
@@ -211,7 +235,8 @@ def learning_curve_png(points: Sequence[CurvePoint], *, title: str = "") -> byte
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("training images per class, at the most")
     axes.set_ylabel("accuracy")
-    axes.set_title(shortened(title, _LONGEST_TITLE), fontsize=11, parse_math=False)
+    lines = [shortened(title, _LONGEST_TITLE), *wrap(shortened(sentence, _LONGEST_NOTE), 76)]
+    axes.set_title("\n".join(filter(None, lines)), fontsize=9, parse_math=False)
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower right")

@@ -123,7 +123,10 @@ def learning_curve(
     make_folder(folder)
     plain = about | {"points": [asdict(point) for point in points], "reading": asdict(reading)}
     write_json(folder / "learning_curve.json", plain)
-    write_durably(folder / "learning_curve.png", report.learning_curve_png(points, title=title))
+    write_durably(
+        folder / "learning_curve.png",
+        report.learning_curve_png(points, title=title, sentence=reading.sentence),
+    )
     return LearningCurve(
         store=str(store_path),
         kind=asked.name,
