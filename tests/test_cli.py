@@ -273,7 +273,9 @@ def test_the_main_job(
 
     done = run("evaluate", "artifacts/heads/photos-svm", "artifacts/features/photos")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].startswith("accuracy ")
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("accuracy ")
+    assert last.endswith("report in artifacts/reports/photos-svm/report.html")
     assert "true \\ predicted" in done.stdout
     assert (tmp_path / "artifacts" / "reports" / "photos-svm" / "confusion.png").exists()
 

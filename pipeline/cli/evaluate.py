@@ -73,8 +73,8 @@ def evaluate(
     if result.report.calibration_error is not None:
         typer.echo(_calibration(result.report))
     averaged = f", scores averaged over {result.views} views" if result.views > 1 else ""
-    typer.echo(accuracy_line(result.report, result.split + averaged))
-    typer.echo(f"report in {result.page or result.out}")
+    line = accuracy_line(result.report, result.split + averaged)
+    typer.echo(f"{line}; report in {result.page or result.out}")
 
 
 def _compare(
