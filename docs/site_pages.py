@@ -14,7 +14,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Name the pages by their paths from the root, and add those that are not in docs."""
     root = Path(config.config_file_path).parent
     docs = Path(config.docs_dir).relative_to(root).as_posix()
-    pages = [f"{docs}/{page.src_uri}" for page in files.documentation_pages()]
+    ours = (*files.documentation_pages(), *files.media_files())
+    pages = [f"{docs}/{page.src_uri}" for page in ours if page.src_dir == config.docs_dir]
     others = [file for file in files if file.src_dir != config.docs_dir]  # the theme's
     return Files(
         [
