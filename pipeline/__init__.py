@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     )
     from pipeline.common.listener import Listener
     from pipeline.flows.cnn_codes import CNNCodes
+    from pipeline.stages.audit import audit
     from pipeline.stages.compare import compare
     from pipeline.stages.compare_heads import compare_heads
     from pipeline.stages.demo import demo
@@ -112,6 +113,7 @@ __all__ = [
     "StoreNotFound",
     "WeightsNotFound",
     "__version__",
+    "audit",
     "compare",
     "compare_heads",
     "demo",
@@ -184,6 +186,7 @@ _PLACES = {
     ),
     "Listener": "common.listener",
     "CNNCodes": "flows.cnn_codes",
+    "audit": "stages.audit",
     "compare": "stages.compare",
     "compare_heads": "stages.compare_heads",
     "demo": "stages.demo",

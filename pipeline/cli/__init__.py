@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pipeline.cli import (
+    audit,
     backbones,
     compare,
     demo,
@@ -33,6 +34,7 @@ for each in (
     evaluate.evaluate,
     predict.predict,
     export.export,
+    audit.audit,
     info.info,
     verify.verify,
     relabel.relabel,

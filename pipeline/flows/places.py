@@ -61,6 +61,11 @@ def curve_of(opened: store.Store, kind: str) -> Path:
     return _REPORTS / f"{store.name_of(opened)}-{kind}-learning-curve"
 
 
+def audit_of(opened: store.Store) -> Path:
+    """Return the place of what `audit` finds."""
+    return _REPORTS / f"{store.name_of(opened)}-audit"
+
+
 def samples_of(source: str | Path) -> Path:
     """Return the place of a contact sheet."""
     return _REPORTS / features_of(source).name / "samples.png"

@@ -13,6 +13,7 @@ from ._find import find, named
 from ._held import held, listed
 from ._joined import joined
 from ._listed import files
+from ._look import Look, look
 from ._photo import is_photo, pixels_of
 from ._probe import probe, probe_pixels
 from ._source import Given, Limit, Read, Source, Unreadable, indexed, parse_limit
@@ -26,6 +27,7 @@ __all__ = [
     "Given",
     "Limit",
     "Loaded",
+    "Look",
     "Read",
     "Rejected",
     "Source",
@@ -42,6 +44,7 @@ __all__ = [
     "is_photo",
     "joined",
     "listed",
+    "look",
     "named",
     "parse_columns",
     "parse_limit",

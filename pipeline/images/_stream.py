@@ -146,7 +146,7 @@ def _load(
         stat=content.stat,
         pixels=pixels,
         reason=reason,
-        nearly_constant=pixels is not None and _is_nearly_constant(pixels),
+        nearly_constant=pixels is not None and is_nearly_constant(pixels),
         read_seconds=there - started,
         decode_seconds=time.thread_time() - started_here,
     )
@@ -176,7 +176,8 @@ def _decoded(
         return None, str(error)
 
 
-def _is_nearly_constant(pixels: NDArray[np.uint8]) -> bool:
+def is_nearly_constant(pixels: NDArray[np.uint8]) -> bool:
+    """Say whether pixels, of one view or of several, are of one colour but for noise."""
     some = pixels[..., ::_EVERY, ::_EVERY, :]
     axes = tuple(range(some.ndim - 1))
     return int(np.ptp(some, axis=axes).max()) <= _NOISE

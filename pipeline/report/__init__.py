@@ -1,5 +1,6 @@
 """Report: labels and scores in; metrics, tables and plots out."""
 
+from pipeline.report._audit_page import AuditCard, AuditPage, AuditPhoto, AuditSection
 from pipeline.report._charts import curve_svgs, history_svg
 from pipeline.report._curve import CurvePoint, CurveReading, read_curve
 from pipeline.report._page import Page, PagePhotos, Photo, order_of, shown_of
@@ -19,6 +20,10 @@ from pipeline.report._sheet import Tile, sheet_png
 from pipeline.report._table import confusion_csv, confusion_csv_lines, confusion_table_rows
 
 __all__ = [
+    "AuditCard",
+    "AuditPage",
+    "AuditPhoto",
+    "AuditSection",
     "ClassScore",
     "CurvePoint",
     "CurveReading",
