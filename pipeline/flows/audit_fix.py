@@ -68,10 +68,11 @@ def check_fixable(opened: store.Store, path: Path) -> None:
             f"expected a store that says where its photos are, found {opened.location}; name the "
             "folder that extract made"
         )
-    if not os.path.isdir(location):
+    paths = opened.paths(np.flatnonzero(opened.usable))
+    if not any(os.path.isfile(os.path.join(os.fsencode(location), path)) for path in paths):
         raise StoreError(
-            f"expected a store of image files in a folder, found one of {location or 'no place'}; "
-            "leave out --fix"
+            f"expected image files in {location or 'a folder'}, found none of those of "
+            f"{opened.location}; put them back, or leave out --fix"
         )
 
 

@@ -59,7 +59,7 @@ class Named:
     ----------
     kind : str
     paths, labels, splits : tuple of str
-        Of each row; a label is empty where there is none.
+        Of each row; where the store has no path, its number; empty where it has no label or split.
     number : float
     reason : str
     """
@@ -81,7 +81,10 @@ def _named(opened: store.Store, finding: Finding) -> Named:
     rows: Any = list(finding.rows)
     return Named(
         kind=finding.kind.value,
-        paths=tuple(os.fsdecode(path) for path in opened.paths(rows)),
+        paths=tuple(
+            os.fsdecode(path) or f"row {row}"
+            for path, row in zip(opened.paths(rows), rows, strict=True)
+        ),
         labels=tuple(label_of(opened, row) for row in rows),
         splits=tuple(split_of(opened, row) for row in rows),
         number=round(finding.number, 5),

@@ -22,6 +22,7 @@ _MOST_WORK = 1e10  # rows by classes by numbers of a code
 # Of 40 wrong labels planted among 925 photos of clothing, three times drawn, 55 in all had a
 # probability below this, and no other photo had; below 0.01 it was 71 and 9, below 0.02 87 and 14.
 STRICT = 0.005
+_DOUBT = 0.5  # a given label is likely wrong with less than this share of the best probability
 _ALIKE, _ALIKE_IMAGES = 0.1, 5  # share and number of the images of two classes
 
 
@@ -94,6 +95,11 @@ def judge(
     held = head.held_out_
     if held is None:
         return (*notes, "labels were not judged: too few images or groups for folds")
+    if _guesses(held.scores.argmax(axis=1) == y[held.rows], y):
+        return (
+            *notes,
+            "labels were not judged: the codes tell the classes no better than guessing",
+        )
     slope = 1.0 if head.calibration_ is None else head.calibration_["slope"]
     return Judged(
         places=places[held.rows],
@@ -102,6 +108,12 @@ def judge(
         probabilities=_softmax(slope * held.scores),
         notes=notes,
     )
+
+
+def _guesses(right: NDArray[np.bool_], y: NDArray[np.int64]) -> bool:
+    """Whether answers are right no more often than the largest class, but for chance."""
+    share = float(np.bincount(y).max() / len(y))
+    return bool(right.mean() <= share + 2 * np.sqrt(share * (1 - share) / len(right)))
 
 
 def _left_out(kept: int, there: int) -> tuple[str, ...]:
@@ -148,7 +160,7 @@ def wrong_labels(audited: Audited, judged: Judged) -> list[Finding]:
     p, y = judged.probabilities, judged.y
     own = p[np.arange(len(y)), y]
     answer = p.argmax(axis=1)
-    wrong = np.flatnonzero(answer != y)
+    wrong = np.flatnonzero(own < _DOUBT * p.max(axis=1))
     order = wrong[np.argsort(own[wrong], kind="stable")][: confident_errors(p, y)]
     return [
         Finding(
