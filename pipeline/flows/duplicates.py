@@ -52,11 +52,11 @@ class Neighbours:
             cosines = units[block] @ units.T
             own = np.arange(block.stop - start)
             cosines[own, own + start] = -np.inf
-            near = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
-            found = np.take_along_axis(cosines, near, axis=1)
-            order = np.argsort(-found, axis=1, kind="stable")
-            self.which[block] = np.take_along_axis(near, order, axis=1)
-            self.distances[block] = 1 - np.take_along_axis(found, order, axis=1)
+            for place in range(k):  # faster than to sort or to part a row
+                best = cosines.argmax(axis=1)
+                self.which[block, place] = best
+                self.distances[block, place] = 1 - cosines[own, best]
+                cosines[own, best] = -np.inf
             progress(block.stop, n)
 
     @property

@@ -18,7 +18,7 @@ from pipeline.flows.findings import Finding, Kind
 _FOLDS, _FEWER_FOLDS, _MANY = 10, 5, 5000  # of more rows than the last, fewer folds
 _LEAST = 5  # images of a class
 _MOST_SCORES = 1 << 22  # rows by classes: what a head keeps of held-out rows
-_MOST_WORK = 1e10  # rows by classes by numbers of a code
+_MOST_WORK = 1e9  # rows by classes by numbers of a code: a minute or two of two cores
 # Of 40 wrong labels planted among 925 photos of clothing, three times drawn, 55 in all had a
 # probability below this, and no other photo had; below 0.01 it was 71 and 9, below 0.02 87 and 14.
 STRICT = 0.005
