@@ -1,15 +1,14 @@
 """
 What a user is told who asks for something that is not to be had: one line, and an error's kind.
 
-No network is loaded here. Stores and heads are those of `data/format-1`, and an HDF5 file as
-another program writes it.
+No network is loaded here. There are the stores that tests of stores make, a head of `data/format-1`
+and an HDF5 file as another program writes it.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -46,7 +45,7 @@ from tests.heads.helpers import streamed
 from tests.store.helpers import make
 
 KEPT = Path(__file__).parent / "data" / "format-1"
-STORE, SVM = KEPT / "store", KEPT / "heads" / "svm"
+SVM = KEPT / "heads" / "svm"
 Ask = Callable[[], Any]
 
 
@@ -235,9 +234,9 @@ REQUESTS: list[tuple[Ask, type[PipelineError], str]] = [
         "found 'vgg61'; nearest: vgg19, vgg16 (`pipeline backbones` lists them)",
     ),
     (
-        lambda: pipeline.extract("photos", out=_copy(STORE, "store"), size=32),
+        lambda: pipeline.extract("photos", out=_store(), size=32),
         SpaceMismatch,
-        "expected codes of the space of store, found another (layers: ",
+        "expected codes of the space of store, found another (backbone: tiny there, ",
     ),
     (
         lambda: pipeline.CNNCodes(layer=["avg"]).fit(["photos/cat/1.png"]),  # type: ignore[arg-type]
@@ -250,7 +249,7 @@ REQUESTS: list[tuple[Ask, type[PipelineError], str]] = [
         "expected a whole number of pixels from 1 for size, found 0",
     ),
     (
-        lambda: pipeline.load_codes(STORE, split="tarin"),
+        lambda: pipeline.load_codes(_store(), split="tarin"),
         ChoiceError,
         "expected split 'train', 'val', 'test' or 'all', found 'tarin'; try 'train'",
     ),
@@ -264,7 +263,7 @@ REQUESTS: list[tuple[Ask, type[PipelineError], str]] = [
         " without labels; load split='all' for all that have codes",
     ),
     (
-        lambda: pipeline.fit_head(STORE, kind="svm", k=3),
+        lambda: pipeline.fit_head(_store(), kind="svm", k=3),
         HeadError,
         "expected k with kind knn only, found kind svm and k 3",
     ),
@@ -282,12 +281,12 @@ REQUESTS: list[tuple[Ask, type[PipelineError], str]] = [
         "expected layers that differ, found fc twice; name each with --layer once",
     ),
     (
-        lambda: pipeline.fit_head("foreign.h5", joined_with=STORE, kind="svm"),
+        lambda: pipeline.fit_head("foreign.h5", joined_with=_store(), kind="svm"),
         StoreError,
         "expected stores of this program to join, found foreign.h5, written by another",
     ),
     (
-        lambda: pipeline.fit_head(STORE, joined_with=_without_hashes(), kind="svm"),
+        lambda: pipeline.fit_head(_store(), joined_with=_without_hashes(), kind="svm"),
         StoreError,
         "found packed.h5, which has no hashes; pack it again, or name the folder that extract made",
     ),
@@ -302,7 +301,7 @@ REQUESTS: list[tuple[Ask, type[PipelineError], str]] = [
         "expected --learning-rate auto or a number, found 'fast'",
     ),
     (
-        lambda: pipeline.pack(STORE, "foreign.h5"),
+        lambda: pipeline.pack(_store(), "foreign.h5"),
         OutputError,
         "expected a new file, found foreign.h5; delete it or choose another name",
     ),
@@ -312,17 +311,17 @@ REQUESTS: list[tuple[Ask, type[PipelineError], str]] = [
         "cannot write notes.txt/head (Not a directory); choose another place",
     ),
     (
-        lambda: pipeline.relabel(_copy(STORE, "store")),
+        lambda: pipeline.relabel(_store()),
         SourceError,
         "expected a manifest or classes to rename, found neither; give one",
     ),
     (
-        lambda: pipeline.relabel(_copy(STORE, "store"), rename={"black": "white"}),
+        lambda: pipeline.relabel(_store(), rename={"black": "white"}),
         SourceError,
-        "expected classes to rename among 'blue', 'green', 'red', found 'black'; correct the name",
+        "expected classes to rename among 'a', 'b', found 'black'; correct the name",
     ),
     (
-        lambda: pipeline.relabel(_copy(STORE, "store"), rename={"red": ""}),
+        lambda: pipeline.relabel(_store(), rename={"a": ""}),
         SourceError,
         "expected a new name for each class, found an empty one; give one",
     ),
@@ -334,8 +333,9 @@ REQUESTS: list[tuple[Ask, type[PipelineError], str]] = [
 ]
 
 
-def _copy(folder: Path, name: str) -> Path:
-    return Path(shutil.copytree(folder, name))
+def _store() -> Path:
+    make(Path("store"), list(range(20)))
+    return Path("store")
 
 
 def _classes(name: str) -> None:
@@ -346,9 +346,9 @@ def _classes(name: str) -> None:
 
 def _without_hashes() -> Path:
     """Take the hashes out of a packed file, as tools for HDF5 can."""
-    shutil.copy(KEPT / "packed.h5", "packed.h5")
+    store.pack(store.open_store(_store()), Path("packed.h5"))
     with h5py.File("packed.h5", "r+") as file:
-        del file["sha256"]
+        del file["sha256"], file.attrs["sealed"]
     return Path("packed.h5")
 
 
@@ -364,9 +364,8 @@ def test_of_codes_that_a_head_was_not_made_for() -> None:
     _codes("wider.h5", {"fc": 5})
     said = "expected codes of shape (4,) in layer 'fc' for head head, found (5,); fit a head on wid"
     _says(lambda: pipeline.evaluate(head, "wider.h5"), SpaceMismatch, said)
-    make(Path("other"), list(range(40)))
     said = "expected a store with the layer block2b_add:avg for head"
-    _says(lambda: pipeline.evaluate(SVM, "other"), SpaceMismatch, said)
+    _says(lambda: pipeline.evaluate(SVM, _store()), SpaceMismatch, said)
 
 
 def test_of_a_default_place_that_another_head_has() -> None:
@@ -448,8 +447,9 @@ def test_of_places_that_take_no_files(monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(os, "fsync", read_only)
         said = "cannot write somewhere (Read-only file system); what was committed is kept: mend"
         _says(lambda: make(Path("s"), [1, 2]), OutputError, said)
-    monkeypatch.setattr("pipeline.store._writer.locked", read_only)
-    said = "cannot write to s (Read-only file system); choose another place with --out"
+    (Path("s") / "LOCK").unlink(missing_ok=True)
+    (Path("s") / "LOCK").mkdir()
+    said = "cannot write to s (LOCK in it is no file); choose another place with --out"
     _says(lambda: make(Path("s"), [1]), OutputError, said)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 from pipeline import heads, store
 from pipeline.common.choices import Split
 from pipeline.common.errors import HeadError
-from pipeline.flows import tuned_heads
 from pipeline.flows.influence import group_warning, held_out_note, these, warnings_of
 from pipeline.flows.layers import left_out_of
 from pipeline.flows.scoring import align, check_space, decisions_of, score
@@ -57,18 +55,19 @@ class Scoring:
         return f"{name} on {self.split.value} of {self.opened.location.name}"
 
 
-def scoring_of(head: str | Path, opened: store.Store, split: Split, *, views: bool) -> Scoring:
+def scoring_of(
+    saved: heads.SavedHead, opened: store.Store, split: Split, *, views: bool
+) -> Scoring:
     """
     Score a head on a split of a store.
 
     Raises
     ------
     HeadError
-        If the head cannot be read, or the split has no labelled images.
+        If the split has no labelled images.
     SpaceMismatch
         If the head was fitted on codes of another space.
     """
-    saved = tuned_heads.load(head)
     check_space(saved, opened)
     if views and opened.views == 1:
         raise HeadError(

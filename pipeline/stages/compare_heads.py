@@ -16,7 +16,7 @@ from pipeline.common.choices import Split, choose
 from pipeline.common.errors import HeadError
 from pipeline.common.files import make_folder, write_durably, write_json
 from pipeline.common.listener import SILENT, Listener
-from pipeline.flows import places
+from pipeline.flows import places, tuned_heads
 from pipeline.flows.evaluation import Scoring, scoring_of
 from pipeline.flows.layers import open_stores
 from pipeline.flows.thumbnails import thumbnails
@@ -90,10 +90,11 @@ def compare_heads(
     if len({Path(head).absolute() for head in heads}) < max(2, len(heads)):
         raise HeadError(f"expected two heads or more, each once, found {len(heads)}; name others")
     split = choose(Split, split, what="split")
+    loaded = [tuned_heads.load(head) for head in heads]
     opened = open_stores(store_path)
     found: list[Scoring] = []
-    for head in heads:
-        found.append(scoring_of(head, opened, split, views=False))
+    for saved in loaded:
+        found.append(scoring_of(saved, opened, split, views=False))
         listener.show(found[-1].report)
         listener.progress(len(found), len(heads))
     names = _names(heads)

@@ -11,7 +11,7 @@ from pipeline import report
 from pipeline.common.choices import Split, choose
 from pipeline.common.files import make_folder, replacing, write_durably, write_json
 from pipeline.common.listener import SILENT, Listener
-from pipeline.flows import places
+from pipeline.flows import places, tuned_heads
 from pipeline.flows.evaluation import Scoring, scoring_of
 from pipeline.flows.layers import open_stores
 from pipeline.flows.page_content import page_of
@@ -106,8 +106,9 @@ def evaluate(
     ((2, 0, 0), (0, 5, 0), (0, 0, 5))
     """
     split = choose(Split, split, what="split")
+    saved = tuned_heads.load(head)
     opened = open_stores(store_path, joined_with)
-    found = scoring_of(head, opened, split, views=views)
+    found = scoring_of(saved, opened, split, views=views)
     for sentence in found.notes:
         listener.tell(sentence)
     suffix = ("" if split is Split.test else f"-{split.value}") + ("-views" if views else "")

@@ -151,9 +151,11 @@ def test_counting_block_by_block_gives_the_same(k, n, step, seed):
 @pytest.mark.parametrize(("k", "shown"), [(100, True), (101, False)])
 def test_a_matrix_of_up_to_a_hundred_classes_is_in_the_report(k, shown):
     true = np.arange(k)
-    plain = score(true, (true + 1) % k, classes=[f"c{i}" for i in range(k)]).to_json()
+    report = score(true, (true + 1) % k, classes=[f"c{i}" for i in range(k)])
+    plain = report.to_json()
     assert (plain["confusion"] is not None) is shown
     assert len(plain["most_confused"]) == 20
+    assert len(most_confused(report)) == 5
 
 
 def test_of_many_classes_the_report_names_pairs_and_leaves_the_matrix_out():
