@@ -6,7 +6,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 # is imported is kept, also where the environment says otherwise, or each process compiles it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test test-all check torture bench bench-heads bench-exports bench-tuning docs dist clean
+.PHONY: help demo test coverage test-all check torture bench bench-heads bench-exports bench-tuning docs dist clean
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -40,6 +40,9 @@ check: $(VENV)/installed-test ## lint, imports, types
 
 test: check ## install, lint and run the tests (some minutes)
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
+
+coverage: check ## the tests again, with the share of branches that they take (half an hour)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m 'not slow' --cov --cov-report=term
 
 test-all: check ## all tests, also those that need gigabytes and an hour
 	$(BIN)/pytest
