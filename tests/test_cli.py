@@ -394,6 +394,34 @@ def test_whoever_reads_the_answers_may_stop_reading(
     assert (tmp_path / "table.csv").read_text().count("\n") == 61
 
 
+def test_several_heads_and_pictures(
+    run: Run, tiny: str, make_photos: Callable[..., Path], tmp_path: Path
+) -> None:
+    make_photos(each=20)
+    run("extract", "photos", "--backbone", tiny, "--weights", "random", "--out", "s")
+    for kind in ("svm", "centroid"):
+        run("fit-head", "s", "--kind", kind, "--out", kind)
+    done = run("evaluate", "svm", "centroid", "s", "--out", "r")
+    assert done.returncode == 0, done.stderr
+    assert "centroid against svm: " in done.stdout
+    assert done.stdout.splitlines()[-1].endswith("photos in r/heads.html")
+    plain = json.loads(run("evaluate", "svm", "centroid", "s", "--json").stdout)
+    assert [len(plain[name]) for name in ("heads", "reports", "pairs")] == [2, 2, 1]
+    done = run("evaluate", "svm", "centroid", "s", "--views")
+    assert done.returncode == 1
+    assert "expected one head with --with or --views" in done.stderr
+
+    done = run("show", "photos", "--out", "a.png")
+    assert done.stdout.splitlines()[-1] == "18 of 60 photos in a.png"
+    assert json.loads(run("show", "s", "--json").stdout)["shown"] == 18
+    done = run("predict", "svm", "photos/class_1", "--csv", "a.csv", "--sheet", "b.png")
+    assert "photos in b.png" in done.stdout
+    done = run("show", "a.csv", "--out", "c.png")
+    assert done.stdout.splitlines()[-1] == "20 of 20 photos in c.png"
+    done = run("evaluate", "svm", "s", "--no-page")
+    assert done.stdout.splitlines()[-1].endswith("report in artifacts/reports/svm")
+
+
 def test_a_confusion_matrix_fits_a_terminal_of_80_columns(
     run: Run, make_photos: Callable[..., Path]
 ) -> None:
