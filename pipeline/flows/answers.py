@@ -154,12 +154,14 @@ def _answer(
         )
 
 
-def check_table(path: Path) -> None:
-    """See beforehand that a table can be written, and that it replaces nothing but a table."""
+def check_file(path: Path, *, what: str, suffix: str) -> None:
+    """See beforehand that a file can be written, and that it replaces nothing but its like."""
     if not path.absolute().parent.is_dir():
-        raise OutputError(f"expected a folder for the table, found none at {path.parent}")
-    if path.exists() and not (path.is_file() and path.suffix.lower() == ".csv"):
-        raise OutputError(f"expected a new file or a .csv to replace, found {path}; name another")
+        raise OutputError(f"expected a folder for the {what}, found none at {path.parent}")
+    if path.exists() and not (path.is_file() and path.suffix.lower() == suffix):
+        raise OutputError(
+            f"expected a new file or a {suffix} to replace, found {path}; name another"
+        )
     check_place(path)
 
 

@@ -13,7 +13,7 @@ from pipeline.common.errors import HeadError, Interrupted
 from pipeline.common.files import write_durably
 from pipeline.common.listener import SILENT, Listener
 from pipeline.flows import samples, tuned_heads
-from pipeline.flows.answers import PhotoOptions, Prediction, answers, check_table, write_csv
+from pipeline.flows.answers import PhotoOptions, Prediction, answers, check_file, write_csv
 from pipeline.flows.classifier import recognise
 from pipeline.flows.influence import first_bytes, these, warnings_of
 
@@ -102,7 +102,9 @@ def predict(
     if isinstance(paths, str | Path):
         paths = [paths]
     if csv is not None:
-        check_table(Path(csv))
+        check_file(Path(csv), what="table", suffix=".csv")
+    if sheet is not None:
+        check_file(Path(sheet), what="sheet", suffix=".png")
     top = min(top, len(saved.card.classes))
     if top < 1:
         raise HeadError(f"expected --top of 1 or more, found {top}")

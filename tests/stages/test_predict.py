@@ -264,3 +264,14 @@ def test_a_table_with_the_scores_of_all_classes_and_a_sheet(
         assert line["label"] == f"class_{numbers.index(max(numbers))}"
     assert "label_2" not in lines[0]
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_sheet_that_cannot_be_written_is_refused_before_anything_is_computed(
+    svm: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(OutputError, match="expected a folder for the sheet, found none at"):
+        pipeline.predict(svm, tmp_path / "photos", sheet=tmp_path / "nowhere" / "a.png")
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="expected a new file or a .png to replace"):
+        pipeline.predict(svm, tmp_path / "photos", sheet=tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
