@@ -272,6 +272,6 @@ def test_a_sheet_that_cannot_be_written_is_refused_before_anything_is_computed(
     with pytest.raises(OutputError, match="expected a folder for the sheet, found none at"):
         pipeline.predict(svm, tmp_path / "photos", sheet=tmp_path / "nowhere" / "a.png")
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match="expected a new file or a .png to replace"):
+    with pytest.raises(OutputError, match=r"expected a new file or a \.png to replace"):
         pipeline.predict(svm, tmp_path / "photos", sheet=tmp_path / "notes.txt")
     assert (tmp_path / "notes.txt").read_text() == "mine"
