@@ -174,6 +174,16 @@ class TestFineTuned:
         assert (again.card.tuned_to, again.card.taken) == ("avg", (2, 2, 4))
         assert json.loads((tmp_path / "head.json").read_text())["format"] == 2
 
+    def test_codes_of_the_store_go_through_its_layers_first(self, heads, tuned, tmp_path):
+        save(tmp_path, heads[HeadKind.softmax], tuned, tuned=TUNED)
+        maps = np.arange(2 * 16, dtype=np.float32).reshape(2, 2, 2, 4)
+
+        def above(codes):
+            return codes.mean(axis=(1, 2)) @ TUNED["top/kernel"] + TUNED["top/bias"]
+
+        found = replace(load(tmp_path), above=above).decision(maps)
+        assert np.array_equal(found, heads[HeadKind.softmax].decision(above(maps)))
+
     def test_the_weights_and_where_they_end_belong_together(self, heads, card, tuned, tmp_path):
         for described, weights in ((tuned, None), (card, TUNED)):
             with pytest.raises(
