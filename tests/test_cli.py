@@ -395,8 +395,14 @@ def test_whoever_reads_the_answers_may_stop_reading(
 
 
 def test_several_heads_and_pictures(
-    run: Run, tiny: str, make_photos: Callable[..., Path], tmp_path: Path
+    run: Run,
+    tiny: str,
+    make_photos: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
     make_photos(each=20)
     run("extract", "photos", "--backbone", tiny, "--weights", "random", "--out", "s")
     for kind in ("svm", "centroid"):
@@ -418,6 +424,9 @@ def test_several_heads_and_pictures(
     assert "photos in b.png" in done.stdout
     done = run("show", "a.csv", "--out", "c.png")
     assert done.stdout.splitlines()[-1] == "20 of 20 photos in c.png"
+    run("show", "photos", "--out", "a.png", "--open")
+    run("evaluate", "svm", "s", "--out", "r", "--open")
+    assert opened == [(tmp_path / name).as_uri() for name in ("a.png", "r/report.html")]
     done = run("evaluate", "svm", "s", "--no-page")
     assert done.stdout.splitlines()[-1].endswith("report in artifacts/reports/svm")
 

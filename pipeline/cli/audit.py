@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import webbrowser
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.options import JsonOption, LayersOption, StoreArgument
-from pipeline.cli.screen import Screen, print_json, print_table
+from pipeline.cli.screen import Screen, open_in_browser, print_json, print_table
 from pipeline.common.text import printable
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def audit(
     with Screen("images", json_=json_) as screen:
         result = stage(store, layer=layer, out=out, fix=fix, seed=seed, listener=screen.listener())
     if open_ and result.page is not None:
-        webbrowser.open(Path(result.page).absolute().as_uri())
+        open_in_browser(result.page)
     if json_:
         print_json(asdict(result))
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import webbrowser
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.options import HeadArgument, JsonOption, WithOption
-from pipeline.cli.screen import Screen, print_json, print_table
+from pipeline.cli.screen import Screen, open_in_browser, print_json, print_table
 from pipeline.cli.tables import accuracy_line, heads_table, say_report
 from pipeline.common.choices import Split
 from pipeline.common.errors import HeadError, counted
@@ -62,7 +61,7 @@ def evaluate(
             listener=screen.listener(),
         )
     if open_ and result.page is not None:
-        webbrowser.open(Path(result.page).absolute().as_uri())
+        open_in_browser(result.page)
     if json_:
         plain: dict[str, Any] = {"head": result.head, "store": result.store, "out": result.out}
         plain["page"] = result.page
@@ -86,7 +85,7 @@ def _compare(
     with Screen("heads", json_=json_) as screen:
         result = compare_heads(heads, store, split=split, out=out, listener=screen.listener())
     if open_:
-        webbrowser.open(Path(result.page).absolute().as_uri())
+        open_in_browser(result.page)
     if json_:
         print_json(asdict(result) | {"reports": [each.to_json() for each in result.reports]})
         return

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -88,6 +89,13 @@ def _bar(unit: str) -> Progress:
     )
     bar.add_task(unit, total=None, pace="")
     return bar
+
+
+def open_in_browser(path: str) -> None:
+    """Show a page or a picture."""
+    import webbrowser
+
+    webbrowser.open(Path(path).absolute().as_uri())
 
 
 def print_json(plain: Any) -> None:

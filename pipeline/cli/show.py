@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import webbrowser
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.options import JsonOption
-from pipeline.cli.screen import Screen, print_json
+from pipeline.cli.screen import Screen, open_in_browser, print_json
 
 
 def show(
@@ -38,7 +37,7 @@ def show(
     with Screen("images", json_=json_) as screen:
         result = stage(source, out=out, root=root, listener=screen.listener())
     if open_:
-        webbrowser.open(Path(result.out).absolute().as_uri())
+        open_in_browser(result.out)
     if json_:
         print_json(asdict(result))
         return
