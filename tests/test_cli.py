@@ -173,6 +173,7 @@ def test_version(run: Run) -> None:
         (["fit-head", "nowhere", "--kind", "svm"], "pipeline extract"),
         (["fit-head", "nowhere", "--kind", "svm", "--hidden", "5"], "--kind mlp"),
         (["evaluate", "nowhere", "nowhere"], "fit-head"),
+        (["evaluate", "a", "b", "store", "--views"], "expected one head with --with or --views"),
         (["predict", "nowhere", "photos"], "fit-head"),
         (["fit-head", "photos", "--kind", "svm"], "pipeline extract photos"),
         (["fit-head", "nowhere", "--kind", "mlp", "--C", "1"], "try l2"),

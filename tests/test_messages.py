@@ -42,7 +42,7 @@ from pipeline.common.errors import (
 from pipeline.flows.boundaries import best_of
 from pipeline.flows.tuning import check_space
 from tests.heads.helpers import streamed
-from tests.store.helpers import make
+from tests.store.helpers import HEADER, PROBE, make, row, scan
 
 KEPT = Path(__file__).parent / "data" / "format-1"
 SVM = KEPT / "heads" / "svm"
@@ -263,6 +263,11 @@ REQUESTS: list[tuple[Ask, type[PipelineError], str]] = [
         " without labels; load split='all' for all that have codes",
     ),
     (
+        lambda: pipeline.load_codes(_rejected(), split="all"),
+        StoreError,
+        "expected images with codes in rejected, found none",
+    ),
+    (
         lambda: pipeline.fit_head(_store(), kind="svm", k=3),
         HeadError,
         "expected k with kind knn only, found kind svm and k 3",
@@ -336,6 +341,15 @@ REQUESTS: list[tuple[Ask, type[PipelineError], str]] = [
 def _store() -> Path:
     make(Path("store"), list(range(20)))
     return Path("store")
+
+
+def _rejected() -> Path:
+    """Make a store of one image, which cannot be used."""
+    with store.Writer(Path("rejected")) as writer:
+        writer.create(HEADER, PROBE)
+        writer.append(row(1, reason="damaged"))
+        writer.finish(scan([1]))
+    return Path("rejected")
 
 
 def _classes(name: str) -> None:

@@ -95,6 +95,8 @@ def test_calibration_error_by_hand():
     # 15 bins: 0.93 is in the last but one, 1.0 in the last, and each gap counts by itself.
     assert calibration_error([0, 1], [[0.93, 0.07], [1.0, 0.0]]) == pytest.approx((0.07 + 1) / 2)
     assert calibration_error([0, 1], [[0.94, 0.06], [1.0, 0.0]]) == pytest.approx(0.94 / 2)
+    # 13/15 to 14/15 is one bin, in which what one lacks is what the other has too much.
+    assert calibration_error([0, 1], [[0.87, 0.13], [0.93, 0.07]]) == pytest.approx(0.4)
 
 
 def test_margins_have_no_calibration_error():
