@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
+
+from pipeline.report._template import as_text, rendered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,8 @@ class AuditPhoto:
 
     @property
     def data(self) -> str | None:
-        """The picture as text, of letters that mean nothing in HTML."""
-        return None if self.jpeg is None else base64.b64encode(self.jpeg).decode()
+        """The picture as text."""
+        return None if self.jpeg is None else as_text(self.jpeg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +84,5 @@ class AuditPage:
     facts: Mapping[str, str] = field(default_factory=dict)
 
     def html(self) -> str:
-        """Return the page; whatever is in names is escaped by Jinja2."""
-        from jinja2 import Environment, StrictUndefined
-
-        files = resources.files("pipeline.report") / "page"
-        environment = Environment(autoescape=True, undefined=StrictUndefined)
-        template = environment.from_string((files / "audit.html").read_text(encoding="utf-8"))
-        text = template.render(page=self, style=(files / "report.css").read_text(encoding="utf-8"))
-        # Names on disk may hold bytes that are no text.
-        return text.encode("utf-8", "backslashreplace").decode()
+        """Return the page; names are escaped by Jinja2."""
+        return rendered("audit.html", page=self)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib import resources
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.report._score import Report, most_confused
+from pipeline.report._template import as_text, page_file, rendered
 
 # More classes than these have no matrix on the page: no screen shows one.
 MOST_DRAWN = 300
@@ -102,18 +101,13 @@ class Page:
 
     def html(self) -> str:
         """Return the page; names are escaped by Jinja2, and in the data by JSON."""
-        from jinja2 import Environment, StrictUndefined
-
-        files = resources.files("pipeline.report") / "page"
-        environment = Environment(autoescape=True, undefined=StrictUndefined)
-        template = environment.from_string((files / "report.html").read_text(encoding="utf-8"))
-        return template.render(
+        return rendered(
+            "report.html",
             page=self,
             report=self.report,
             classes=sorted(self.report.classes, key=lambda each: (each.recall, each.name)),
             confused=most_confused(self.report, _PAIRS),
-            style=(files / "report.css").read_text(encoding="utf-8"),
-            script=(files / "report.js").read_text(encoding="utf-8"),
+            script=page_file("report.js"),
             data=_json(self._data()),
             drawn=2 <= len(self.report.classes) <= MOST_DRAWN,
         )
@@ -126,7 +120,7 @@ class Page:
             "pairs": self.report.pairs,
             "photos": [_row(photo) for photo in photos.photos],
             "training": [_row(photo) for photo in photos.training],
-            "images": [base64.b64encode(image).decode() for image in photos.images],
+            "images": [as_text(image) for image in photos.images],
             "dots": photos.dots,
         }
 

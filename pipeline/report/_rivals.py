@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.report._paired import PairedDifference, paired_difference
 from pipeline.report._score import Report
+from pipeline.report._template import as_text, rendered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +78,9 @@ class Differing:
     image: bytes | None = None
 
     @property
-    def source(self) -> str:
-        """The picture as the address of an image element."""
-        return "data:image/jpeg;base64," + base64.b64encode(self.image or b"").decode()
+    def data(self) -> str | None:
+        """The picture as text."""
+        return None if self.image is None else as_text(self.image)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,14 +115,8 @@ class HeadsPage:
 
     def html(self) -> str:
         """Return the page; names are escaped by Jinja2."""
-        from jinja2 import Environment, StrictUndefined
-
-        files = resources.files("pipeline.report") / "page"
-        environment = Environment(autoescape=True, undefined=StrictUndefined)
-        template = environment.from_string((files / "heads.html").read_text(encoding="utf-8"))
-        style = (files / "report.css").read_text(encoding="utf-8")
         rows: list[tuple[str, Any]] = list(zip(self.names, self.reports, strict=True))
-        return template.render(page=self, style=style, rows=rows)
+        return rendered("heads.html", page=self, rows=rows)
 
 
 def differing_first(right: Sequence[NDArray[np.bool_]], answers: ArrayLike) -> NDArray[np.int64]:

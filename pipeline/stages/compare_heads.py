@@ -120,7 +120,7 @@ def compare_heads(
         notes=warnings,
     )
     make_folder(folder)
-    write_durably(folder / "heads.html", page.html().encode("utf-8", "replace"))
+    write_durably(folder / "heads.html", page.html().encode())
     result = HeadsComparison(
         heads=tuple(map(str, heads)),
         reports=tuple(page.reports),

@@ -125,7 +125,7 @@ def evaluate(
     written = folder / "report.html" if page else None
     if written is not None:
         content = page_of(found, options=_options(found))
-        write_durably(written, content.html().encode("utf-8", "replace"))
+        write_durably(written, content.html().encode())
     return Evaluation(
         head=str(head),
         store=str(store_path),

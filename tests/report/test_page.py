@@ -127,3 +127,8 @@ def test_more_classes_than_a_screen_shows_have_no_matrix() -> None:
     assert 'id="matrix"' not in html
     assert "c0 taken for c1: 1" in html
     assert data_of(html)["order"] == []
+
+
+def test_bytes_of_a_name_that_are_no_text_are_escapes() -> None:
+    report = report_of([0, 1], [0, 1], ["cat", "dog"])
+    assert r"<h1>a\udcff</h1>" in Page(title="a\udcff", report=report).html()
