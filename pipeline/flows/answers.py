@@ -93,7 +93,6 @@ def answers(
         size=space.size,
         resize=Resize(space.resize),
         workers=WORKERS,
-        known=lambda digest: False,
         views=views,
         policy=images.policy_of(space.to_json()),
     )

@@ -15,6 +15,7 @@ from pipeline import store
 from pipeline.common.errors import OutputError, StoreError
 from pipeline.common.files import replacing
 from pipeline.flows.findings import Finding, Kind, label_of, split_of
+from pipeline.flows.originals import location_of, with_places
 
 _WORDS = {
     Kind.leak: "duplicates across splits",
@@ -62,12 +63,7 @@ def check_fixable(opened: store.Store, path: Path) -> None:
     """
     if path.suffix.lower() != ".csv":
         raise OutputError(f"expected a name that ends in .csv, found {path}; rename it")
-    location = _location(opened)
-    if not isinstance(opened, store.FolderStore):
-        raise StoreError(
-            f"expected a store that says where its photos are, found {opened.location}; name the "
-            "folder that extract made"
-        )
+    location = location_of(with_places(opened))
     paths = opened.paths(np.flatnonzero(opened.usable))
     if not any(os.path.isfile(os.path.join(os.fsencode(location), path)) for path in paths):
         raise StoreError(
@@ -99,7 +95,7 @@ def write_manifest(path: Path, opened: store.Store, gone: dict[int, Kind]) -> in
         If it cannot be written.
     """
     rows = [row for row in np.flatnonzero(opened.usable).tolist() if row not in gone]
-    location = os.path.abspath(os.fsencode(_location(opened)))
+    location = os.path.abspath(os.fsencode(location_of(with_places(opened))))
     paths = opened.paths(np.array(rows, np.int64))
     groups = opened.groups(np.array(rows, np.int64))
     text = io.StringIO()
@@ -112,8 +108,3 @@ def write_manifest(path: Path, opened: store.Store, gone: dict[int, Kind]) -> in
     with replacing(path) as out:
         out.write(text.getvalue().encode("utf-8", "surrogateescape"))
     return len(rows)
-
-
-def _location(opened: store.Store) -> str:
-    source = opened.table.source if isinstance(opened, store.FolderStore) else {}
-    return str(source.get("location", ""))

@@ -12,11 +12,10 @@ from pipeline import heads, store
 from pipeline.common.choices import Split
 from pipeline.common.errors import StoreError, counted
 from pipeline.flows.layers import choose_parts
+from pipeline.flows.originals import spread
 
 MOST_ROWS = 50_000  # every row is compared with every other
 _MOST_BYTES = 1 << 30  # of codes
-# Which of two copies goes: the one that comes first here.
-_GOES = {Split.train: 1, Split.val: 2, Split.test: 3}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -115,10 +114,7 @@ def audited(
 
 def stays(opened: store.Store, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     """Say how much there is for keeping each of some rows: test images most, training least."""
-    worth = np.zeros(256, np.int64)
-    for split, place in _GOES.items():
-        worth[store.SPLITS[split]] = place
-    return worth[opened.splits[rows]]
+    return opened.splits[rows].astype(np.int64)  # whose numbers rise in that order
 
 
 def _contents(
@@ -135,15 +131,9 @@ def _contents(
 
 def _some(opened: store.Store, rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """Choose rows: at most half of them held-out ones, and others from all over."""
-    held_out = stays(opened, rows) > _GOES[Split.train]
-    first = _spread(rows[held_out], max(most // 2, most - int((~held_out).sum())))
-    return np.sort(np.concatenate([first, _spread(rows[~held_out], most - len(first))]))
-
-
-def _spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    if len(rows) <= count:
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
+    held_out = stays(opened, rows) > store.SPLITS[Split.train]
+    first = spread(rows[held_out], max(most // 2, most - int((~held_out).sum())))
+    return np.sort(np.concatenate([first, spread(rows[~held_out], most - len(first))]))
 
 
 def _units(

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import images, store
-from pipeline.common.errors import PipelineError, counted
+from pipeline.common.errors import counted
 from pipeline.common.listener import Progress
 from pipeline.flows.extraction import WORKERS
 from pipeline.flows.findings import Finding, Kind
-from pipeline.flows.originals import source_of
+from pipeline.flows.originals import found_again
 
 MOST_LOOKED_AT = 2000  # photos that are opened
 _AT_ONCE = 64
@@ -56,15 +56,10 @@ def looks(opened: store.Store, rows: NDArray[np.int64], progress: Progress) -> L
     -------
     Looks
     """
-    if not isinstance(opened, store.FolderStore):
-        return Looks({}, ("photos were not opened: a packed file does not say where they are",))
-    try:
-        source, places = source_of(opened, opened.paths(rows))
-    except PipelineError:
-        places = {}
-    if not places:
-        location = images.printable(os.fsdecode(str(opened.table.source.get("location", ""))))
-        return Looks({}, (f"photos were not opened: they are gone from {location}",))
+    photos = found_again(opened, opened.paths(rows))
+    if isinstance(photos, str):
+        return Looks({}, (f"photos were not opened: {photos}",))
+    source, places = photos
     row_of = {at: int(rows[place]) for place, at in places.items()}
     found: dict[int, images.Look] = {}
     done = 0
@@ -77,6 +72,11 @@ def looks(opened: store.Store, rows: NDArray[np.int64], progress: Progress) -> L
                     found[row_of[at]] = seen
             progress(done := done + len(some), len(row_of))
     notes = []
+    if (others := int(opened.usable.sum()) - len(rows)) > 0:
+        notes.append(
+            f"{len(rows)} photos were opened, {others} were not: whether these are of one colour, "
+            "and how bright they are, is not known"
+        )
     if gone := len(rows) - len(places):
         notes.append(f"{counted(gone, 'photo')} are gone")
     return Looks(found, tuple(notes))

@@ -42,18 +42,18 @@ def held_out(opened: store.Store, count: int) -> NDArray[np.int64]:
     """Choose rows from all over a store, of those that were not trained on if these suffice."""
     others = np.flatnonzero(opened.usable & (opened.splits != store.SPLITS[Split.train]))
     enough = len(others) >= count
-    return _spread(others if enough else np.flatnonzero(opened.usable), count)
+    return spread(others if enough else np.flatnonzero(opened.usable), count)
 
 
 def trained_on(opened: store.Store, count: int) -> NDArray[np.int64]:
     """Choose training rows from all over a store."""
-    return _spread(
+    return spread(
         np.flatnonzero(opened.usable & (opened.splits == store.SPLITS[Split.train])), count
     )
 
 
-def _spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Take up to so many, at equal distances."""
+def spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """Take up to so many rows, at equal distances."""
     if len(rows) <= count:
         return rows
     return rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
@@ -117,6 +117,53 @@ def _contents(opened: store.Store, paths: Sequence[bytes]) -> Iterator[images.Re
             yield from (load for _, load in contents)
 
 
+def with_places(opened: store.Store) -> store.FolderStore:
+    """
+    Return a store that says where its photos are.
+
+    Raises
+    ------
+    StoreError
+        If it does not.
+    """
+    if not isinstance(opened, store.FolderStore):
+        raise StoreError(
+            f"expected a store that says where its photos are, found {opened.location}; name the "
+            "folder that extract made"
+        )
+    return opened
+
+
+def location_of(opened: store.FolderStore) -> str:
+    """Return the folder that the paths of a store are relative to."""
+    return str(opened.table.source.get("location", ""))
+
+
+def found_again(
+    opened: store.Store, paths: Sequence[bytes]
+) -> tuple[images.Source, dict[int, int]] | str:
+    """
+    Find the photos of a store; where there are none, say why.
+
+    Returns
+    -------
+    tuple of (Source, dict of int to int), or str
+        As `source_of` gives them; or the reason.
+    """
+    if not isinstance(opened, store.FolderStore):
+        return "a packed file does not say where they are"
+    with suppress(PipelineError):
+        source, places = source_of(opened, paths)
+        if places:
+            return source, places
+    return f"they are gone from {images.printable(os.fsdecode(location_of(opened)))}"
+
+
+def has_changed(loaded: images.Loaded, kept: int) -> bool:
+    """Whether a photo is not the one whose hash, shortened to a number, a store has kept."""
+    return loaded.sha256 is not None and int.from_bytes(loaded.sha256[:8], "big") != int(kept)
+
+
 def source_of(
     opened: store.FolderStore, paths: Sequence[bytes]
 ) -> tuple[images.Source, dict[int, int]]:
@@ -129,7 +176,7 @@ def source_of(
     dict of int to int
         Row of the source for each place in `paths` whose image is there.
     """
-    location = str(opened.table.source.get("location", ""))
+    location = location_of(opened)
     files = [os.path.join(os.fsencode(location), path) for path in paths]
     there = [place for place, path in enumerate(files) if os.path.isfile(path)]
     if there:
@@ -158,16 +205,12 @@ class Originals:
     """
 
     def __init__(self, opened: store.Store, rows: NDArray[np.int64]) -> None:
-        if not isinstance(opened, store.FolderStore):
-            raise StoreError(
-                f"expected a store that says where its photos are, found {opened.location}; "
-                "name the folder that extract made"
-            )
-        self.space = opened.space
+        kept = with_places(opened)
+        self.space = kept.space
         self._opened, self._rows = opened, rows
         paths = opened.paths(rows)
         try:
-            self._source, places = source_of(opened, paths)
+            self._source, places = source_of(kept, paths)
         except SourceNotFound:
             places = {}
         missing = [path for row, path in enumerate(paths) if row not in places]
@@ -218,7 +261,6 @@ class Originals:
             size=self.space.size,
             resize=Resize(self.space.resize),
             workers=WORKERS,
-            known=lambda digest: False,
             views=views or images.ONE_VIEW,
             policy=images.policy_of(self.space.to_json()),
         )
@@ -235,10 +277,8 @@ class Originals:
     def _check(self, places: NDArray[np.int64], loaded: list[images.Loaded]) -> None:
         kept = self._opened.hashes(self._rows[places])
         for place, each in enumerate(loaded):
-            reason = each.reason
-            if each.sha256 is not None and kept is not None:
-                now = int.from_bytes(each.sha256[:8], "big")
-                reason = reason or ("it has changed" if now != int(kept[place]) else None)
+            changed = kept is not None and has_changed(each, kept[place])
+            reason = each.reason or ("it has changed" if changed else None)
             if reason is not None:
                 path = os.fsdecode(self._source.paths[each.row])
                 raise SourceError(

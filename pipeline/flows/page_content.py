@@ -19,6 +19,7 @@ from pipeline.flows import tuned_heads
 from pipeline.flows.command import extract_command
 from pipeline.flows.evaluation import Scoring
 from pipeline.flows.layers import named
+from pipeline.flows.originals import spread
 from pipeline.flows.thumbnails import thumbnails
 
 _EACH_WRONG, _EACH_RIGHT = 24, 12  # photos of a cell of the matrix
@@ -170,7 +171,7 @@ def _map(
         return [], "", nothing
     width = saved.head.n_features_in_
     count = min(len(rows), _DOTS, max(3, _MOST_MAPPED // (4 * width)))
-    chosen = np.linspace(0, len(rows) - 1, count).astype(np.int64)
+    chosen = spread(np.arange(len(rows)), count)
     codes = _vectors(saved, opened, rows[chosen])
     found, how = _plane(codes)
     of = f"{count} of {len(rows)} images" if count < len(rows) else f"All {count} images"

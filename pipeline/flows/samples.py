@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,10 @@ from pipeline.common.errors import SourceError, StoreError, counted
 from pipeline.common.listener import Tell
 from pipeline.flows.answers import Prediction
 from pipeline.flows.extraction import WORKERS
-from pipeline.flows.originals import source_of
+from pipeline.flows.originals import location_of, source_of, spread, with_places
 from pipeline.flows.sources import SourceOptions, find_source
+
+T = TypeVar("T")
 
 _EDGE = 160  # pixels
 _COLUMNS, _ROWS = 6, 12
@@ -60,13 +63,9 @@ def is_answers(path: Path) -> bool:
 def of_source(source: str | Path, how: SourceOptions, tell: Tell) -> SheetPhotos:
     """Take photos of each class of a source, at equal distances."""
     found = find_source(source, how, tell)
-    rows = _chosen(found.labels, len(found))
+    rows = _chosen(found.labels)
     tiles = _tiles(found, [row for each in rows for row in each], Resize.pad)
-    names = found.classes
-
-    def words(row: int) -> str:
-        return names[found.labels[row]] if found.labels[row] >= 0 else "no label"
-
+    words = _names(found.classes, found.labels)
     return _sheet(rows, tiles, words, len(found), f"{found.layout} in {found.location}")
 
 
@@ -81,28 +80,20 @@ def of_store(opened: store.Store) -> SheetPhotos:
     SourceError
         If they are gone.
     """
-    if not isinstance(opened, store.FolderStore):
-        raise StoreError(
-            f"expected a store that says where its photos are, found {opened.location}; name the "
-            "folder that extract made"
-        )
+    kept = with_places(opened)
     labels = np.where(opened.usable, opened.labels, -2)
-    rows = _chosen(labels, len(labels))
+    rows = _chosen(labels)
     wanted = np.array([row for each in rows for row in each], np.int64)
-    source, places = source_of(opened, opened.paths(wanted))
+    source, places = source_of(kept, opened.paths(wanted))
     if not places:
         raise SourceError(
             f"expected the photos of {opened.location} where they were, found none of them; put "
             "them back"
         )
-    resize = Resize(opened.space.resize) if opened.header is not None else Resize.pad
+    resize = Resize(kept.space.resize)
     found = _tiles(source, sorted(places.values()), resize)
     tiles = {int(wanted[place]): found[row] for place, row in places.items() if row in found}
-    names = opened.classes
-
-    def words(row: int) -> str:
-        return names[labels[row]] if labels[row] >= 0 else "no label"
-
+    words = _names(opened.classes, labels)
     return _sheet(rows, tiles, words, int(opened.usable.sum()), str(opened.location))
 
 
@@ -124,23 +115,20 @@ def of_answers(table: Path, *, root: Path | None) -> SheetPhotos:
         If it has no rows, or none of the photos is there.
     """
     with table.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        lines = list(_first(csv.DictReader(file), _COLUMNS * _ROWS))
+        lines = list(islice(csv.DictReader(file), _COLUMNS * _ROWS))
     if not lines:
         raise SourceError(f"expected photos with answers in {table}, found no row")
     place = _root_of(table, [line["path"] for line in lines], root)
     paths = [str(place / line["path"]) for line in lines]
-    there = [path for path in paths if os.path.isfile(path)]
-    source = images.files(there, lists=False)
-    read = _tiles(source, range(len(source)), Resize.pad)
-    tiles = {
-        number: read.get(there.index(path)) for number, path in enumerate(paths) if path in there
-    }
+    there = [number for number, path in enumerate(paths) if os.path.isfile(path)]
+    source = images.files([paths[number] for number in there], lists=False)
+    tiles = _tiles(source, range(len(source)), Resize.pad)
+    pixels = {there[row]: found for row, found in tiles.items()}
     cells = [
-        report.Tile(pixels=tiles.get(number), words=_answer(line), right=_is_right(line))
+        report.Tile(pixels=pixels.get(number), words=_answer(line), right=_is_right(line))
         for number, line in enumerate(lines)
     ]
-    rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
-    return SheetPhotos(rows, len(cells), len(cells), str(table))
+    return SheetPhotos(_cut(cells), len(cells), len(cells), str(table))
 
 
 def of_predictions(source: images.Source, predictions: Sequence[Prediction]) -> SheetPhotos:
@@ -151,20 +139,14 @@ def of_predictions(source: images.Source, predictions: Sequence[Prediction]) -> 
         report.Tile(pixels=pixels.get(row), words=_said(each.label, each.score, each.reason))
         for row, each in enumerate(first)
     ]
-    rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
     title = f"{counted(len(cells), 'photo')} of {len(predictions)}"
-    return SheetPhotos(rows, len(cells), len(predictions), title)
+    return SheetPhotos(_cut(cells), len(cells), len(predictions), title)
 
 
 def _said(label: str | None, score: float | None, reason: str | None) -> str:
     if label is None:
         return reason or "no answer"
     return label if score is None else f"{label} {score:.2f}"
-
-
-def _first(lines: Iterator[Mapping[str, str]], most: int) -> Iterator[Mapping[str, str]]:
-    for _, line in zip(range(most), lines, strict=False):
-        yield line
 
 
 def _answer(line: Mapping[str, str]) -> str:
@@ -201,27 +183,26 @@ def _stores_photos(folder: Path) -> list[Path]:
         return []
     if not isinstance(opened, store.FolderStore):
         return []
-    return [Path(str(opened.table.source.get("location", "")))]
+    return [Path(location_of(opened))]
 
 
-def _chosen(labels: NDArray[np.integer], count: int) -> list[list[int]]:
-    """Choose rows of each class at equal distances; without labels, of all."""
+def _chosen(labels: NDArray[np.integer]) -> list[list[int]]:
+    """Choose rows of each class at equal distances; of less than two classes, of all."""
     present = [int(label) for label in np.unique(labels) if label >= 0]
-    if not present:
-        rows = np.flatnonzero(labels >= -1)
-        return _cut(_spread(rows, _COLUMNS * _ROWS))
-    if len(present) == 1:
-        return _cut(_spread(np.flatnonzero(labels == present[0]), _COLUMNS * _ROWS))
-    return [_spread(np.flatnonzero(labels == label), _COLUMNS) for label in present[:_ROWS]]
+    if len(present) < 2:
+        rows = np.flatnonzero(labels == present[0] if present else labels >= -1)
+        return _cut(spread(rows, _COLUMNS * _ROWS).tolist())
+    return [spread(np.flatnonzero(labels == label), _COLUMNS).tolist() for label in present[:_ROWS]]
 
 
-def _spread(rows: NDArray[np.int64], count: int) -> list[int]:
-    places = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))
-    return [int(row) for row in rows[places]] if len(rows) else []
+def _cut(cells: list[T]) -> list[list[T]]:
+    """Cut into lines of a sheet."""
+    return [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
 
 
-def _cut(rows: list[int]) -> list[list[int]]:
-    return [rows[start : start + _COLUMNS] for start in range(0, len(rows), _COLUMNS)]
+def _names(classes: Sequence[str], labels: NDArray[np.integer]) -> Callable[[int], str]:
+    """Return what says the class of a row."""
+    return lambda row: classes[labels[row]] if labels[row] >= 0 else "no label"
 
 
 def _tiles(
@@ -234,7 +215,6 @@ def _tiles(
         size=_EDGE,
         resize=resize,
         workers=WORKERS,
-        known=lambda digest: False,
     )
     with closing(stream):
         return {each.row: each.pixels for each in stream if each.pixels is not None}

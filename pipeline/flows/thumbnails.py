@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Sequence
 from contextlib import closing
 from typing import NamedTuple
 
@@ -13,9 +11,9 @@ from numpy.typing import NDArray
 
 from pipeline import images, store
 from pipeline.common.choices import Resize
-from pipeline.common.errors import PipelineError, counted
+from pipeline.common.errors import counted
 from pipeline.flows.extraction import WORKERS
-from pipeline.flows.originals import source_of
+from pipeline.flows.originals import found_again, has_changed, location_of, with_places
 
 _EDGE = 96  # pixels
 _QUALITY = 70
@@ -55,58 +53,42 @@ def thumbnails(opened: store.Store, rows: NDArray[np.int64], *, most_bytes: int)
         Without photos that are gone, have changed, or cannot be read.
     """
     first = opened.stores[0]
-    if not isinstance(first, store.FolderStore):
-        return Thumbnails({}, ("no photos: a packed file does not say where they are",))
-    paths = opened.paths(rows)
-    try:
-        source, places = source_of(first, paths)
-    except PipelineError:
-        source, places = None, {}
-    if source is None or not places:
-        return Thumbnails({}, (f"no photos: they are gone from {_location(first)}",))
-    resize = Resize(first.space.resize) if first.header is not None else Resize.crop
+    found_photos = found_again(first, opened.paths(rows))
+    if isinstance(found_photos, str):
+        return Thumbnails({}, (f"no photos: {found_photos}",))
+    source, places = found_photos
+    kept = with_places(first)
     wanted = [place for place in range(len(rows)) if place in places]
     stream = images.stream(
         source,
         [places[place] for place in wanted],
         size=_EDGE,
-        resize=resize,
+        resize=Resize(kept.space.resize),
         workers=WORKERS,
-        known=lambda digest: False,
+        policy=images.policy_of(kept.space.to_json()),
     )
     hashes = opened.hashes(rows)
     found: dict[int, bytes] = {}
-    changed = spent = 0
+    bad = spent = 0
     with closing(stream):
         for place, loaded in zip(wanted, stream, strict=False):
-            if loaded.pixels is None or _has_changed(loaded, hashes, place):
-                changed += 1
+            changed = hashes is not None and has_changed(loaded, hashes[place])
+            if loaded.pixels is None or changed:
+                bad += 1
                 continue
             data = _jpeg(loaded.pixels)
             spent += len(data)
             if spent > most_bytes:
                 break
             found[int(rows[place])] = data
-    return Thumbnails(found, tuple(_notes(len(rows) - len(wanted), changed, _location(first))))
-
-
-def _has_changed(loaded: images.Loaded, hashes: NDArray[np.uint64] | None, place: int) -> bool:
-    if loaded.sha256 is None or hashes is None:
-        return False
-    return int.from_bytes(loaded.sha256[:8], "big") != int(hashes[place])
-
-
-def _notes(gone: int, changed: int, location: str) -> Sequence[str]:
-    notes = []
-    if gone:
-        notes.append(f"{counted(gone, 'photo')} of those to be shown are gone from {location}")
-    if changed:
-        notes.append(f"{counted(changed, 'photo')} have changed since their codes were computed")
-    return notes
-
-
-def _location(opened: store.FolderStore) -> str:
-    return images.printable(os.fsdecode(str(opened.table.source.get("location", ""))))
+    where = images.printable(location_of(kept))
+    left = {
+        f"are gone from {where}": len(rows) - len(wanted),
+        "have changed since their codes were computed, or cannot be read": bad,
+        "have no picture here: a page must not grow too large": len(wanted) - bad - len(found),
+    }
+    notes = [f"{counted(n, 'photo')} of those to be shown {why}" for why, n in left.items() if n]
+    return Thumbnails(found, tuple(notes))
 
 
 def _jpeg(pixels: NDArray[np.uint8]) -> bytes:

@@ -100,12 +100,11 @@ def judge(
             *notes,
             "labels were not judged: the codes tell the classes no better than guessing",
         )
-    slope = 1.0 if head.calibration_ is None else head.calibration_["slope"]
     return Judged(
         places=places[held.rows],
         y=y[held.rows],
         classes=tuple(audited.opened.classes[label] for label in kept),
-        probabilities=_softmax(slope * held.scores),
+        probabilities=head.as_scores(held.scores),
         notes=notes,
     )
 
@@ -134,11 +133,6 @@ def _together(
         return np.asarray(np.unique(each, return_inverse=True)[1], np.int64)
     numbers = near.together()[places]
     return None if len(np.unique(numbers)) == len(numbers) else numbers
-
-
-def _softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def wrong_labels(audited: Audited, judged: Judged) -> list[Finding]:

@@ -71,7 +71,7 @@ def stream(
     size: int,
     resize: Resize,
     workers: int,
-    known: Callable[[bytes], bool],
+    known: Callable[[bytes], bool] = lambda digest: False,
     views: Views = ONE_VIEW,
     policy: Mapping[str, str] = POLICY,
 ) -> Generator[Loaded, None, None]:
@@ -88,9 +88,9 @@ def stream(
         As for `decode`.
     workers : int
         Number of threads, at least 1.
-    known : callable
-        Given the SHA-256 of a content, tells whether it need not be decoded. It is called from
-        several threads.
+    known : callable, optional
+        Given the SHA-256 of a content, tells whether it need not be decoded; by default all are.
+        It is called from several threads.
     views : Views, optional
         Which copies of each image; by default the image alone.
     policy : mapping of str to str, default POLICY

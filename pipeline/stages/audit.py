@@ -20,6 +20,7 @@ from pipeline.flows.audited import audited
 from pipeline.flows.duplicates import Neighbours, duplicates, group_leaks
 from pipeline.flows.findings import Finding, Kind, Named, named
 from pipeline.flows.giveaways import MOST_LOOKED_AT, constant, giveaways, looks
+from pipeline.flows.originals import spread
 from pipeline.flows.outliers import outliers, small_classes
 from pipeline.flows.wrong_labels import Judged, classes_alike, judge, wrong_labels
 
@@ -167,9 +168,8 @@ def audit(
 def _to_open(opened: store.Store, findings: Sequence[Finding]) -> NDArray[np.int64]:
     """Choose photos to open: those that were found, and others from all over."""
     usable = np.flatnonzero(opened.usable)
-    spread = np.linspace(0, len(usable) - 1, min(MOST_LOOKED_AT, len(usable))).astype(np.int64)
     first = [row for each in findings for row in each.rows][:MOST_LOOKED_AT]
-    return np.unique(np.concatenate([np.array(first, np.int64), usable[spread]]))
+    return np.unique(np.concatenate([np.array(first, np.int64), spread(usable, MOST_LOOKED_AT)]))
 
 
 def _ranked(findings: Sequence[Finding]) -> dict[Kind, list[Finding]]:

@@ -19,6 +19,7 @@ from PIL import Image
 
 import pipeline
 from pipeline import Split, heads, store
+from pipeline.flows.thumbnails import thumbnails
 
 
 def data_of(folder: Path) -> dict[str, Any]:
@@ -131,3 +132,14 @@ def test_heads_of_scikit_learn_need_no_tensorflow(cached: Path, svm: Path, tmp_p
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_photos_beyond_the_size_of_a_page_are_told(cached: Path) -> None:
+    opened = store.open_store(cached)
+    rows = store.rows_of(opened, Split.train)
+    small = thumbnails(opened, rows, most_bytes=3000)
+    assert 0 < len(small.images) < len(rows)
+    assert list(small.images) == rows[: len(small.images)].tolist()
+    [note] = small.notes
+    left = len(rows) - len(small.images)
+    assert note.startswith(f"{left} photos of those to be shown have no picture here")
