@@ -647,3 +647,10 @@ def test_a_comparison_and_a_demo_without_labelled_test_images(
     assert found["evaluation"] is None
     assert found["warnings"][0].startswith(note)
     assert all(each["val_loss"] > 0 for each in found["candidates"])
+
+
+def test_a_seed_that_is_none_is_refused_as_typed(run: Run) -> None:
+    for command in (["audit", "s"], ["compare", "s"], ["fine-tune", "h"]):
+        done = run(*command, "--seed", "-1")
+        assert done.returncode == 2
+        assert "Invalid value for '--seed'" in done.stderr

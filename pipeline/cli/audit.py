@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import JsonOption, LayersOption, StoreArgument
+from pipeline.cli.options import JsonOption, LayersOption, SeedOption, StoreArgument
 from pipeline.cli.screen import Screen, open_in_browser, print_json, print_table
 from pipeline.common.text import printable
 
@@ -33,7 +33,7 @@ def audit(
             "labels, and images of one colour.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the folds.")] = 0,
+    seed: SeedOption = 0,
     open_: Annotated[bool, typer.Option("--open", help="Show audit.html in the browser.")] = False,
     json_: JsonOption = False,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import JsonOption, MemoryOption, StoreArgument, known_kind
+from pipeline.cli.options import JsonOption, MemoryOption, SeedOption, StoreArgument, known_kind
 from pipeline.cli.screen import Screen, print_json, print_table
 from pipeline.cli.tables import (
     accuracy_line,
@@ -46,7 +46,7 @@ def compare(
         Path | None,
         typer.Option(help="The best head.", show_default="artifacts/heads/<store>-best"),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides everything random.")] = 0,
+    seed: SeedOption = 0,
     memory: MemoryOption = None,
     json_: JsonOption = False,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.options import FollowOption, JsonOption
+from pipeline.cli.options import MOST_SEED, FollowOption, JsonOption
 from pipeline.cli.program import TOO_MANY_REJECTED
 from pipeline.cli.screen import Screen, dimensions, print_json
 from pipeline.cli.tables import named_splits
@@ -120,7 +120,7 @@ def extract(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=2**32 - 1, rich_help_panel=_PIXELS, help="Decides the views.")
+        int, typer.Option(min=0, max=MOST_SEED, rich_help_panel=_PIXELS, help="Decides the views.")
     ] = 0,
     dtype: Annotated[
         Dtype,

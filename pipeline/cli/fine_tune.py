@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.options import HeadArgument, JsonOption, MemoryOption, auto_or
+from pipeline.cli.options import HeadArgument, JsonOption, MemoryOption, SeedOption, auto_or
 from pipeline.cli.screen import Screen, print_json
 from pipeline.common.choices import Optimizer, Precision, Schedule
 
@@ -92,7 +92,7 @@ def fine_tune(
     precision: Annotated[
         Precision, typer.Option(help="Of the training; auto: bfloat16 where that is faster.")
     ] = Precision.auto,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides everything random.")] = 0,
+    seed: SeedOption = 0,
     memory: MemoryOption = None,
     weights: Annotated[
         str | None,

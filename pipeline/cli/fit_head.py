@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.options import (
+    MOST_SEED,
     JsonOption,
     KindOption,
     LayersOption,
@@ -166,7 +167,7 @@ def fit_head(
         list[int] | None,
         typer.Option(
             min=0,
-            max=2**32 - 1,
+            max=MOST_SEED,
             help="Decides everything random; repeat for mean and deviation.",
             show_default="0",
         ),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pipeline.stages.learning_curve import LearningCurve
 
 from pipeline.cli.options import (
+    MOST_SEED,
     JsonOption,
     KindOption,
     LayersOption,
@@ -35,7 +36,7 @@ def learning_curve(
         list[int] | None,
         typer.Option(
             min=0,
-            max=2**32 - 1,
+            max=MOST_SEED,
             help="Chooses images; repeat for several.",
             show_default="0 to 4",
         ),

@@ -68,6 +68,8 @@ MemoryOption = Annotated[
 FollowOption = Annotated[
     bool, typer.Option("--follow-links", help="Read what links lead to outside of a folder, too.")
 ]
+MOST_SEED = 2**32 - 1  # as NumPy takes them
+SeedOption = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Decides everything random.")]
 HeadArgument = Annotated[Path, typer.Argument(help="A head made by fit-head.")]
 
 

@@ -185,3 +185,21 @@ def choose(choices: type[E], value: object, *, what: str) -> E:
     except ValueError:
         names = ", ".join(str(choice.value) for choice in choices)
         raise ChoiceError(f"expected {what} to be one of {names}, found {value!r}") from None
+
+
+def check_known(options: Mapping[str, object], kind: type) -> None:
+    """
+    Refuse options that a kind of options does not have.
+
+    Parameters
+    ----------
+    options : mapping of str to object
+    kind : type
+        A `typing.TypedDict`.
+
+    Raises
+    ------
+    TypeError
+    """
+    if unknown := options.keys() - kind.__annotations__.keys():
+        raise TypeError(f"unexpected options {', '.join(sorted(unknown))}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypedDict
 
 from pipeline import backbones, images, store
-from pipeline.common.choices import Augment, Dtype, Engine, Precision, Resize, choose
+from pipeline.common.choices import Augment, Dtype, Engine, Precision, Resize, check_known, choose
 from pipeline.common.errors import ChoiceError
 from pipeline.common.listener import Tell
 
@@ -90,8 +90,7 @@ class CodesConfig:
         TypeError
             If there is no such option.
         """
-        if unknown := options.keys() - CodesOptions.__annotations__.keys():
-            raise TypeError(f"unexpected options {', '.join(sorted(unknown))}")
+        check_known(options, CodesOptions)
         size = options.get("size")
         if size is not None and not (isinstance(size, int) and size >= 1):
             raise ChoiceError(f"expected a whole number of pixels from 1 for size, found {size!r}")

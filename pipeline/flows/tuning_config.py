@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from pipeline import backbones, heads, images
-from pipeline.common.choices import Augment, Optimizer, Precision, Schedule, choose
+from pipeline.common.choices import Augment, Optimizer, Precision, Schedule, check_known, choose
 from pipeline.common.errors import HeadError
 
 AUTO = "auto"
@@ -108,8 +108,7 @@ class TuningConfig:
         TypeError
             If there is no such option.
         """
-        if unknown := options.keys() - TuningOptions.__annotations__.keys():
-            raise TypeError(f"unexpected options {', '.join(sorted(unknown))}")
+        check_known(options, TuningOptions)
         minutes, rate = options.get("minutes"), options.get("learning_rate", AUTO)
         find_rate = rate == AUTO
         if isinstance(rate, str) and not find_rate:

@@ -15,7 +15,7 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from pipeline.common.choices import HeadKind, OtherKind
 from pipeline.common.errors import HeadError, counted
-from pipeline.common.listener import Progress
+from pipeline.common.listener import SILENT, Progress
 from pipeline.common.steps import Step
 from pipeline.heads._calibration import HeldOut, HeldOutScores, calibrate
 from pipeline.heads._codes import CodeRows, InMemory, Rows, check_finite
@@ -118,7 +118,7 @@ class Head(ClassifierMixin, BaseEstimator, ABC):  # type: ignore[misc]
         if X_val is not None and y_val is not None and len(np.asarray(y_val)):
             val = self._validation_rows(X_val, y_val)
         self._groups = None if groups is None else np.asarray(groups)
-        self._fit(train, val, progress or _silent)
+        self._fit(train, val, progress or SILENT.progress)
         del self._groups
         return self
 
@@ -426,10 +426,6 @@ def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Turn logits (n, k) into probabilities; the highest is subtracted, so nothing overflows."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
-
-
-def _silent(done: int, total: int) -> None:
-    """Show nothing."""
 
 
 def _blocks(rows: int) -> Iterator[slice]:

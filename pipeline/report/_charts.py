@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.report._plots import plain_style, shortened
-from pipeline.report._score import Report
+from pipeline.report._plots import draw_epochs, plain_style, shortened
+from pipeline.report._score import BINS, Report, bins_of
 from pipeline.report._scored import ScoredRows
 
 # Grey that is read on white and on black; colours told apart by all readers: P. Tol, "bright".
@@ -18,7 +18,6 @@ _GREY = "#808080"
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
 _DRAWN = 6  # classes with a curve of their own
 _POINTS = 200  # of a curve: a screen shows no more
-_BINS = 15
 _LONGEST_NAME = 28
 
 
@@ -59,22 +58,10 @@ def curve_svgs(rows: ScoredRows, report: Report) -> dict[str, str]:
 
 
 def history_svg(history: Mapping[str, Sequence[float]], *, kept: int | None) -> str:
-    """Draw losses and accuracies by epoch; `kept` is the epoch whose weights the head has."""
+    """Draw accuracy and loss against epochs; `kept` is the epoch whose weights the head has."""
     with plain_style():
         figure, axes = _figure(2)
-        for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
-            for key, label, colour in (
-                (name, "train", _COLOURS[0]),
-                (f"val_{name}", "validation", _COLOURS[1]),
-            ):
-                if values := history.get(key):
-                    axis.plot(range(1, len(values) + 1), values, color=colour, label=label)
-            if kept:
-                axis.axvline(kept, color=_GREY, linestyle=":", label="kept")
-            axis.set_xlabel("epoch")
-            axis.set_title(name, fontsize=10)
-            if axis.lines:
-                axis.legend(frameon=False, fontsize=8)
+        draw_epochs(axes, history, kept=kept)
         return _svg(figure)
 
 
@@ -129,11 +116,11 @@ def _lines_svg(title: str, curves: Sequence[Curve]) -> str:
 def _reliability_svg(rows: ScoredRows) -> str:
     """Draw the share of right answers against the score that they had, in 15 bins."""
     best, right = rows.best.astype(np.float64), rows.right
-    bins = np.minimum((best * _BINS).astype(int), _BINS - 1)
-    counts = np.bincount(bins, minlength=_BINS)
+    bins = bins_of(best)
+    counts = np.bincount(bins, minlength=BINS)
     seen = counts > 0
-    score = np.bincount(bins, weights=best, minlength=_BINS)[seen] / counts[seen]
-    share = np.bincount(bins, weights=right, minlength=_BINS)[seen] / counts[seen]
+    score = np.bincount(bins, weights=best, minlength=BINS)[seen] / counts[seen]
+    share = np.bincount(bins, weights=right, minlength=BINS)[seen] / counts[seen]
     with plain_style():
         figure, (axis,) = _figure(1)
         axis.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="as good as it says")

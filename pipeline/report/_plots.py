@@ -156,10 +156,27 @@ def curves_png(
     bytes
         A PNG file.
     """
-    from matplotlib.ticker import MaxNLocator
-
     figure, left = _figure(9.0, 3.8, columns=2)
     axes = [left, figure.axes[1]]
+    draw_epochs(axes, history, kept=kept, before=before)
+    for axis in axes:
+        axis.grid(color="#dddddd", linewidth=0.6)
+        axis.spines[["top", "right"]].set_visible(False)
+    if title:
+        figure.suptitle(shortened(title, _LONGEST_TITLE), fontsize=11, parse_math=False)
+    return png_of(figure)
+
+
+def draw_epochs(
+    axes: Sequence[Axes],
+    history: Mapping[str, Sequence[float]],
+    *,
+    kept: int | None = None,
+    before: float | None = None,
+) -> None:
+    """Draw accuracy and loss against epochs, on one of two axes each; see `curves_png`."""
+    from matplotlib.ticker import MaxNLocator
+
     for axis, name in zip(axes, ("accuracy", "loss"), strict=True):
         for key, label, colour in (
             (name, "train", _TRAIN),
@@ -178,13 +195,8 @@ def curves_png(
             axis.axvline(kept, color=_NOTED, linestyle=":", label=f"kept: epoch {kept}")
         if before is not None and name == "accuracy":
             axis.axhline(before, color=_NOTED, linestyle="--", label="validation before")
-        axis.grid(color="#dddddd", linewidth=0.6)
-        axis.spines[["top", "right"]].set_visible(False)
         if axis.lines:
             axis.legend(frameon=False)
-    if title:
-        figure.suptitle(shortened(title, _LONGEST_TITLE), fontsize=11, parse_math=False)
-    return png_of(figure)
 
 
 @plain_style()

@@ -15,7 +15,7 @@ TOP = 5
 MOST_CLASSES = 100
 MOST_PAIRS = 20
 _CONFIDENCE = 0.95
-_BINS = 15
+BINS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +178,7 @@ class Tally:
         self._pred: list[NDArray[np.int64]] = []
         self._top = 0
         self._scored = False
-        self._gaps = np.zeros(_BINS)
+        self._gaps = np.zeros(BINS)
         self._gaps_before: NDArray[np.float64] | None = None
 
     def add(
@@ -279,8 +279,12 @@ def calibration_error(y_true: ArrayLike, probabilities: ArrayLike) -> float:
 def _gaps(true: NDArray[Any], probabilities: NDArray[Any]) -> NDArray[np.float64]:
     """Sum up in each bin what the best probability lacks to being right."""
     sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true
-    bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
-    return np.bincount(bins, weights=right - sure, minlength=_BINS).astype(np.float64)
+    return np.bincount(bins_of(sure), weights=right - sure, minlength=BINS).astype(np.float64)
+
+
+def bins_of(sure: NDArray[Any]) -> NDArray[np.int64]:
+    """Say in which of 15 bins of equal width the best probabilities of images are."""
+    return np.minimum((sure * BINS).astype(np.int64), BINS - 1)
 
 
 def _rank(true: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.int64]:

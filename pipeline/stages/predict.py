@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Unpack
 
 from pipeline import backbones, heads, images, report
-from pipeline.common.choices import Scores, choose
+from pipeline.common.choices import Scores, check_known, choose
 from pipeline.common.errors import HeadError, Interrupted
 from pipeline.common.files import write_durably
 from pipeline.common.listener import SILENT, Listener
@@ -98,6 +98,7 @@ def predict(
     SpaceMismatch
         If the backbone is not the one that the head was fitted on.
     """
+    check_known(options, PhotoOptions)
     saved = tuned_heads.load(head)
     if isinstance(paths, str | Path):
         paths = [paths]

@@ -11,8 +11,6 @@ from pipeline.common.files import make_folder, write_durably
 from pipeline.common.listener import SILENT, Listener
 from pipeline.flows import places, samples
 
-_STORE = "store.json"  # a folder that has one is a store
-
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
@@ -70,7 +68,7 @@ def show(
     path = Path(source)
     if samples.is_answers(path):
         found = samples.of_answers(path, root=None if root is None else Path(root))
-    elif (path / _STORE).is_file() or path.suffix == ".h5":
+    elif (path / store.HEADER_FILE).is_file() or path.suffix == ".h5":
         found = samples.of_store(store.open_store(path))
     else:
         found = samples.of_source(source, {"root": root}, listener.tell)

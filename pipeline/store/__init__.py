@@ -31,6 +31,7 @@ from pathlib import Path
 from pipeline.common.choices import SPLITS
 from pipeline.store._buffer import Row
 from pipeline.store._by_content import ByContent
+from pipeline.store._header import FILE as HEADER_FILE
 from pipeline.store._header import Header
 from pipeline.store._joined import JoinedStore
 from pipeline.store._pack import pack
@@ -51,6 +52,7 @@ from pipeline.store._verify import Verification, verify_folder, verify_packed
 from pipeline.store._writer import Scan, Writer, lasting
 
 __all__ = [
+    "HEADER_FILE",
     "SPLITS",
     "ByContent",
     "FolderStore",

@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.common.errors import StoreDamaged, StoreError, counted
 from pipeline.common.files import check_regular
-from pipeline.common.listener import Progress
+from pipeline.common.listener import SILENT, Progress
 from pipeline.common.seal import BLOCK, BrokenSeal, Seal, has_seal
 from pipeline.store._header import (
     SHARDS,
@@ -224,16 +224,16 @@ def verify_packed(path: Path, *, progress: Progress | None = None) -> Verificati
     StoreDamaged
         If it cannot even be opened.
     """
-    silent: Progress = lambda done, total: None  # noqa: E731
+    progress = progress or SILENT.progress
     found = _Findings()
     size = path.stat().st_size
     if has_seal(path):
-        found.damage += _broken_blocks(path, progress or silent)
+        found.damage += _broken_blocks(path, progress)
         if found.damage:
             return found.result(shards=1, rows=0, bytes=size)
     opened = PackedStore(path)
     if not opened.sealed:
-        found.damage += opened.look(progress or silent)
+        found.damage += opened.look(progress)
         found.notes.append(
             f"{path} has no checksum as a whole (written by an earlier version or another "
             "program): only the chunks that have checksums were compared"

@@ -275,3 +275,8 @@ def test_a_sheet_that_cannot_be_written_is_refused_before_anything_is_computed(
     with pytest.raises(OutputError, match=r"expected a new file or a \.png to replace"):
         pipeline.predict(svm, tmp_path / "photos", sheet=tmp_path / "notes.txt")
     assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_options_that_there_are_not_are_refused(svm: Path, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="unexpected options view"):
+        pipeline.predict(svm, tmp_path / "photos", view=True)  # type: ignore[call-arg]
