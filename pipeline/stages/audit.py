@@ -161,6 +161,8 @@ def audit(
         }
         shown = page_of(opened, _first(ranked), result.counts, notes=notes, facts=facts)
         write_durably(folder / "audit.html", shown.html().encode())
+    else:
+        (folder / "audit.html").unlink(missing_ok=True)  # it would be of other findings
     write_json(folder / "audit.json", asdict(result))
     return result
 

@@ -122,10 +122,12 @@ def evaluate(
         "held_out": found.held_out,
     }
     _write(folder, found, about=about)
-    written = folder / "report.html" if page else None
-    if written is not None:
+    written = folder / "report.html"
+    if page:
         content = page_of(found, options=_options(found))
         write_durably(written, content.html().encode())
+    else:
+        written.unlink(missing_ok=True)  # it would be of other scores
     return Evaluation(
         head=str(head),
         store=str(store_path),
@@ -134,7 +136,7 @@ def evaluate(
         views=found.views,
         report=found.report,
         warnings=found.notes,
-        page=None if written is None else str(written),
+        page=str(written) if page else None,
     )
 
 

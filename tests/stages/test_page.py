@@ -143,3 +143,9 @@ def test_photos_beyond_the_size_of_a_page_are_told(cached: Path) -> None:
     [note] = small.notes
     left = len(rows) - len(small.images)
     assert note.startswith(f"{left} photos of those to be shown have no picture here")
+
+
+def test_no_page_of_other_scores_stays(cached: Path, svm: Path, tmp_path: Path) -> None:
+    pipeline.evaluate(svm, cached, out=tmp_path / "r")
+    assert pipeline.evaluate(svm, cached, split="val", out=tmp_path / "r", page=False).page is None
+    assert not (tmp_path / "r" / "report.html").exists()
