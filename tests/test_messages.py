@@ -39,6 +39,7 @@ from pipeline.common.errors import (
     StoreError,
     StoreNotFound,
 )
+from pipeline.common.steps import Classifier
 from pipeline.flows.boundaries import best_of
 from pipeline.flows.tuning import check_space
 from tests.heads.helpers import streamed
@@ -490,7 +491,7 @@ def test_of_stores_of_another_program_to_train_from() -> None:
 def test_of_packages_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.exports._onnx.find_spec", lambda _: None)
     monkeypatch.setattr("pipeline.exports._onnx._exported", lambda *_: None)
-    step = heads.Classifier(estimator=None, slope=None, n_features=4)
+    step = Classifier(estimator=None, slope=None, n_features=4)
     content = exports.ExportContent(classes=("a", "b"), steps=[step])
     said = "expected skl2onnx, which converts classifiers of scikit-learn's, found none; run: pip"
     _says(lambda: exports.TABLE[ExportFormat.onnx].write(content, Path("m")), ExportError, said)

@@ -4,13 +4,11 @@
 with what writes a file and what runs it. A format is one private module.
 """
 
-from pipeline.common.steps import Step
 from pipeline.exports._card import Facts, card_text, squared
 from pipeline.exports._compare import Agreement, compare, latency
 from pipeline.exports._content import ExportContent
 from pipeline.exports._format import Format, Run, Tolerance
 from pipeline.exports._joined import joined, merged, pooled
-from pipeline.exports._labels import labels_text
 from pipeline.exports._table import TABLE
 from pipeline.exports._write import write
 
@@ -21,12 +19,10 @@ __all__ = [
     "Facts",
     "Format",
     "Run",
-    "Step",
     "Tolerance",
     "card_text",
     "compare",
     "joined",
-    "labels_text",
     "latency",
     "merged",
     "pooled",

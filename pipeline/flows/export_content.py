@@ -14,6 +14,7 @@ from pipeline import backbones, exports, heads, store
 from pipeline.common.choices import Quantize, Resize
 from pipeline.common.errors import ExportError, OutputError
 from pipeline.common.listener import Tell
+from pipeline.common.steps import Classifier, Step
 from pipeline.flows import originals as photos
 from pipeline.flows import places
 from pipeline.flows.classifier import recognise, space_of
@@ -39,7 +40,7 @@ class Exportable:
 
 def of_pixels(
     saved: heads.SavedHead,
-    steps: Sequence[heads.Step],
+    steps: Sequence[Step],
     weights: str | None,
     quantize: Quantize,
     tell: Tell,
@@ -78,10 +79,10 @@ def of_pixels(
     )
 
 
-def _whole_model(saved: heads.SavedHead, steps: Sequence[heads.Step], weights: str | None) -> Any:
+def _whole_model(saved: heads.SavedHead, steps: Sequence[Step], weights: str | None) -> Any:
     """Build the Keras model up to the probabilities, or up to what scikit-learn goes on from."""
     model = _codes_model(saved, weights)
-    return model if isinstance(steps[-1], heads.Classifier) else exports.joined(model, steps)
+    return model if isinstance(steps[-1], Classifier) else exports.joined(model, steps)
 
 
 def _codes_model(saved: heads.SavedHead, weights: str | None) -> Any:
@@ -123,7 +124,7 @@ def _samples(saved: heads.SavedHead, found: photos.Photos | None) -> NDArray[np.
     return found.pixels
 
 
-def of_codes(saved: heads.SavedHead, steps: Sequence[heads.Step]) -> Exportable:
+def of_codes(saved: heads.SavedHead, steps: Sequence[Step]) -> Exportable:
     """Take the head alone, and ask what it says of some codes."""
     if saved.tuned is not None:
         raise ExportError(

@@ -1,6 +1,5 @@
 """Heads: classifiers on codes behind one contract, saved and loaded as plain arrays."""
 
-from pipeline.common.steps import Classifier, Dense, Neighbours, Step, Unit
 from pipeline.heads._calibration import HeldOut
 from pipeline.heads._card import Card, Origin
 from pipeline.heads._checkpoint import Epoch
@@ -35,9 +34,7 @@ __all__ = [
     "TRAINING",
     "Budget",
     "Card",
-    "Classifier",
     "CodeRows",
-    "Dense",
     "Epoch",
     "EstimatorHead",
     "Head",
@@ -47,7 +44,6 @@ __all__ = [
     "Material",
     "MlpConfig",
     "Monitor",
-    "Neighbours",
     "Origin",
     "Output",
     "ParetoScaler",
@@ -58,11 +54,9 @@ __all__ = [
     "Resumable",
     "SavedHead",
     "Size",
-    "Step",
     "Streamed",
     "TooLittleTime",
     "Tuned",
-    "Unit",
     "Watch",
     "build",
     "check_target",

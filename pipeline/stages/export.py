@@ -10,6 +10,7 @@ from pipeline.common.choices import ExportFormat, Quantize, choose
 from pipeline.common.errors import ExportError
 from pipeline.common.files import building, command_line, make_folder, put_in_place
 from pipeline.common.listener import SILENT, Listener
+from pipeline.common.steps import Classifier
 from pipeline.flows import tuned_heads
 from pipeline.flows.export_content import (
     CARD,
@@ -122,7 +123,7 @@ def export(
     target = target_of(Path(head), form, quantize, out)
     saved = tuned_heads.load(head)
     steps = saved.head.folded()
-    if isinstance(steps[-1], heads.Classifier) and not form.classifiers:
+    if isinstance(steps[-1], Classifier) and not form.classifiers:
         raise ExportError(
             f"expected --format joblib or onnx for a classifier of scikit-learn's, found "
             f"{form.name.value}; choose one of these"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pipeline.common.steps import Dense, Neighbours, Step, Unit
 from pipeline.exports import ExportContent, joined
-from pipeline.heads import Dense, Neighbours, Step, Unit
 
 SIZE, WIDTH, CLASSES = 6, 8, ("été", "two words", "c")
 

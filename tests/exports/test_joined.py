@@ -7,8 +7,8 @@ import pytest
 from scipy.special import softmax
 
 from pipeline.common.choices import Pool
+from pipeline.common.steps import Unit
 from pipeline.exports import joined, pooled
-from pipeline.heads import Unit
 from tests.heads.test_folded import compute
 
 from .conftest import layers, neighbours

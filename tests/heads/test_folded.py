@@ -8,7 +8,8 @@ from scipy.special import log_softmax, logsumexp, softmax
 
 from pipeline.common.choices import HeadKind, Preset
 from pipeline.common.errors import HeadError
-from pipeline.heads import Dense, MlpConfig, Neighbours, Unit, build
+from pipeline.common.steps import Dense, Neighbours, Unit
+from pipeline.heads import MlpConfig, build
 
 from .conftest import PARAMETERS
 
