@@ -71,6 +71,8 @@ def evaluate(
     say_report(result.report)
     if result.report.calibration_error is not None:
         typer.echo(_calibration(result.report))
+    if refused := _refused(result.report):
+        typer.echo(refused)
     averaged = f", scores averaged over {result.views} views" if result.views > 1 else ""
     line = accuracy_line(result.report, result.split + averaged)
     typer.echo(f"{line}; report in {result.page or result.out}")
@@ -98,6 +100,15 @@ def _compare(
             f"by chance alone {pair.p_value:.3f})"
         )
     typer.echo(f"they differ on {counted(result.differing, 'image')}: photos in {result.page}")
+
+
+def _refused(report: Report) -> str | None:
+    """Say what refusing one image in twenty would give, where that is anything."""
+    found = [each for each in report.answered if 0.94 < each[0] < 0.96]
+    if not found or report.accuracy == 1:
+        return None
+    share, accuracy = found[0]
+    return f"accuracy {accuracy:.4f} if the least certain {1 - share:.0%} are refused"
 
 
 def _calibration(report: Report) -> str:

@@ -244,6 +244,8 @@ def _say_fit(result: Fit, *, verbose: bool) -> None:
         typer.echo("no validation images")
     else:
         typer.echo(f"validation accuracy {result.val_accuracy:.4f} ({result.validated_on})")
+    if result.doubtful_below is not None:
+        typer.echo(f"of those with scores below {result.doubtful_below:.3f} most were wrong")
     if result.val_accuracy_mean is not None:
         typer.echo(
             f"over {len(result.seeds)} seeds: mean {result.val_accuracy_mean:.4f}, "

@@ -40,6 +40,14 @@ def predict(
     sheet: Annotated[
         Path | None, typer.Option(help="Draw the first photos with their answers, as PNG.")
     ] = None,
+    reject: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Answer unknown for photos unlike those fitted on, of which so many are refused: "
+            "5%.",
+        ),
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(help="The backbone's weights, if they have moved.", show_default="as fitted"),
@@ -61,6 +69,7 @@ def predict(
             csv=csv,
             scores=scores,
             sheet=sheet,
+            reject=reject,
             weights=weights,
             views=views,
             follow_links=follow_links,
@@ -72,8 +81,16 @@ def predict(
         typer.echo(f"table in {result.csv}")
     if result.sheet is not None and not json_:
         typer.echo(f"photos in {result.sheet}")
+    if reject is not None and not json_:
+        typer.echo(f"unknown: {result.unknown} of {counted(result.ok, 'image')}")
     for warning in result.warnings:
         typer.echo(warning, err=True)
+    if result.doubtful:
+        typer.echo(
+            f"{result.doubtful} of {counted(result.ok - result.unknown, 'answer')} have scores "
+            "below which most held-out images were wrong",
+            err=True,
+        )
     if result.score_kind == "margin":
         typer.echo(
             "scores are margins: the head had no held-out images to make probabilities of them",
@@ -98,6 +115,8 @@ def _say_prediction(screen: Screen, prediction: Prediction) -> None:
         typer.echo(printable(f"{prediction.path}: {prediction.reason}"), err=True)
         return
     answers = "  ".join(f"{name} {score:.4f}" for name, score in prediction.top)
+    if prediction.unknown is not None:
+        answers = f"{prediction.label}, {prediction.unknown} ({answers})"
     try:
         screen.tell(f"{prediction.path}: {answers}")
     except BrokenPipeError:

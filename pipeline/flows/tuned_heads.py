@@ -66,6 +66,21 @@ def blocks(
         yield positions, pixels.astype(np.float32)
 
 
+def vectors(
+    saved: heads.SavedHead, opened: store.Store, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return what the head itself sees of some rows: float32 (n, d)."""
+    found = np.empty((len(rows), saved.head.n_features_in_), np.float32)
+    for positions, codes in blocks(saved.card, opened, rows, views=False):
+        found[positions] = saved.vectors(codes)
+    return found
+
+
+def mean_of_views(values: NDArray[np.float64], images: int) -> NDArray[np.float64]:
+    """Average what is known of each view, scores (n, k) or numbers (n,), over those of an image."""
+    return np.asarray(values.reshape(images, -1, *values.shape[1:]).mean(axis=1))
+
+
 def views_of(space: Space) -> images.Views:
     """Return the views that a store has of each image."""
     return images.parse_views(space.views, augment=space.augment or None, seed=space.augment_seed)

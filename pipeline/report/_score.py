@@ -16,6 +16,7 @@ MOST_CLASSES = 100
 MOST_PAIRS = 20
 _CONFIDENCE = 0.95
 BINS = 15
+_SHARES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,9 @@ class Report:
         Each class.
     pairs : tuple of (int, int, int)
         True class, predicted class, images; only those that occur, sorted.
+    answered : tuple of (float, float)
+        Shares of the images, those with the highest best scores, and the accuracy on them: what
+        refusing the others would give. Empty without scores.
     """
 
     images: int
@@ -75,6 +79,7 @@ class Report:
     uncalibrated_error: float | None
     classes: tuple[ClassScore, ...]
     pairs: tuple[tuple[int, int, int], ...]
+    answered: tuple[tuple[float, float], ...] = ()
 
     @property
     def confusion(self) -> tuple[tuple[int, ...], ...]:
@@ -106,6 +111,9 @@ class Report:
         plain = asdict(self)
         del plain["pairs"]
         plain["accuracy_interval"] = list(self.accuracy_interval)
+        plain["answered"] = [
+            {"share": share, "accuracy": accuracy} for share, accuracy in self.answered
+        ]
         plain["classes"] = [asdict(each) for each in self.classes]
         plain["most_confused"] = [
             {"true": true, "predicted": predicted, "images": images}
@@ -176,6 +184,7 @@ class Tally:
         self._classes, self._kind = tuple(classes), score_kind
         self._true: list[NDArray[np.int64]] = []
         self._pred: list[NDArray[np.int64]] = []
+        self._best: list[NDArray[np.float32]] = []
         self._top = 0
         self._scored = False
         self._gaps = np.zeros(BINS)
@@ -213,6 +222,7 @@ class Tally:
         if scores is not None:
             self._scored = True
             table = np.asarray(scores)
+            self._best.append(table.max(axis=1).astype(np.float32))
             if len(self._classes) > TOP:
                 self._top += int((_rank(true, table) < TOP).sum())
             if self._kind == "probability":
@@ -249,7 +259,43 @@ class Tally:
             uncalibrated_error=None if before is None else float(np.abs(before).sum() / n),
             classes=per_class,
             pairs=tuple((int(i), int(j), int(images)) for i, j, images in pairs),
+            answered=_answered(true == pred, self._best),
         )
+
+
+def _answered(
+    right: NDArray[np.bool_], best: Sequence[NDArray[np.float32]]
+) -> tuple[tuple[float, float], ...]:
+    if not best:
+        return ()
+    shares, accuracies = accuracy_by_share(right, np.concatenate(best))
+    places = [round(share * len(right)) - 1 for share in _SHARES]
+    return tuple((float(shares[at]), float(accuracies[at])) for at in places if at >= 0)
+
+
+def accuracy_by_share(
+    right: NDArray[np.bool_], order: NDArray[np.floating]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """
+    Return the accuracy on the images that are answered, where the least certain are refused.
+
+    Parameters
+    ----------
+    right : bool array of shape (n,)
+    order : float array of shape (n,)
+        How certain the answers are; of equal ones all are taken for as often right as these are.
+
+    Returns
+    -------
+    shares : float64 array of shape (n,)
+        Of the images that are answered: 1 / n, 2 / n, ..., 1.
+    accuracies : float64 array of shape (n,)
+    """
+    places = np.argsort(-order, kind="stable")
+    _, ties, counts = np.unique(-order[places], return_inverse=True, return_counts=True)
+    share_right = np.bincount(ties, weights=right[places]) / counts
+    answered = np.arange(1, len(right) + 1)
+    return answered / len(right), np.cumsum(share_right[ties]) / answered
 
 
 def calibration_error(y_true: ArrayLike, probabilities: ArrayLike) -> float:

@@ -13,9 +13,17 @@ from pipeline.common.errors import HeadError, Interrupted
 from pipeline.common.files import write_durably
 from pipeline.common.listener import SILENT, Listener
 from pipeline.flows import samples, tuned_heads
-from pipeline.flows.answers import PhotoOptions, Prediction, answers, check_file, write_csv
+from pipeline.flows.answers import (
+    PhotoOptions,
+    Prediction,
+    answers,
+    check_file,
+    doubtful_of,
+    write_csv,
+)
 from pipeline.flows.classifier import recognise
 from pipeline.flows.influence import first_bytes, these, warnings_of
+from pipeline.flows.novelty import refusal_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +37,11 @@ class Predictions:
     score_kind : str
         ``"probability"`` or ``"margin"``.
     ok, rejected : int
-        Images with and without an answer.
+        Images that could be used, and that could not.
+    unknown : int
+        Of the `ok` ones those without an answer, because of `reject`.
+    doubtful : int
+        Answers with scores below which most held-out images were wrong.
     predictions : tuple of Prediction
         In the order of the paths.
     csv : str or None
@@ -47,6 +59,8 @@ class Predictions:
     predictions: tuple[Prediction, ...]
     csv: str | None
     sheet: str | None
+    unknown: int = 0
+    doubtful: int = 0
     warnings: tuple[str, ...] = ()
 
 
@@ -58,6 +72,7 @@ def predict(
     csv: str | Path | None = None,
     scores: Scores | str = Scores.top,
     sheet: str | Path | None = None,
+    reject: str | float | None = None,
     listener: Listener = SILENT,
     **options: Unpack[PhotoOptions],
 ) -> Predictions:
@@ -80,6 +95,9 @@ def predict(
         ``"all"`` gives the table a column for each class, in place of the further classes.
     sheet : str or Path, optional
         Where to draw the first photos with their answers, a PNG file.
+    reject : str or float, optional
+        Answer ``"unknown"`` for photos unlike those that the head knows: of such photos as it was
+        fitted on, so large a share is refused, such as ``"5%"``.
     listener : Listener, optional
         Hears each `Prediction`, and how many images are done.
     **options
@@ -106,6 +124,7 @@ def predict(
         check_file(Path(csv), what="table", suffix=".csv")
     if sheet is not None:
         check_file(Path(sheet), what="sheet", suffix=".png")
+    refusal = refusal_of(saved, reject)
     top = min(top, len(saved.card.classes))
     if top < 1:
         raise HeadError(f"expected --top of 1 or more, found {top}")
@@ -118,7 +137,14 @@ def predict(
     digests: list[bytes] = []
     try:
         for prediction in answers(
-            saved, network, found, top=top, views=copies, every_score=every, digests=digests
+            saved,
+            network,
+            found,
+            top=top,
+            views=copies,
+            every_score=every,
+            digests=digests,
+            refusal=refusal,
         ):
             predictions.append(prediction)
             listener.show(prediction)
@@ -127,7 +153,8 @@ def predict(
         raise Interrupted("interrupted: no table was written") from None
     if csv is not None:
         names = saved.card.classes if every else None
-        write_csv(Path(csv), predictions, top=top, classes=names)
+        refused = refusal is not None
+        write_csv(Path(csv), predictions, top=top, classes=names, refused=refused)
     if sheet is not None:
         drawn = samples.of_predictions(found, predictions)
         write_durably(Path(sheet), report.sheet_png(drawn.rows, title=drawn.title))
@@ -140,6 +167,8 @@ def predict(
         predictions=tuple(predictions),
         csv=str(csv) if csv is not None else None,
         sheet=str(sheet) if sheet is not None else None,
+        unknown=sum(prediction.unknown is not None for prediction in predictions),
+        doubtful=doubtful_of(saved, predictions),
         warnings=tuple(warnings_of(saved.card, first_bytes(digests), of=these(len(predictions)))),
     )
 
