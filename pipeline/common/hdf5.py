@@ -264,6 +264,11 @@ class SealedDatasets(OpenDatasets):
     ----------
     path : Path
 
+    Attributes
+    ----------
+    stays : bool
+        Whether it can be read to its end though another file takes its place.
+
     Raises
     ------
     FileNotFoundError
@@ -276,8 +281,11 @@ class SealedDatasets(OpenDatasets):
 
     def __init__(self, path: Path) -> None:
         check_regular(path)
-        self._path = path
-        self._seal = Seal(path.open("rb", buffering=0))
+        opened = path.open("rb", buffering=0)
+        self._seal = Seal(opened)
+        held = Path(f"/proc/self/fd/{opened.fileno()}")
+        self.stays = held.exists()
+        self._path = held if self.stays else path
         self._chunks: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         try:
             self._seal.compare_metadata()

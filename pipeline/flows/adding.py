@@ -66,17 +66,21 @@ class KeptImages:
         """
         n, fixed = len(self), splits.copy()
         fixed[:n] = np.where(self.splits > 0, self.splits, splits[:n])
-        by_content = {sha256[row].tobytes(): fixed[row] for row in range(n)}
+        numbers = store.first_bytes(sha256[:n])
+        order = np.argsort(numbers, kind="stable")
+        numbers = numbers[order]
         by_group = {} if groups is None else {groups[row]: fixed[row] for row in range(n)}
         by_group.pop(b"", None)
-        for row in np.flatnonzero(given == 0).tolist():
-            if row < n:
-                continue
-            found = by_content.get(sha256[row].tobytes())
-            if found is None and groups is not None:
-                found = by_group.get(groups[row])
-            if found and sha256[row].any():
-                fixed[row] = found
+        new = n + np.flatnonzero(given[n:] == 0)
+        new = new[sha256[new].any(axis=1)]
+        places = np.searchsorted(numbers, store.first_bytes(sha256, new), "right") - 1
+        same = order[places] if n else places
+        alike = (places >= 0) & (sha256[same] == sha256[new]).all(axis=1)
+        found = np.where(alike, fixed[same], 0).astype(np.uint8)
+        if groups is not None:
+            for place in np.flatnonzero(~alike).tolist():
+                found[place] = by_group.get(groups[int(new[place])], 0)
+        fixed[new[found > 0]] = found[found > 0]
         return fixed
 
 

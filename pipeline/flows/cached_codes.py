@@ -18,9 +18,11 @@ from pipeline.common.choices import Pool
 from pipeline.common.errors import SourceError, SpaceMismatch, StoreLocked, StoreNotFound, counted
 from pipeline.common.files import cache_directory, canonical_json, sha256_file
 from pipeline.common.listener import SILENT
+from pipeline.common.names import each
 from pipeline.flows.codes_config import CodesConfig
 from pipeline.flows.extraction import WORKERS, Run
 from pipeline.flows.headers import asked, differences_of, same_weights
+from pipeline.flows.recalling import Recall
 
 _POLL_SECONDS = 0.1
 _BAD_TOLD = 3
@@ -149,10 +151,14 @@ class SharedStore:
         self, found: images.Source, opened: store.ByContent
     ) -> tuple[dict[int, bytes], dict[int, str]]:
         """Hash the contents of all rows in order, or say why they cannot be read."""
-        hints = {row: opened.hint(path, found.stat(row)) for row, path in enumerate(found.paths)}
+        recall = Recall(found, np.ones(len(found), bool), known=_all)
+        hints: dict[int, bytes | None] = dict.fromkeys(range(len(found)))
+        for seen in opened.seen():
+            rows, _, sha256 = recall.look(seen)
+            hints |= {row: digest.tobytes() for row, digest in zip(each(rows), sha256, strict=True)}
         stream = images.stream(
             found,
-            [row for row, hint in hints.items() if hint is None],
+            each(np.flatnonzero(recall.todo)),
             size=self._request.size,
             resize=self._request.resize,
             workers=WORKERS,
@@ -169,10 +175,11 @@ class SharedStore:
     def _compute(self, found: images.Source, missing: dict[bytes, int]) -> None:
         """Add what is still missing once nobody else writes."""
         with self._alone() as writer:
-            rows = sorted(row for digest, row in missing.items() if not writer.known(digest))
+            unknown = [row for digest, row in missing.items() if not writer.known(digest)]
+            rows = np.sort(np.array(unknown, np.int64))
             run = self._run(found, writer)
             try:
-                if rows:
+                if len(rows):
                     run.prepare(len(rows))
                     run.fill(rows)
             except KeyboardInterrupt:
@@ -233,6 +240,11 @@ def default_folder(request: CodesConfig) -> Path:
     }
     digest = hashlib.sha256(canonical_json(key)).hexdigest()[:16]
     return cache_directory() / "stores" / f"{request.backbone.name}-{digest}"
+
+
+def _all(sha256: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Take what a store says of its own shards as known."""
+    return np.ones(len(sha256), bool)
 
 
 def _unusable(found: images.Source, reasons: Mapping[int, str]) -> SourceError:

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -20,12 +20,15 @@ from pipeline.common.choices import Folders, Precision, choose
 from pipeline.common.errors import Interrupted, OutputError, ResourceError
 from pipeline.common.files import free_bytes, in_words
 from pipeline.common.listener import SILENT, Listener
+from pipeline.common.mapped import let_go, zeros
+from pipeline.common.names import BLOCK, each
 from pipeline.common.space import Space, check_probe
 from pipeline.flows.adding import KeptImages
 from pipeline.flows.alike import Alike
 from pipeline.flows.codes_config import CodesConfig
 from pipeline.flows.computing import BatchCodes, computed
 from pipeline.flows.headers import differences_of, header_of, mismatch, same_weights
+from pipeline.flows.recalling import Recall
 from pipeline.flows.sources import SourceOptions
 
 
@@ -86,8 +89,8 @@ class Run:
         self._spent = dict.fromkeys(("forward", "waiting", "read", "decode"), 0.0)
         self._network: backbones.Network | None = None
         self._loading = self._before = 0.0
-        self._sha256 = np.zeros((len(found), 32), np.uint8)
-        self._stat = np.zeros((len(found), 3), np.int64)
+        self._sha256 = zeros((len(found), 32), np.uint8)
+        self._stat = zeros((len(found), 3), np.int64)
         self._rejected: dict[int, str] = {}
         self._pending: dict[int, str] = {}
         self._alike = Alike(writer.table)
@@ -96,6 +99,8 @@ class Run:
             self._sha256[: len(kept)], self._stat[: len(kept)] = kept.sha256, kept.stat
             self._rejected |= kept.rejected
         self._under_way: set[bytes] = set()  # contents whose codes are being computed
+        self._noted = 0
+        self.gone = 0
 
     @property
     def profile(self) -> dict[str, float]:
@@ -114,30 +119,32 @@ class Run:
         if not same_weights(header.weights, self.request.weights):
             self._load()
 
-    def recall(self) -> list[int]:
+    def recall(self) -> NDArray[np.int64]:
         """
         Find the images that must be read; the others are known by name, size and times.
 
-        Until they are read again, they are what they were in the last run.
+        Until they are read again, they are what they were in the last run. How many images of the
+        last run are in the source no more, `gone` says then.
         """
-        todo, table = [], self.writer.table
-        last = {} if table is None else {path: place for place, path in enumerate(table.paths)}
-        for row, path in enumerate(self.found.paths):
-            if self._kept is not None and row < len(self._kept) and row not in self._kept.pending:
-                continue
-            stat = self.found.stat(row)
-            digest = self.writer.hint(path, stat)
-            if digest is not None and stat is not None and self.writer.known(digest):
-                self._sha256[row] = np.frombuffer(digest, np.uint8)
-                self._stat[row] = stat
-                continue
-            todo.append(row)
-            place = last.get(path)
-            if table is not None and place is not None and _may_be(table.stat[place], stat):
-                self._sha256[row], self._stat[row] = table.sha256[place], table.stat[place]
-        return todo
+        wanted = np.ones(len(self.found), bool)
+        if self._kept is not None:
+            wanted[: len(self._kept)] = False
+            wanted[list(self._kept.pending)] = True
+        recall = Recall(self.found, wanted, known=self.writer.knows)
+        if self.writer.table is not None:
+            for seen in self.writer.table.pieces("paths", "stat", "sha256"):
+                rows, stat, sha256 = recall.look(store.Seen(*seen), old=True)
+                self._sha256[rows], self._stat[rows] = sha256, stat
+                let_go(self._sha256, self._stat)
+        if recall.open.any():
+            for part in self.writer.seen():
+                rows, stat, sha256 = recall.look(part)
+                self._sha256[rows], self._stat[rows] = sha256, stat
+                let_go(self._sha256, self._stat)
+        self.gone = recall.gone
+        return np.flatnonzero(recall.todo)
 
-    def check_source(self, todo: Sequence[int]) -> None:
+    def check_source(self, todo: NDArray[np.int64]) -> None:
         """
         See that an old store is of these photos, wherever they lie now, and not of others.
 
@@ -152,9 +159,15 @@ class Run:
             return
         if table is None or same or not len(table) or len(todo) < len(self.found):
             return
-        sizes = set(table.stat[:, 0].tolist())
-        alike = (row for row in todo if (stat := self.found.stat(row)) and stat[0] in sizes)
-        tried = {*islice(alike, _TRIED), *todo[:: max(1, len(todo) // _TRIED)]}
+        sizes = np.unique(
+            np.concatenate([np.unique(stat[:, 0]) for (stat,) in table.pieces("stat")])
+        )
+        alike = (
+            row
+            for row in each(todo)
+            if (stat := self.found.stat(row)) and np.isin(stat[0], sizes, assume_unique=True)
+        )
+        tried = {*islice(alike, _TRIED), *todo[:: max(1, len(todo) // _TRIED)].tolist()}
         read = 0
         for _, contents in self.found.contents(sorted(tried)):
             try:
@@ -193,7 +206,7 @@ class Run:
         width = np.dtype(self.request.dtype.value).itemsize
         return count * self.request.views.count * width * numbers
 
-    def try_out(self, todo: Sequence[int]) -> float:
+    def try_out(self, todo: NDArray[np.int64]) -> float:
         """Read and compute a few images from all over the source, and keep nothing of them."""
         self._load()
         started = time.monotonic()
@@ -202,7 +215,7 @@ class Run:
         self._measure(time.monotonic() - started)
         return self.seconds
 
-    def compute(self, todo: list[int], *, val: float, test: float) -> None:
+    def compute(self, todo: NDArray[np.int64], *, val: float, test: float) -> None:
         """Read the rest of the images and add their codes to the store."""
         # From now on the store says that it is unfinished, so that nobody fits a head on a part.
         self.writer.finish(self.scan(val=val, test=test, unfinished=True))
@@ -216,7 +229,7 @@ class Run:
                 "codes; run the same command again to go on"
             ) from None
 
-    def fill(self, todo: list[int]) -> None:
+    def fill(self, todo: NDArray[np.int64]) -> None:
         """Add the codes of some images to the shards, and leave the table as it is."""
         total, done = len(self.found), len(self.found) - len(todo)
         started, loading = time.monotonic(), self._loading
@@ -232,12 +245,12 @@ class Run:
             self._measure(time.monotonic() - started - (self._loading - loading))
 
     def _results(
-        self, rows: Sequence[int], *, anew: bool = False
+        self, rows: NDArray[np.int64], *, anew: bool = False
     ) -> Iterator[tuple[images.Loaded, BatchCodes | None, bool]]:
         """Read, decode and compute some rows, all at the same time; those known only if `anew`."""
         stream = images.stream(
             self.found,
-            rows,
+            each(rows),
             size=self.request.size,
             resize=self.request.resize,
             workers=WORKERS,
@@ -278,7 +291,7 @@ class Run:
         if self._kept is not None:
             splits = self._kept.fix(splits, self._sha256, found.groups, given=found.splits)
         return store.Scan(
-            paths=list(found.paths),
+            paths=found.paths,
             classes=found.classes,
             labels=found.labels,
             splits=splits,
@@ -287,7 +300,7 @@ class Run:
             rejected=self._rejected,
             pending=self._pending,
             source=self._source(val, test),
-            groups=None if found.groups is None else list(found.groups),
+            groups=found.groups,
             unfinished=unfinished,
         )
 
@@ -307,6 +320,9 @@ class Run:
         """Write down what became of an image."""
         row = loaded.row
         self._count(loaded)
+        self._noted += 1
+        if self._noted % BLOCK == 0:
+            let_go(self._sha256, self._stat)
         if loaded.sha256 is not None:
             self._sha256[row] = np.frombuffer(loaded.sha256, np.uint8)
             self._stat[row] = store.lasting(loaded.stat)
@@ -365,11 +381,6 @@ class Run:
     def _space(self, network: backbones.Network) -> Space:
         reading = {"resize": self.request.resize.value, **self.request.policy}
         return network.space(reading | self.request.views.policy)
-
-
-def _may_be(kept: NDArray[np.int64], stat: tuple[int, int, int] | None) -> bool:
-    """Whether a file may still be what it was, as far as its size says."""
-    return stat is None or not kept.any() or int(kept[0]) == stat[0]
 
 
 def bottleneck(profile: Mapping[str, float]) -> str:

@@ -54,8 +54,23 @@ def _classes(found: images.Source) -> str:
     return f"{counted(len(found.classes), 'class')} ({shown}{rest})"
 
 
-def warnings_of(before: store.Table | None, table: store.Table) -> list[str]:
-    """Say what a user should know of the result before trusting a score."""
+def warnings_of(table: store.Table, *, gone: int = 0, before: str = "") -> list[str]:
+    """
+    Say what a user should know of the result before trusting a score.
+
+    Parameters
+    ----------
+    table : Table
+    gone : int, default 0
+        How many images of the last run are not in it.
+    before : str, optional
+        Where that run found its images.
+
+    Returns
+    -------
+    list of str
+        A sentence each.
+    """
     sentences = []
     if missing := table.classes_without_training():
         shown = ", ".join(f"'{name}'" for name in missing[:_CLASSES_TOLD])
@@ -66,11 +81,10 @@ def warnings_of(before: store.Table | None, table: store.Table) -> list[str]:
                 f"warning: {len(missing)} of {len(table.classes)} classes have no training image: "
                 f"{shown}{', ...' if len(missing) > _CLASSES_TOLD else ''}"
             )
-    if before is not None and (gone := len(set(before.paths) - set(table.paths))):
+    if gone:
         sentences.append(
-            f"note: {counted(gone, 'image')} of this store's last run, on "
-            f"{before.source['location']}, left its table (the codes stay; with --add the "
-            "images stay, too)"
+            f"note: {counted(gone, 'image')} of this store's last run, on {before}, left its table "
+            "(the codes stay; with --add the images stay, too)"
         )
     if twice := table.contradictions():
         sentences.append(

@@ -5,18 +5,21 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import accumulate
 from math import prod
-from typing import IO, Self
+from typing import IO, Self, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common.errors import SourceError
+from pipeline.common.names import Names, blocks
 
 from ._decode import MOST_PIXELS
 from ._source import Content, Given, Read, Source, Stat, indexed
@@ -140,12 +143,12 @@ class ArraySource(Source):
     ----------
     parts : sequence of ArrayPart
         The arrays.
-    where : ndarray of int64, shape (n, 2)
-        Of each row, its part and its index there.
+    rows : ndarray of int64, shape (n,), or None
+        Of each row its place in all parts together; None where these are all rows.
     """
 
     parts: Sequence[ArrayPart]
-    where: NDArray[np.int64]
+    rows: NDArray[np.int64] | None
 
     def stat(self, row: int) -> Stat | None:
         return None
@@ -153,8 +156,11 @@ class ArraySource(Source):
     def contents(self, rows: Iterable[int]) -> Generator[tuple[int, Read], None, None]:
         with ExitStack() as stack:
             streams: dict[int, IO[bytes]] = {}
+            starts = _starts(len(part.images) for part in self.parts)
             for row in rows:
-                number, index = map(int, self.where[row])
+                place = row if self.rows is None else int(self.rows[row])
+                number = bisect_right(starts, place) - 1
+                index = place - starts[number]
                 part = self.parts[number]
                 if number not in streams:
                     with damage(part.images.name):
@@ -163,7 +169,44 @@ class ArraySource(Source):
                 yield row, partial(_content, pixels, part.scale)
 
     def _subset(self, rows: Sequence[int]) -> Self:
-        return replace(super()._subset(rows), where=self.where[list(rows)])
+        places = np.array(rows, np.int64)
+        if self.rows is not None:
+            places = self.rows[places]
+        return replace(super()._subset(rows), rows=places)
+
+
+class _Numbered(Sequence[bytes]):
+    """Names of the rows of arrays, such as ``b"x_train#12"``, made as they are asked for."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, names: Sequence[str], counts: Sequence[int]) -> None:
+        self._names, self._starts = names, _starts(counts)
+        self._count = sum(counts)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, place: int) -> bytes: ...
+    @overload
+    def __getitem__(self, place: slice) -> Names: ...
+    def __getitem__(self, place: int | slice) -> bytes | Names:
+        if isinstance(place, slice):
+            return Names.of(self[row] for row in range(*place.indices(self._count)))
+        row = place + self._count if place < 0 else place
+        if not 0 <= row < self._count:
+            raise IndexError(place)
+        part = bisect_right(self._starts, row) - 1
+        return f"{self._names[part]}#{row - self._starts[part]}".encode()
+
+    def __eq__(self, other: object) -> bool:
+        return Names.of(self) == other
+
+
+def _starts(counts: Iterable[int]) -> list[int]:
+    """Return the number of the first row of each part; of two the later, where one is empty."""
+    return list(accumulate(counts, initial=0))[:-1]
 
 
 def array_source(
@@ -187,16 +230,12 @@ def array_source(
         layout=layout,
         location=location,
         classes=classes,
-        paths=[
-            f"{part.images.name}#{i}".encode() for part in parts for i in range(len(part.images))
-        ],
+        paths=_Numbered([part.images.name for part in parts], counts),
         labels=labels,
         splits=np.repeat(np.array([part.given for part in parts], np.uint8), counts),
         notes=(*notes, *scaled),
         parts=parts,
-        where=np.concatenate(
-            [np.stack([np.full(n, part), np.arange(n)], axis=1) for part, n in enumerate(counts)]
-        ),
+        rows=None,
     )
 
 
@@ -288,13 +327,16 @@ def _class_names(labels: ArrayRows, count: int) -> list[str]:
             f"found shape {'x'.join(map(str, labels.shape))}; save images and labels together"
         )
     names: list[str] = []
+    same: dict[str, str] = {}  # one object for all images of a class
     for start, block in labels.blocks():
         flat = (
             _columns(labels.name, start, block)
             if block.ndim == 2 and block.shape[1] > 1
             else (block.reshape(-1))
         )
-        names += _texts(labels.name, start, flat)
+        for piece in blocks(len(flat)):
+            texts = _texts(labels.name, start + piece.start, flat[piece])
+            names += (same.setdefault(text, text) for text in texts)
     return names
 
 

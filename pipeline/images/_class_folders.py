@@ -8,6 +8,8 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.common.names import Names
+
 from . import _scan
 from ._files import FileSource
 from ._scan import boundary
@@ -26,7 +28,7 @@ def read(root: str, *, follow_links: bool = False) -> FileSource | None:
         found = scan(top, b"", inside=inside)  # the repeated name was that of a class
     if not found.images:
         return None
-    classes, labels = indexed(found.names)
+    classes, labels = found.labels()
     notes = found.notes
     if len(classes) == 1:
         only = printable(classes[0])
@@ -50,9 +52,9 @@ def read(root: str, *, follow_links: bool = False) -> FileSource | None:
 
 def _splits_inside(found: Found, notes: list[str]) -> tuple[NDArray[np.uint8], str]:
     """Return the splits where each class folder has them in it: ``cat/train/1.jpg``."""
-    given = [_split_below(path, found.depth) for path in found.images]
-    splits = np.array([split or 0 for split in given], np.uint8)
-    if len(set(given) - {None}) > 1 and None not in given:
+    given = (_split_below(path, found.depth) for path in found.images)
+    splits = np.fromiter((split or Given.NONE for split in given), np.uint8, len(found.images))
+    if splits.all() and len(np.unique(splits)) > 1:
         return splits, "class folders with split folders in each"
     if splits.any():
         notes.append(
@@ -73,12 +75,18 @@ class Found:
     """Images below class folders: paths, the class name of each, what was left out."""
 
     def __init__(self) -> None:
-        self.images: list[bytes] = []
+        self.images = Names.of(())
         self.leaving: list[bytes] = []
-        self.names: list[str] = []
+        self.counts: list[tuple[str, int]] = []  # class and number of images, folder by folder
         self.depth = 0  # in how many folders the content of a class folder lies
         self.ignored: Counter[str] = Counter()
         self.notes: list[str] = []
+
+    def labels(self) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+        """Return the classes, and the label of each image."""
+        folders = [(name, count) for name, count in self.counts if count]
+        classes, labels = indexed([name for name, _ in folders])
+        return classes, np.repeat(labels, [count for _, count in folders])
 
 
 def scan(root: bytes, folder: bytes, *, inside: bytes | None) -> Found:
@@ -91,12 +99,14 @@ def scan(root: bytes, folder: bytes, *, inside: bytes | None) -> Found:
     if top.images:
         found.ignored["images beside class folders"] += len(top.images)
         found.notes.append(f"{len(top.images)} images in {where} are in no class folder: left out")
+    parts: list[Names] = []
     for name in top.folders:
         listing = _scan.walk(root, _scan.join(folder, name), inside=inside)
         found.ignored += listing.ignored
-        found.images += listing.images
+        parts.append(listing.images)
         found.leaving += listing.leaving
-        found.names += [decoded(name)] * len(listing.images)
+        found.counts.append((decoded(name), len(listing.images)))
         if not listing.images:
             found.notes.append(f"the folder '{printable(name)}' in {where} has no images")
+    found.images = Names.joined(parts)
     return found

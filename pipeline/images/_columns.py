@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.common.errors import SourceError
+from pipeline.common.names import Names
 from pipeline.images._label_notes import check_labels, note_on_bytes, notes_on
 
 from . import _formats
@@ -192,10 +193,10 @@ def source_of(
         layout=layout,
         location=location,
         classes=classes,
-        paths=paths,
+        paths=Names.of(paths),
         labels=labels,
         splits=np.array(given, np.uint8),
-        groups=[line.group for line in lines] if grouped else None,
+        groups=Names.of(line.group for line in lines) if grouped else None,
         notes=(
             *notes,
             *note_on_bytes(sum(label in wide for label in labelled)),

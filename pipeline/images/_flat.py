@@ -57,13 +57,10 @@ def labels_in_names(paths: Sequence[bytes]) -> list[str | None]:
     They are when most of them have a label, there are two labels or more, and two images or more
     to a label; otherwise all are None.
     """
-    names = [label_in_name(path) for path in paths]
-    labelled = [name for name in names if name is not None]
-    believed = (
-        len(set(labelled)) >= 2
-        and len(labelled) >= 2 * len(set(labelled))
-        and len(labelled) > len(names) / 2
-    )
+    same: dict[str | None, str | None] = {}  # one object for all images of a class
+    names = [same.setdefault(name, name) for name in map(label_in_name, paths)]
+    labelled, classes = len(names) - names.count(None), len(same.keys() - {None})
+    believed = classes >= 2 and labelled >= 2 * classes and labelled > len(names) / 2
     return names if believed else [None] * len(names)
 
 
@@ -86,7 +83,7 @@ def _stem(name: bytes) -> str:
 
 def unlabelled_note(names: Sequence[str | None], paths: Sequence[bytes]) -> str:
     """Say how many files have no label; nothing when all have one."""
-    bare = [path for name, path in zip(names, paths, strict=True) if name is None]
-    if not bare:
+    if None not in names:
         return ""
-    return f"{len(bare)} files without a label in the name, such as {printable(bare[0])}"
+    first = paths[names.index(None)]
+    return f"{names.count(None)} files without a label in the name, such as {printable(first)}"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.common.names import Names, Places, blocks, each
+
 from ._files import FileSource
-from ._source import Read, Source, Stat, indexed
+from ._source import UNLABELLED, Read, Source, Stat, indexed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,13 +43,12 @@ class Joined(Source):
         return self.second.stat(row - self.cut)
 
     def contents(self, rows: Iterable[int]) -> Generator[tuple[int, Read], None, None]:
-        wanted = list(rows)
-        own = {int(self.places[row]): row for row in wanted if row < self.cut}
-        for row, read in self.first.contents(sorted(own)):
-            yield own[row], read
-        for row, read in self.second.contents(
-            [row - self.cut for row in wanted if row >= self.cut]
-        ):
+        wanted = np.fromiter(rows, np.int64)
+        old = np.sort(wanted[wanted < self.cut])
+        of_old = self.first.contents(each(self.places[old]))
+        for row, (_, read) in zip(each(old), of_old, strict=True):
+            yield row, read
+        for row, read in self.second.contents(each(wanted[wanted >= self.cut] - self.cut)):
             yield row + self.cut, read
 
 
@@ -85,36 +87,51 @@ def joined(
         splits=np.zeros(len(paths), np.uint8),
         groups=groups,
     )
-    base = os.fsencode(location)
-    moved = new.location != location
-    own = [os.path.join(os.fsencode(new.location), path) if moved else path for path in new.paths]
-    taken = {os.path.join(base, path) for path in own}
-    places = [row for row, path in enumerate(paths) if os.path.join(base, path) not in taken]
-    old_names = [None if labels[row] < 0 else classes[labels[row]] for row in places]
-    new_names = [None if label < 0 else new.classes[label] for label in new.labels]
+    own: Sequence[bytes] = new.paths
+    if new.location != location:
+        own = Names.of(os.path.join(os.fsencode(new.location), path) for path in own)
+    places = np.flatnonzero(~_taken(paths, own, base=os.fsencode(location)))
     # Classes without images stay classes.
-    every, numbers = indexed([*old_names, *new_names, *classes, *new.classes])
-    count = len(places) + len(new)
+    every, numbers = indexed([*classes, *new.classes])
+    old_labels, new_labels = numbers[: len(classes)], numbers[len(classes) :]
     return Joined(
         layout=new.layout,
         location=location,
         classes=every,
-        paths=[*(paths[row] for row in places), *own],
-        labels=numbers[:count],
+        paths=Names.joined([Names.of(paths).take(each(places)), Names.of(own)]),
+        labels=np.concatenate(
+            [_renumbered(labels[places], old_labels), _renumbered(new.labels, new_labels)]
+        ),
         splits=np.concatenate([np.zeros(len(places), np.uint8), new.splits]),
         groups=_groups(groups, places, new),
         ignored=new.ignored,
         notes=new.notes,
         first=first,
         second=new,
-        places=np.array(places, np.int64),
+        places=places,
     )
 
 
-def _groups(
-    groups: Sequence[bytes] | None, places: Sequence[int], new: Source
-) -> list[bytes] | None:
+def _taken(paths: Sequence[bytes], own: Sequence[bytes], *, base: bytes) -> NDArray[np.bool_]:
+    """Say of paths whether others, relative to the same folder, name the same file."""
+    whole = Names.of(os.path.join(base, path) for path in own)
+    known, taken = Places(whole), np.zeros(len(paths), bool)
+    for piece in blocks(len(paths)):
+        part = [os.path.join(base, path) for path in paths[piece]]
+        rows, places = known.find(part)
+        for row, place in zip(rows.tolist(), places.tolist(), strict=True):
+            taken[piece.start + place] |= whole[row] == part[place]
+    return taken
+
+
+def _renumbered(labels: NDArray[np.int32], numbers: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Give labels the numbers of the joined classes; the last is that of no label."""
+    return np.append(numbers, np.int32(UNLABELLED))[labels]
+
+
+def _groups(groups: Sequence[bytes] | None, places: NDArray[np.int64], new: Source) -> Names | None:
     if groups is None and new.groups is None:
         return None
-    old = [b""] * len(places) if groups is None else [groups[row] for row in places]
-    return [*old, *([b""] * len(new) if new.groups is None else new.groups)]
+    old = repeat(b"", len(places)) if groups is None else (groups[row] for row in each(places))
+    further = repeat(b"", len(new)) if new.groups is None else new.groups
+    return Names.of(chain(old, further))

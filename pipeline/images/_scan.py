@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pipeline.common.errors import SourceError
+from pipeline.common.names import BLOCK, Names
 
 from . import _formats
 from ._text import decoded, printable
@@ -26,6 +28,7 @@ _OURS = (
     frozenset((b"learning_curve.json", b"learning_curve.png")),
     frozenset((b"head.json", b"weights-")),
 )
+_MERGED = 64  # lists that are put in order together
 _MARKS = frozenset[bytes]().union(*_OURS)
 
 
@@ -40,7 +43,7 @@ class Listing:
     """
 
     folders: list[bytes] = field(default_factory=list)
-    images: list[bytes] = field(default_factory=list)
+    images: Names = field(default_factory=lambda: Names.of(()))
     leaving: list[bytes] = field(default_factory=list)
     nowhere: list[bytes] = field(default_factory=list)
     ours: bool = False
@@ -142,7 +145,7 @@ def walk(root: bytes, folder: bytes, *, inside: bytes | None) -> Listing:
     SourceError
         If a folder cannot be listed, or is outside.
     """
-    found = Listing()
+    found, parts = Listing(), list[Names]()
     visited = {_identity(root)} if folder else set()
     waiting = [folder]
     while waiting:
@@ -163,11 +166,19 @@ def walk(root: bytes, folder: bytes, *, inside: bytes | None) -> Listing:
             found.ignored["results of this program"] += 1
             continue
         waiting += [join(here, name) for name in listing.folders]
-        found.images += [join(here, name) for name in listing.images]
+        parts.append(Names.of(join(here, name) for name in listing.images))
         found.leaving += [join(here, name) for name in listing.leaving]
         found.ignored += listing.ignored
-    found.images.sort()
+    found.images = _in_order(parts)
     return found
+
+
+def _in_order(parts: list[Names]) -> Names:
+    """Join lists that are each in order to one that is; few are open at a time."""
+    while len(parts) > 1:
+        some, parts = parts[:_MERGED], parts[_MERGED:]
+        parts.append(Names.of(heapq.merge(*some)))
+    return parts[0] if parts else Names.of(())
 
 
 def _unlisted(path: bytes, error: OSError) -> SourceError:
@@ -190,6 +201,7 @@ def join(folder: bytes, name: bytes) -> bytes:
 def _list(path: bytes, inside: bytes | None) -> Listing:
     """List one folder, or raise OSError."""
     listing, marks = Listing(), set()
+    images, parts = list[bytes](), list[Names]()
     with os.scandir(path) as entries:
         for entry in entries:
             mark = b"weights-" if entry.name.startswith(b"weights-") else entry.name
@@ -209,7 +221,10 @@ def _list(path: bytes, inside: bytes | None) -> Listing:
                 else:
                     listing.folders.append(entry.name)
             elif _is_image(entry):
-                listing.images.append(entry.name)
+                images.append(entry.name)
+                if len(images) == BLOCK:
+                    parts.append(Names.of(sorted(images)))
+                    images = []
                 if _leaves(entry, inside):
                     listing.leaving.append(entry.name)
             elif _leads_nowhere(entry):
@@ -218,7 +233,7 @@ def _list(path: bytes, inside: bytes | None) -> Listing:
             else:
                 listing.ignored[_kind(entry.name)] += 1
     listing.folders.sort()
-    listing.images.sort()
+    listing.images = _in_order([*parts, Names.of(sorted(images))])
     listing.ours = any(ours <= marks for ours in _OURS)
     return listing
 

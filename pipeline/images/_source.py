@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.common.choices import SPLITS, Split
 from pipeline.common.errors import SourceError
+from pipeline.common.names import Names
 
 from ._text import printable
 
@@ -219,16 +221,17 @@ class Source(ABC):
 
     def _first(self, rows: Sequence[int], number: int) -> list[int]:
         """Return the `number` rows whose paths have the smallest hashes."""
-        return sorted(rows, key=lambda row: hashlib.sha256(self.paths[row]).digest())[:number]
+        keys = ((hashlib.sha256(self.paths[row]).digest(), row) for row in rows)
+        return [row for _, row in heapq.nsmallest(number, keys)]
 
     def _subset(self, rows: Sequence[int]) -> Self:
         """Return a source of these rows only."""
         return replace(
             self,
-            paths=[self.paths[row] for row in rows],
+            paths=Names.of(self.paths[row] for row in rows),
             labels=self.labels[list(rows)],
             splits=self.splits[list(rows)],
-            groups=None if self.groups is None else [self.groups[row] for row in rows],
+            groups=None if self.groups is None else Names.of(self.groups[row] for row in rows),
         )
 
 
@@ -242,5 +245,5 @@ def indexed(names: Sequence[str | None]) -> tuple[tuple[str, ...], NDArray[np.in
     if all(_WHOLE_NUMBER.fullmatch(name) for name in classes):
         classes.sort(key=int)
     number = {name: i for i, name in enumerate(classes)}
-    labels = [UNLABELLED if name is None else number[name] for name in names]
-    return tuple(classes), np.array(labels, np.int32)
+    labels = (UNLABELLED if name is None else number[name] for name in names)
+    return tuple(classes), np.fromiter(labels, np.int32, len(names))

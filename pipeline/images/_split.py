@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common.errors import SourceError
+from pipeline.common.mapped import let_go
+from pipeline.common.names import blocks, each, hashed
 
 from ._source import Given, Source
 
 # Part of every key: a change of it would deal all images anew.
 _DOMAIN = b"pipeline split 1 "
+_IMAGE = b"image "
 
 
 def split(
@@ -66,15 +69,25 @@ def split(
             f"found val {val} and test {test}; try val 0.2 and test 0.2"
         )
     splits = given.astype(np.uint8)
-    readable = sha256.any(axis=1)
+    readable = np.empty(len(sha256), bool)
+    for piece in blocks(len(sha256)):
+        readable[piece] = sha256[piece].any(axis=1)
+        let_go(sha256)
     dealt = readable & ((given == Given.NONE) | (given == Given.TRAIN))
     if given.any():
         test = test if labels is not None and _is_unlabelled(given, labels) else 0.0
         val = 0.0 if (given == Given.VAL).any() else val
-    rows = np.flatnonzero(dealt).tolist()
-    names = None if groups is None else [groups[row] for row in rows]
-    u = _fractions(_keys([sha256[row].tobytes() for row in rows], names))
-    splits[rows] = np.select([u < test, u < test + val], [Given.TEST, Given.VAL], Given.TRAIN)
+    rows = np.flatnonzero(dealt)
+    roots = {} if groups is None else _linked(sha256, groups, rows)
+    for piece in blocks(len(rows)):
+        part = rows[piece]
+        images = [_IMAGE + digest.tobytes() for digest in sha256[part]]
+        let_go(sha256)
+        if groups is not None:
+            members = (_member(groups[row], image) for row, image in zip(part, images, strict=True))
+            images = [roots.get(member, member) for member in members]
+        u = _fractions(images)
+        splits[part] = np.select([u < test, u < test + val], [Given.TEST, Given.VAL], Given.TRAIN)
     splits[~readable] = Given.NONE
     return splits
 
@@ -116,19 +129,28 @@ def _fractions(keys: Iterable[bytes]) -> NDArray[np.float64]:
     return (np.frombuffer(heads, ">u8") >> np.uint64(11)) / float(2**53)
 
 
-def _keys(images: Sequence[bytes], groups: Sequence[bytes] | None) -> list[bytes]:
-    """Return for each row what its split is dealt by: its content, or its linked groups."""
-    alone = [b"image " + image for image in images]
-    if groups is None:
-        return alone
+def _member(group: bytes, image: bytes) -> bytes:
+    """Return what a row is dealt by unless it is linked to another: its group, or its content."""
+    return b"group " + group if group else image
+
+
+def _linked(
+    sha256: NDArray[np.uint8], groups: Sequence[bytes], rows: NDArray[np.int64]
+) -> dict[bytes, bytes]:
+    """Find the members of rows that share an image, and what each of them is dealt by instead."""
     parents: dict[bytes, bytes] = {}
-    members = [
-        b"group " + group if group else image for image, group in zip(alone, groups, strict=True)
-    ]
     first: dict[bytes, bytes] = {}
-    for image, member in zip(alone, members, strict=True):
+    # Only contents that come twice link anything.
+    numbers = np.empty(len(rows), np.int64)
+    for piece in blocks(len(rows)):
+        numbers[piece] = hashed(digest.tobytes() for digest in sha256[rows[piece]])
+        let_go(sha256)
+    values, counts = np.unique(numbers, return_counts=True)
+    for row in each(rows[np.isin(numbers, values[counts > 1])]):
+        image = _IMAGE + sha256[row].tobytes()
+        member = _member(groups[row], image)
         _link(parents, first.setdefault(image, member), member)
-    return [_root(parents, member) for member in members]
+    return {member: _root(parents, member) for member in list(parents)}
 
 
 def _root(parents: dict[bytes, bytes], member: bytes) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.common.choices import Folders
 from pipeline.common.errors import SourceError
+from pipeline.common.names import Names
 
 from . import _class_folders, _flat, _scan
 from ._files import FileSource
@@ -20,10 +21,21 @@ from ._text import decoded, printable
 
 
 class _SplitRows(NamedTuple):
-    """The rows of one split: paths and class names, and which of them are links to outside."""
+    """
+    The rows of one split.
 
-    paths: list[bytes]
-    names: list[str | None]
+    Attributes
+    ----------
+    paths : Names
+    names, counts : sequence of str or None, and of int
+        Class names in the order of the paths, and how many paths in a row have each.
+    leaving : list of bytes
+        Paths of links to outside.
+    """
+
+    paths: Names
+    names: Sequence[str | None]
+    counts: Sequence[int]
     leaving: list[bytes]
 
 
@@ -74,17 +86,20 @@ def read(
         )
         found[folder] = _read_split(place._replace(folder=within), known, ignored, notes)
     rows = [found[folder] for folder in folders]
-    classes, labels = indexed([name for part in rows for name in part.names])
-    splits = [given for folder, given in folders.items() for _ in found[folder].paths]
-    if not splits:
+    counts = [count for part in rows for count in part.counts]
+    pairs = zip((name for part in rows for name in part.names), counts, strict=True)
+    several = [(name, count) for name, count in pairs if count]
+    classes, labels = indexed([name for name, _ in several])
+    splits = np.array([*folders.values()], np.uint8)
+    if not several:
         return None
     return FileSource(
         layout="/".join(printable(name) for name in folders) + " folders",
         location=root,
         classes=classes,
-        paths=[path for part in rows for path in part.paths],
-        labels=labels,
-        splits=np.array(splits, np.uint8),
+        paths=Names.joined([part.paths for part in rows]),
+        labels=np.repeat(labels, [count for _, count in several]),
+        splits=np.repeat(splits, [len(part.paths) for part in rows]),
         ignored=ignored,
         notes=tuple(notes),
         leaving=frozenset(path for part in rows for path in part.leaving),
@@ -161,16 +176,18 @@ def _read_split(
         return _read_flat(place, known, ignored, notes)
     ignored += found.ignored
     notes += found.notes
-    strange = sorted(set(found.names) - known) if known else []
-    if strange and len(set(found.names)) == 1:
+    counts = [count for _, count in found.counts if count]
+    names = [name for name, count in found.counts if count]
+    strange = sorted(set(names) - known) if known else []
+    if strange and len(set(names)) == 1:
         # Keras wants test images in one folder of any name; it is not a class.
         notes.append(
             f"{where}/{printable(strange[0])} is no class of the other splits: read as unlabelled"
         )
-        return _SplitRows(found.images, [None] * len(found.images), found.leaving)
+        return _SplitRows(found.images, [None], [len(found.images)], found.leaving)
     if strange:
         notes.append(f"only in {where}: {', '.join(map(printable, strange[:5]))}")
-    return _SplitRows(found.images, list(found.names), found.leaving)
+    return _SplitRows(found.images, names, counts, found.leaving)
 
 
 def _read_flat(
@@ -180,14 +197,17 @@ def _read_flat(
     folder = place.folder
     top = _scan.list_folder(os.path.join(place.root, folder), inside=place.inside)
     ignored += top.ignored
-    paths = [folder + b"/" + name for name in top.images]
+    paths = Names.of(folder + b"/" + name for name in top.images)
+    names: list[str | None]
     if known:
-        found = [_flat.label_in_name(path) for path in paths]
-        names = [name if name in known else None for name in found]
+        same = {name: name for name in known}  # one object for all images of a class
+        labels = (_flat.label_in_name(path) for path in paths)
+        names = [None if name is None else same.get(name) for name in labels]
     else:
         names = _flat.labels_in_names(paths)
     if not paths:
         notes.append(f"{printable(folder)} has no images")
     elif note := _flat.unlabelled_note(names, paths):
         notes.append(note)
-    return _SplitRows(paths, names, [folder + b"/" + name for name in top.leaving])
+    leaving = [folder + b"/" + name for name in top.leaving]
+    return _SplitRows(paths, names, [1] * len(paths), leaving)

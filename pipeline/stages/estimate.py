@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
+import numpy as np
+
 from pipeline import store
 from pipeline.common.files import free_bytes
 from pipeline.common.listener import SILENT, Listener
@@ -85,9 +87,9 @@ def estimate(
         run.check_header()
         todo = run.recall()
         # Where all is done already, the rate of the whole source is measured.
-        tried = todo or list(range(len(found)))
-        sample = sorted({row * len(tried) // _TRIED for row in range(_TRIED)})
-        seconds = run.try_out([tried[place] for place in sample])
+        tried = todo if len(todo) else np.arange(len(found))
+        sample = np.unique(np.arange(_TRIED) * len(tried) // _TRIED)
+        seconds = run.try_out(tried[sample])
         return Estimate(
             store=str(folder),
             images=len(found),

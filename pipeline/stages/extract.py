@@ -184,9 +184,10 @@ def extract(
         tell(f"note: {folder} is inside of the photos' folder; what it holds is not read as photos")
     kept = None
     with store.Writer(folder) as writer:
-        before, new = writer.table, found.location
+        new = found.location
+        before = {} if writer.table is None else writer.table.source
         if add:
-            found, kept = adding.add(before, found)
+            found, kept = adding.add(writer.table, found)
         run = Run(
             found=found,
             writer=writer,
@@ -200,12 +201,13 @@ def extract(
         run.check_header()
         todo = run.recall()
         run.check_source(todo)
-        if todo or writer.header is None:
+        writer.table = None  # it takes memory, and has been asked
+        if len(todo) or writer.header is None:
             run.prepare(len(todo))
             run.compute(todo, val=val, test=test)
         table = writer.finish(run.scan(val=val, test=test))
         space = writer.space
-    for sentence in warnings_of(before, table):
+    for sentence in warnings_of(table, gone=run.gone, before=str(before.get("location"))):
         tell(sentence)
     return _summary(
         run,

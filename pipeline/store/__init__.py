@@ -47,7 +47,8 @@ from pipeline.store._reader import (
     rows_of,
 )
 from pipeline.store._repair import Repair, repair
-from pipeline.store._table import Status, Table
+from pipeline.store._shard import Seen
+from pipeline.store._table import Status, StoredTable, Table, first_bytes
 from pipeline.store._verify import Verification, verify_folder, verify_packed
 from pipeline.store._writer import Scan, Writer, lasting
 
@@ -62,13 +63,16 @@ __all__ = [
     "Repair",
     "Row",
     "Scan",
+    "Seen",
     "Status",
     "Store",
+    "StoredTable",
     "Table",
     "Verification",
     "Writer",
     "choose_layer",
     "contents",
+    "first_bytes",
     "lasting",
     "name_of",
     "open_store",

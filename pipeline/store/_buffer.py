@@ -16,6 +16,8 @@ SECONDS = 60.0
 
 
 BYTES = 16 << 20
+# Beside its codes a row takes about a kilobyte of memory: tiny codes must not wait by the million.
+ROWS = 1 << 14
 
 
 _WIDTH = np.dtype(np.float32).itemsize
@@ -88,7 +90,8 @@ class Buffer:
     def full(self) -> bool:
         """Whether it is time to write the rows of whole batches."""
         late = time.monotonic() - self._since >= SECONDS
-        return bool(self.whole) and (late or self._bytes + self._batch_bytes > BYTES)
+        large = self._bytes + self._batch_bytes > BYTES or len(self.rows) >= ROWS
+        return bool(self.whole) and (late or large)
 
     def take(self) -> list[Row]:
         """Take out the rows of whole batches."""

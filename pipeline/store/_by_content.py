@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.store._header import SHARDS, Header, read_header
 from pipeline.store._lookup import Lookup
 from pipeline.store._reader import Codes, Rows, probe_of
-from pipeline.store._shard import read_codes
+from pipeline.store._shard import Seen, read_codes, seen_in
 from pipeline.store._shard_file import damaged
 
 
@@ -45,15 +45,15 @@ class ByContent:
         """Whether the content has its codes, or the reason why not."""
         return self._lookup.place(sha256) is not None
 
-    def hint(self, path: bytes, stat: tuple[int, int, int] | None) -> bytes | None:
-        """Recall a file's content hash without reading it; see `Lookup.hint`."""
-        return self._lookup.hint(path, stat)
+    def seen(self) -> Iterator[Seen]:
+        """Say shard by shard which content each file had when it was read; see `Seen`."""
+        for shard in self._lookup.shards:
+            yield seen_in(self.location / SHARDS / shard.name)
 
     def reason(self, sha256: bytes) -> str | None:
         """Return why a known content has no codes; None for one that has."""
-        shard, row = self._place(sha256)
-        index = self._lookup.indexes[shard]
-        return index.reasons[row] if index.code_row[row] < 0 else None
+        shard, code = self._place(sha256)
+        return self._lookup.reason(shard, code) if code < 0 else None
 
     def blocks(self, layer: str, sha256s: Sequence[bytes]) -> Iterator[tuple[Rows, Codes]]:
         """
@@ -75,9 +75,8 @@ class ByContent:
         places = np.array([self._place(sha256) for sha256 in sha256s], np.int64).reshape(-1, 2)
         for shard in np.unique(places[:, 0]).tolist():
             positions = np.flatnonzero(places[:, 0] == shard)
-            index = self._lookup.indexes[shard]
-            path = self.location / SHARDS / index.name
-            rows = index.code_row[places[positions, 1]]
+            path = self.location / SHARDS / self._lookup.shards[shard].name
+            rows = places[positions, 1].astype(np.int32)
             codes = read_codes(path, [layer], rows, header=self.header)[layer]
             if codes.shape[1:] != self.header.space.layers[layer]:
                 raise damaged(path, f"codes of shape {codes.shape[1:]}")

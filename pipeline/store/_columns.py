@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common.hdf5 import Datasets
+from pipeline.common.mapped import let_go
+from pipeline.common.names import Names, blocks
 
 if TYPE_CHECKING:
     import h5py
@@ -19,8 +21,14 @@ CHUNK_BYTES = 1 << 18
 
 
 def write_array(group: h5py.Group, name: str, values: NDArray[Any]) -> None:
-    """Write an array of any rank with fletcher32 over chunks of whole rows."""
-    create_array(group, name, values.shape, values.dtype)[...] = values
+    """Write an array of any rank with fletcher32 over chunks of whole rows, one at a time."""
+    dataset = create_array(group, name, values.shape, values.dtype)
+    if not dataset.chunks:
+        dataset[...] = values
+        return
+    for start in range(0, len(values), dataset.chunks[0]):
+        dataset[start : start + dataset.chunks[0]] = values[start : start + dataset.chunks[0]]
+        let_go(values)
 
 
 def write_rows(group: h5py.Group, name: str, rows: Sequence[NDArray[Any]]) -> None:
@@ -46,15 +54,29 @@ def create_array(
 
 def write_strings(group: h5py.Group, name: str, values: Sequence[bytes]) -> None:
     """Write byte strings as they are: names on disk need be neither UTF-8 nor free of NUL."""
-    lengths = np.fromiter((len(value) for value in values), np.int64, len(values))
+    size = sum(Names.of(values[piece]).size for piece in blocks(len(values)))
     folder = group.create_group(name)
-    write_array(folder, "ends", np.cumsum(lengths))
-    write_array(folder, "bytes", np.frombuffer(b"".join(values), np.uint8))
+    ends = create_array(folder, "ends", (len(values),), np.dtype(np.int64))
+    data = create_array(folder, "bytes", (size,), np.dtype(np.uint8))
+    done = 0
+    for piece in blocks(len(values)):
+        part = Names.of(values[piece])
+        ends[piece] = part.ends + done
+        if part.size:
+            data[done : done + part.size] = part.data
+        done += part.size
 
 
-def read_strings(datasets: Datasets, name: str) -> list[bytes]:
+def read_strings(datasets: Datasets, name: str, start: int = 0, stop: int | None = None) -> Names:
     """
     Read what `write_strings` wrote.
+
+    Parameters
+    ----------
+    datasets : Datasets
+    name : str
+    start, stop : int
+        The rows; all by default.
 
     Raises
     ------
@@ -63,9 +85,12 @@ def read_strings(datasets: Datasets, name: str) -> list[bytes]:
     OSError
         If it is damaged.
     """
-    data = datasets.read(f"{name}/bytes").tobytes()
-    ends: list[int] = datasets.read(f"{name}/ends").tolist()
-    starts = [0, *ends]
-    if ends and (starts != sorted(starts) or ends[-1] != len(data)):
+    before = int(datasets.read(f"{name}/ends", start - 1, start)[0]) if start else 0
+    ends = datasets.read(f"{name}/ends", start, stop).astype(np.int64, copy=False)
+    last = int(ends[-1]) if len(ends) else before
+    [size] = datasets.entries[f"{name}/bytes"].shape
+    whole = stop is None or start + len(ends) == datasets.entries[f"{name}/ends"].shape[0]
+    rising = before >= 0 and bool(np.all(np.diff(ends, prepend=before) >= 0))
+    if not rising or last > size or (whole and len(ends) and last != size):
         raise OSError(f"the strings of '{name}' do not add up")
-    return [data[start:end] for start, end in zip(starts, ends, strict=False)]
+    return Names(datasets.read(f"{name}/bytes", before, last), ends - before)

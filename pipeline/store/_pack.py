@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -18,8 +17,9 @@ from pipeline.common.errors import (
     OutputError,
     ResourceError,
 )
-from pipeline.common.files import FULL, free_bytes, in_words, replacing
-from pipeline.common.seal import append_seal, mark_sealed
+from pipeline.common.files import FULL, free_bytes, in_words
+from pipeline.common.names import Names, blocks
+from pipeline.store._careful import write_sealed
 from pipeline.store._columns import create_array, write_array
 from pipeline.store._header import FILE
 from pipeline.store._reader import FolderStore, Rows
@@ -73,12 +73,7 @@ def pack(store: FolderStore, path: Path) -> int:
             "make room or choose another place",
         )
     try:
-        with replacing(path) as file:
-            careful = _Careful(file)
-            with h5py.File(careful, "w") as packed:
-                _fill(packed, store, rows, careful.check)
-            careful.check()
-            append_seal(file)
+        write_sealed(path, lambda file, check: _fill(file, store, rows, check))
     except OSError as error:
         with suppress(OSError):
             path.unlink(missing_ok=True)  # it was not there before
@@ -94,102 +89,24 @@ def _unwritten(path: Path, error: OSError) -> ResourceError | OutputError:
     return kind(f"cannot write {path} ({error.strerror or error}); {left}")
 
 
-class _Careful(io.RawIOBase):
-    """
-    A file that remembers its first failure instead of raising it.
-
-    HDF5 does not survive a failing write: after a full disk the interpreter crashes when the file
-    is closed. So HDF5 is told that all is well, what it writes from then on is kept in memory for
-    it to read back, and the failure is raised between two blocks of rows.
-    """
-
-    def __init__(self, file: io.BufferedRandom) -> None:
-        self._file = file
-        self._failure: OSError | None = None
-        self._position = 0
-        self._unwritten: list[tuple[int, bytes]] = []
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        start, size = self._position, len(view)
-        self._file.seek(start)
-        data = self._file.read(size)
-        view[:] = data + bytes(size - len(data))
-        for offset, kept in self._unwritten:
-            lo, hi = max(start, offset), min(start + size, offset + len(kept))
-            if lo < hi:
-                view[lo - start : hi - start] = kept[lo - offset : hi - offset]
-        self._position += size
-        return size
-
-    def write(self, data: Any) -> int:
-        size = memoryview(data).nbytes
-        if self._failure is None:
-            try:
-                self._put(data)
-            except OSError as error:
-                self._failure = error
-        if self._failure is not None:
-            self._unwritten.append((self._position, bytes(data)))
-        self._position += size
-        return size
-
-    def _put(self, data: Any) -> None:
-        self._file.seek(self._position)
-        self._file.write(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence == io.SEEK_END:
-            offset += self._file.seek(0, io.SEEK_END)
-        elif whence == io.SEEK_CUR:
-            offset += self._position
-        self._position = offset
-        return offset
-
-    def tell(self) -> int:
-        return self._position
-
-    def truncate(self, size: int | None = None) -> int:
-        size = self._position if size is None else size
-        if self._failure is None:
-            try:
-                return self._file.truncate(size)
-            except OSError as error:
-                self._failure = error
-        return size
-
-    def flush(self) -> None:
-        if self._failure is None:
-            try:
-                self._file.flush()
-            except OSError as error:
-                self._failure = error
-
-    def check(self) -> None:
-        """Raise what went wrong, if anything did."""
-        self.flush()
-        if self._failure is not None:
-            raise self._failure
-
-
 def _dtype(store: FolderStore) -> np.dtype[Any]:
     return np.dtype(store.header.dtype.value if store.header is not None else np.float32)
 
 
 def _fill(file: h5py.File, store: FolderStore, rows: Rows, check: Callable[[], None]) -> None:
-    mark_sealed(file)
     if store.header is not None:
         file.attrs["header"] = np.bytes_(json.dumps(store.header.to_json(), sort_keys=True))
     classes = [name.encode("utf-8", "surrogateescape") for name in store.classes]
-    names = {code: split.value.encode() for split, code in SPLITS.items()}
-    splits = [names.get(int(code), b"") for code in store.splits[rows]]
+    names = np.zeros(max(SPLITS.values()) + 1, "S5")
+    for split, code in SPLITS.items():
+        names[code] = split.value.encode()
     _write_text(file, "classes", classes)
-    _write_text(file, "paths", store.paths(rows))
-    if (groups := store.groups(rows)) is not None:
-        _write_text(file, "groups", groups)
+    for name, column in (("paths", store.table.paths), ("groups", store.table.groups)):
+        if column is not None:
+            _write_text(file, name, Names.of(column).take(rows.tolist()))
     write_array(file, "labels", store.labels[rows])
     write_array(file, "sha256", store.table.sha256[rows])
-    write_array(file, "splits", np.array(splits, "S5"))
+    write_array(file, "splits", names[store.splits[rows]])
     codes, probe = file.create_group("codes"), file.create_group("probe")
     dtype = _dtype(store)
     for layer, shape in store.layers.items():
@@ -218,7 +135,9 @@ def _write_text(file: h5py.File, name: str, values: Sequence[bytes]) -> None:
     """
     length = max(map(len, values), default=1) or 1
     dtype = h5py.string_dtype("utf-8", length)
-    write_array(file, name, np.array(values, dtype).reshape(len(values)))
+    dataset = create_array(file, name, (len(values),), dtype)
+    for piece in blocks(len(values)):
+        dataset[piece] = np.array(list(values[piece]), dtype)
 
 
 def _write_rows(dataset: h5py.Dataset, positions: Rows, block: NDArray[Any]) -> None:

@@ -15,7 +15,7 @@ from pipeline.common.space import Space
 from pipeline.store._header import SHARDS, Header, read_header, read_probe
 from pipeline.store._shard import read_codes
 from pipeline.store._shard_file import damaged
-from pipeline.store._table import Status, Table, lost_table, read_table
+from pipeline.store._table import Status, StoredTable, Table, first_bytes, lost_table, read_table
 
 Rows = NDArray[np.int64]
 Codes = NDArray[np.float32]
@@ -135,11 +135,6 @@ class Store(Protocol):
         """Return the codes of the probe images, if they are known."""
 
 
-def first_bytes(sha256: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Shorten hashes of shape (n, 32) to their first 8 bytes, as numbers."""
-    return np.ascontiguousarray(sha256[:, :8]).view(">u8").ravel().astype(np.uint64)
-
-
 def name_of(store: Store) -> str:
     """Return what heads and reports made from a store are named after."""
     path = store.location.absolute()
@@ -254,7 +249,8 @@ class FolderStore(Store):
 
     def hashes(self, rows: Rows) -> NDArray[np.uint64] | None:
         """Return the first 8 bytes of the content hashes of some rows."""
-        return first_bytes(self.table.sha256[rows])
+        every = [first_bytes(sha256) for (sha256,) in self.table.pieces("sha256")]
+        return np.concatenate([np.empty(0, np.uint64), *every])[rows]
 
     def sha256(self, rows: Rows) -> NDArray[np.uint8]:
         """Return the content hashes of some rows."""
@@ -278,7 +274,7 @@ def probe_of(folder: Path, layer: str) -> Codes:
     return probe[layer]
 
 
-def _complete(folder: Path, table: Table | None) -> Table:
+def _complete(folder: Path, table: StoredTable | None) -> StoredTable:
     again = "run the same extract command again: it goes on where it stopped"
     if table is None:
         if (lost := lost_table(folder)) is not None:

@@ -310,35 +310,31 @@ class _Run:
             How many images have their place again.
         """
         lost = self._lost(table)
-        known = table.sha256.any(axis=1)
-        missing = np.flatnonzero(lost | ((table.status == Status.pending) & known)).tolist()
+        waits = (table.status == Status.pending) & table.sha256.any(axis=1)
+        missing = np.flatnonzero(lost | waits)
         status, shard, row = table.status.copy(), table.shard.copy(), table.row.copy()
-        reasons = dict(table.reasons)
-        lookup = Lookup(self.indexes.values()) if missing else Lookup()
+        lookup = Lookup(self.indexes.values()) if len(missing) else Lookup()
         number = {name: place for place, name in enumerate(table.shards)}
-        found = 0
-        for image in missing:
-            place = lookup.place(table.sha256[image].tobytes())
-            if place is None:
-                if lost[image]:
-                    status[image], shard[image], row[image] = Status.pending, -1, -1
-                    reasons[image] = "its codes were damaged and set aside"
-                continue
-            index = lookup.indexes[place[0]]
-            found += 1
-            if (code_row := index.code_row[place[1]]) < 0:
-                status[image], shard[image], row[image] = Status.rejected, -1, -1
-                reasons[image] = index.reasons[place[1]]
-                continue
-            status[image], row[image] = Status.ok, code_row
-            shard[image] = number.setdefault(index.name, len(number))
-            reasons.pop(image, None)
-        if not (found or lost.any()):
+        places, codes = lookup.places(table.sha256[missing])
+        found = places >= 0
+        if not (found.any() or lost.any()):
             return table, 0
+        gone = missing[~found & lost[missing]]
+        status[gone], shard[gone], row[gone] = Status.pending, -1, -1
+        why = dict.fromkeys(gone.tolist(), "its codes were damaged and set aside")
+        good, refused = found & (codes >= 0), found & (codes < 0)
+        bad = np.flatnonzero(refused)
+        status[missing[bad]], shard[missing[bad]], row[missing[bad]] = Status.rejected, -1, -1
+        why |= {int(missing[i]): lookup.reason(int(places[i]), int(codes[i])) for i in bad}
+        own = [number.setdefault(lookup.shards[p].name, len(number)) for p in places[good].tolist()]
+        status[missing[good]], row[missing[good]] = Status.ok, codes[good]
+        shard[missing[good]] = own
+        again = set(missing[good].tolist())
+        kept = {image: text for image, text in table.reasons.items() if image not in again}
         placed = replace(
-            table, status=status, shard=shard, row=row, reasons=reasons, shards=tuple(number)
+            table, status=status, shard=shard, row=row, reasons=kept | why, shards=tuple(number)
         )
-        return placed, found
+        return placed, int(found.sum())
 
     def _lost(self, table: Table) -> NDArray[np.bool_]:
         """Find the images whose place in the shards does not hold their codes."""
@@ -347,9 +343,8 @@ class _Run:
             own = np.flatnonzero((table.shard == number) & (table.status == Status.ok))
             if name in self.waiting:
                 continue
-            places = self.indexes[name].places() if name in self.indexes else {}
-            for image in own:
-                lost[image] = places.get(int(table.row[image])) != table.sha256[image].tobytes()
+            index = self.indexes.get(name)
+            lost[own] = True if index is None else ~index.holds(table.row[own], table.sha256[own])
         return lost
 
     def _change(

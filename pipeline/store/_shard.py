@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline.common.errors import StoreDamaged
 from pipeline.common.files import write_durably
 from pipeline.common.hdf5 import OpenDatasets, hdf5_bytes
+from pipeline.common.names import Names
 from pipeline.store._buffer import Row
 from pipeline.store._columns import read_strings, write_array, write_rows, write_strings
 from pipeline.store._dtype import widened
@@ -66,8 +67,9 @@ class Index:
     ----------
     name : str
         File name; ends in the SHA-256 of the file.
-    paths : list of bytes
-    reasons : list of str
+    paths : Names
+    reasons : mapping of int to str
+        Why rows were rejected.
     sha256 : uint8 array of shape (n, 32)
     stat : int64 array of shape (n, 3)
     code_row : int32 array of shape (n,)
@@ -76,20 +78,21 @@ class Index:
     """
 
     name: str
-    paths: list[bytes]
-    reasons: list[str]
+    paths: Names
+    reasons: Mapping[int, str]
     sha256: NDArray[np.uint8]
     stat: NDArray[np.int64]
     code_row: NDArray[np.int32]
     meaning: Meaning
 
-    def places(self) -> dict[int, bytes]:
-        """Return the content hash of each row of codes."""
-        return {
-            int(row): digest.tobytes()
-            for row, digest in zip(self.code_row, self.sha256, strict=True)
-            if row >= 0
-        }
+    def holds(self, rows: NDArray[np.int32], sha256: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Say of some rows of codes whether they are of these contents, of shape (m, 32)."""
+        good = np.flatnonzero(self.code_row >= 0)
+        at = np.full(max(int(self.code_row.max(initial=-1)), int(rows.max(initial=-1))) + 2, -1)
+        at[self.code_row[good]] = good
+        place = at[np.maximum(rows, -1)]  # the last one is of no row
+        same: NDArray[np.bool_] = np.all(self.sha256[place] == sha256, axis=1)
+        return (place >= 0) & same
 
 
 def write_shard(
@@ -149,8 +152,8 @@ def write_shard(
     write_durably(folder / name, data)
     return Index(
         name=name,
-        paths=[row.path for row in rows],
-        reasons=[row.reason for row in rows],
+        paths=Names.of(row.path for row in rows),
+        reasons={i: row.reason for i, row in enumerate(rows) if row.codes is None},
         sha256=sha256,
         stat=stat,
         code_row=code_row,
@@ -178,14 +181,15 @@ def read_index(path: Path, *, header: Header | None, again: bool = False) -> Ind
         If it cannot be read this time.
     """
     with open_shard(path, again=again) as file:
-        datasets = OpenDatasets(file)
+        datasets, code_row = OpenDatasets(file), file["code_row"][...]
+        reasons = read_strings(datasets, "reasons")
         index = Index(
             name=path.name,
             paths=read_strings(datasets, "paths"),
-            reasons=[reason.decode() for reason in read_strings(datasets, "reasons")],
+            reasons={row: reasons[row].decode() for row in np.flatnonzero(code_row < 0).tolist()},
             sha256=file["sha256"][...],
             stat=file["stat"][...],
-            code_row=file["code_row"][...],
+            code_row=code_row,
             meaning=_meaning(file),
         )
         good = int((index.code_row >= 0).sum())
@@ -195,6 +199,37 @@ def read_index(path: Path, *, header: Header | None, again: bool = False) -> Ind
                     raise ValueError(f"layer {layer} has {len(codes)} rows of {good}")
     _check_meaning(path, index.meaning, header)
     return index
+
+
+class Seen(NamedTuple):
+    """
+    Which contents files had when they were read.
+
+    Attributes
+    ----------
+    paths : Names
+    stat : int64 array of shape (m, 3)
+        Size, modification and change time in nanoseconds; zeros where they prove nothing.
+    sha256 : uint8 array of shape (m, 32)
+    """
+
+    paths: Names
+    stat: NDArray[np.int64]
+    sha256: NDArray[np.uint8]
+
+
+def seen_in(path: Path) -> Seen:
+    """
+    Read of a shard which contents files had.
+
+    Raises
+    ------
+    StoreDamaged, StoreError
+        As `read_index`.
+    """
+    with open_shard(path) as file:
+        paths = read_strings(OpenDatasets(file), "paths")
+        return Seen(paths, file["stat"][...], file["sha256"][...])
 
 
 def _meaning(file: h5py.File) -> Meaning:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import h5py
 import numpy as np
@@ -19,13 +21,22 @@ from pipeline.common.choices import SPLITS, Split
 from pipeline.common.errors import StoreDamaged
 from pipeline.common.files import canonical_json, csv_text, is_absent, write_durably
 from pipeline.common.foreign import Foreign, open_datasets
-from pipeline.common.hdf5 import Datasets, sealed_bytes
+from pipeline.common.hdf5 import Datasets, SealedDatasets
+from pipeline.common.mapped import let_go
+from pipeline.common.names import blocks, each
 from pipeline.common.seal import BrokenSeal
+from pipeline.store._careful import write_sealed
 from pipeline.store._columns import read_strings, write_array, write_strings
 from pipeline.store._header import broken, unreadable
+from pipeline.store._reasons import Reasons
 
 FILE = "table.h5"
 REJECTED = "rejected.csv"
+
+
+_ARRAYS = ("labels", "splits", "sha256", "stat", "status", "shard", "row")
+LONG = ("paths", "sha256", "stat", "groups")
+"""Columns that are read only where they are needed."""
 
 
 class Status(IntEnum):
@@ -43,7 +54,7 @@ class Table:
 
     Attributes
     ----------
-    paths : list of bytes
+    paths : sequence of bytes
         Relative to the source.
     classes : tuple of str
         Class names; `labels` points into them.
@@ -65,14 +76,14 @@ class Table:
         Why rows are rejected or pending.
     source : mapping
         Where the images came from: location, layout.
-    groups : list of bytes or None
+    groups : sequence of bytes or None
         Of each row its group, as the source has it; None where it has none.
     unfinished : bool
         Whether an extraction began that has not come to its end: rows that it had not read yet
         are as the one before left them.
     """
 
-    paths: list[bytes]
+    paths: Sequence[bytes]
     classes: tuple[str, ...]
     labels: NDArray[np.int32]
     splits: NDArray[np.uint8]
@@ -84,7 +95,7 @@ class Table:
     row: NDArray[np.int32]
     reasons: Mapping[int, str] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
-    groups: list[bytes] | None = None
+    groups: Sequence[bytes] | None = None
     unfinished: bool = False
 
     @property
@@ -93,7 +104,7 @@ class Table:
         return not (self.unfinished or self.count(Status.pending))
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self.labels)
 
     def count(self, status: Status) -> int:
         """Count the rows of this status."""
@@ -101,7 +112,7 @@ class Table:
 
     def split_counts(self) -> dict[str, int]:
         """Count the usable images of each split."""
-        return {split.value: len(self._usable(split)) for split in SPLITS}
+        return {split.value: int(np.count_nonzero(self._usable(split))) for split in SPLITS}
 
     def class_counts(self) -> dict[str, int]:
         """Count the usable images of each class."""
@@ -111,18 +122,27 @@ class Table:
 
     def reason_counts(self) -> dict[str, int]:
         """Count why images are rejected or pending, the most frequent reason first."""
-        return dict(Counter(self.reasons.values()).most_common())
+        return Reasons.of(self.reasons).counts()
 
     def classes_without_training(self) -> list[str]:
         """Name the classes that have no usable training image."""
-        present = set(self.labels[self._usable(Split.train)].tolist())
+        present = set(np.unique(self.labels[self._usable(Split.train)]).tolist())
         return [name for label, name in enumerate(self.classes) if label not in present]
 
     def contradictions(self) -> int:
         """Count the images that stand under two labels or more."""
+        rows = np.flatnonzero((self.status == Status.ok) & (self.labels >= 0)).astype(np.uint32)
+        keys = first_bytes(self.sha256, rows)
+        order = np.argsort(keys, kind="stable").astype(np.uint32)
+        doubtful = [keys[:0]]
+        for piece in blocks(len(rows) - 1):
+            here, there = order[piece], order[piece.start + 1 : piece.stop + 1]
+            differ = self.labels[rows[here]] != self.labels[rows[there]]
+            doubtful.append(keys[here[differ & (keys[here] == keys[there])]])
+        del order
         labels: dict[bytes, int] = {}
         twice = set()
-        for row in np.flatnonzero((self.status == Status.ok) & (self.labels >= 0)):
+        for row in each(rows[among(keys, np.unique(np.concatenate(doubtful)))]):
             key, label = self.sha256[row].tobytes(), int(self.labels[row])
             if labels.setdefault(key, label) != label:
                 twice.add(key)
@@ -130,68 +150,154 @@ class Table:
 
     def leaks(self) -> int:
         """Count the images of val and test that are byte for byte in train as well."""
-        train = {self.sha256[row].tobytes() for row in self._usable(Split.train)}
-        held_out = (*self._usable(Split.val), *self._usable(Split.test))
-        return sum(self.sha256[row].tobytes() in train for row in held_out)
+        train, held_out = self._sides()
+        known = first_bytes(self.sha256, train)
+        known.sort()
+        others = first_bytes(self.sha256, held_out)
+        shared = among(others, known)
+        if not shared.any():
+            return 0
+        others, held_out = np.unique(others[shared]), held_out[shared]
+        train = train[among(first_bytes(self.sha256, train), others)]
+        contents = {self.sha256[row].tobytes() for row in each(train)}
+        return sum(self.sha256[row].tobytes() in contents for row in each(held_out))
 
     def grouped_leaks(self) -> int:
         """Count the images of val and test that are of a group with images in train."""
         if self.groups is None:
             return 0
-        train = {self.groups[row] for row in self._usable(Split.train)} - {b""}
-        held_out = (*self._usable(Split.val), *self._usable(Split.test))
-        return sum(self.groups[row] in train for row in held_out)
+        groups = self.groups
+        train, held_out = self._sides()
+        known = {groups[row] for row in each(train)} - {b""}
+        return sum(groups[row] in known for row in each(held_out))
 
     def unlabelled_counts(self) -> dict[str, int]:
         """Count the usable images of each split that have no label, where there are any."""
-        counts = {
-            split.value: int((self.labels[self._usable(split)] < 0).sum()) for split in SPLITS
-        }
+        none = self.labels < 0
+        counts = {split.value: int((none & self._usable(split)).sum()) for split in SPLITS}
         return {name: count for name, count in counts.items() if count}
 
-    def _usable(self, split: Split) -> NDArray[np.int64]:
-        return np.flatnonzero((self.status == Status.ok) & (self.splits == SPLITS[split]))
+    def _usable(self, split: Split) -> NDArray[np.bool_]:
+        usable: NDArray[np.bool_] = (self.status == Status.ok) & (self.splits == SPLITS[split])
+        return usable
+
+    def _sides(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
+        """Return the usable rows of train, and those of val and of test."""
+        held_out = self._usable(Split.val) | self._usable(Split.test)
+        train = np.flatnonzero(self._usable(Split.train)).astype(np.uint32)
+        return train, np.flatnonzero(held_out).astype(np.uint32)
 
 
-_UNFINISHED, _GROUPS = "unfinished", "groups"
-_ARRAYS = ("labels", "splits", "sha256", "stat", "status", "shard", "row")
+class StoredTable(Table):
+    """A table whose long columns are read from its file when somebody asks for them."""
+
+    location: ClassVar[Path]
+    datasets: ClassVar[Datasets]
+
+    @classmethod
+    def of(cls, path: Path, datasets: Datasets, **columns: Any) -> StoredTable:
+        """
+        Keep a file open for what is not given of its columns.
+
+        Parameters
+        ----------
+        path : Path
+        datasets : Datasets
+            Of this file.
+        **columns
+            Those of `Table` that are not `LONG`.
+        """
+        none: dict[str, Any] = dict.fromkeys(LONG)
+        table = cls(**columns, **none)
+        for name in LONG:
+            del table.__dict__[name]  # then the properties below are asked
+        table.__dict__["location"], table.__dict__["datasets"] = path, datasets
+        return table
+
+    @cached_property
+    def paths(self) -> Sequence[bytes]:
+        """Relative to the source."""
+        column: Sequence[bytes] = self._column("paths")
+        return column
+
+    @cached_property
+    def sha256(self) -> NDArray[np.uint8]:
+        """Hashes of the contents."""
+        column: NDArray[np.uint8] = self._column("sha256")
+        return column
+
+    @cached_property
+    def stat(self) -> NDArray[np.int64]:
+        """Sizes and times."""
+        column: NDArray[np.int64] = self._column("stat")
+        return column
+
+    @cached_property
+    def groups(self) -> Sequence[bytes] | None:
+        """Of each row its group."""
+        column: Sequence[bytes] | None = self._column("groups")
+        return column
+
+    def pieces(self, *names: str) -> Iterator[tuple[Any, ...]]:
+        """Read long columns a piece after the other, and keep nothing of them."""
+        for piece in blocks(len(self)):
+            yield tuple(
+                self.__dict__[name][piece] if name in self.__dict__ else self._read(name, piece)
+                for name in names
+            )
+
+    def _column(self, name: str) -> Any:
+        return self._read(name, slice(0, len(self)))
+
+    def _read(self, name: str, piece: slice) -> Any:
+        with _explained(self.location):
+            if name in _ARRAYS:
+                return self.datasets.read(name, piece.start, piece.stop)
+            if f"{name}/ends" not in self.datasets.entries:
+                return None
+            return read_strings(self.datasets, name, piece.start, piece.stop)
+
+
+_UNFINISHED = "unfinished"
 
 
 def write_table(folder: Path, table: Table) -> None:
     """Replace the table of a store, and the list of rejected images beside it."""
 
-    def fill(file: h5py.File) -> None:
+    def fill(file: h5py.File, check: Callable[[], None]) -> None:
         write_strings(file, "paths", table.paths)
         write_strings(file, "classes", [_encode(name) for name in table.classes])
         write_strings(file, "shards", [name.encode() for name in table.shards])
         for name in _ARRAYS:
             write_array(file, name, getattr(table, name))
-        reasons = file.create_group("reasons")
-        write_array(reasons, "row", np.fromiter(table.reasons, np.int64, len(table.reasons)))
-        write_strings(reasons, "text", [text.encode() for text in table.reasons.values()])
+            check()
+        reasons, group = Reasons.of(table.reasons), file.create_group("reasons")
+        write_array(group, "row", reasons.rows)
+        write_strings(group, "text", reasons.encoded())
         write_strings(file, "source", [canonical_json(dict(table.source))])
         if table.groups is not None:
-            write_strings(file, _GROUPS, table.groups)
+            write_strings(file, "groups", table.groups)
         if table.unfinished:
             write_array(file, _UNFINISHED, np.ones(1, np.uint8))
 
-    write_durably(folder / FILE, sealed_bytes(fill))
-    reasons = [
-        (os.fsdecode(table.paths[row]), reason)
-        for row, reason in sorted(table.reasons.items())
-        if table.status[row] == Status.rejected
-    ]
-    text = csv_text([("path", "reason"), *reasons])
+    write_sealed(folder / FILE, fill, lazily=False)
+    rejected = np.flatnonzero(table.status == Status.rejected)
+    reasons = (
+        (os.fsdecode(table.paths[row]), table.reasons[row])
+        for row in rejected.tolist()
+        if row in table.reasons
+    )
+    text = csv_text(chain([("path", "reason")], reasons))
     write_durably(folder / REJECTED, text.encode("utf-8", "surrogateescape"))
 
 
-def read_table(folder: Path) -> Table | None:
+def read_table(folder: Path) -> StoredTable | None:
     """
     Read the table of a store.
 
     Returns
     -------
-    Table or None
+    StoredTable or None
         None when no extraction into this store has come that far.
 
     Raises
@@ -203,15 +309,22 @@ def read_table(folder: Path) -> Table | None:
     """
     path = folder / FILE
     try:
-        with open_datasets(path) as datasets:
-            table = _from_datasets(datasets)
-        _check(table)
-        return table
+        with _explained(path):
+            return _from_datasets(path, open_datasets(path))
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Say in one line what is wrong with a table; let that there is none pass."""
+    try:
+        yield
     except BrokenSeal as error:
         raise broken(path, error, mends="says how it is made again") from error
     except OSError as error:
         if is_absent(path, error):
-            return None
+            raise
         if error.errno is not None:
             raise unreadable(path, error) from error
         raise broken(path, error, mends="says how it is made again") from error
@@ -236,42 +349,85 @@ def read_source(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _from_datasets(datasets: Datasets) -> Table:
-    rows = datasets.read("reasons/row").tolist()
-    texts = read_strings(datasets, "reasons/text")
-    return Table(
-        paths=read_strings(datasets, "paths"),
-        classes=tuple(_decode(name) for name in read_strings(datasets, "classes")),
-        shards=tuple(name.decode() for name in read_strings(datasets, "shards")),
-        reasons={row: text.decode() for row, text in zip(rows, texts, strict=True)},
-        source=json.loads(read_strings(datasets, "source")[0]),
-        groups=read_strings(datasets, _GROUPS) if f"{_GROUPS}/ends" in datasets.entries else None,
-        unfinished=_UNFINISHED in datasets.entries,
-        **{name: datasets.read(name) for name in _ARRAYS},
-    )
+def _from_datasets(path: Path, datasets: SealedDatasets | Foreign) -> StoredTable:
+    """Read the short columns, and the long ones too where the file may not stay."""
+    try:
+        _check_shapes(datasets)
+        rows = datasets.read("reasons/row")
+        texts = read_strings(datasets, "reasons/text")
+        if len(rows) != len(texts):
+            raise ValueError(f"{len(texts)} reasons of {len(rows)} rows")
+        table = StoredTable.of(
+            path,
+            datasets,
+            classes=tuple(_decode(name) for name in read_strings(datasets, "classes")),
+            shards=tuple(name.decode() for name in read_strings(datasets, "shards")),
+            reasons=Reasons.listed(rows.astype(np.int64), (text.decode() for text in texts)),
+            source=json.loads(read_strings(datasets, "source")[0]),
+            unfinished=_UNFINISHED in datasets.entries,
+            **{name: datasets.read(name) for name in _ARRAYS if name not in LONG},
+        )
+        _check(table)
+        if isinstance(datasets, SealedDatasets) and datasets.stays:
+            return table
+        for name in LONG:
+            getattr(table, name)
+    except BaseException:
+        datasets.close()
+        raise
+    datasets.close()
+    return table
+
+
+def _check_shapes(datasets: Datasets) -> None:
+    """Refuse a table whose columns do not fit together."""
+    entries = datasets.entries
+    [n] = entries["paths/ends"].shape
+    for name in _ARRAYS:
+        if entries[name].shape[0] != n:
+            raise ValueError(f"column '{name}' has {entries[name].shape[0]} rows of {n}")
+    if "groups/ends" in entries and entries["groups/ends"].shape != (n,):
+        raise ValueError(f"{entries['groups/ends'].shape[0]} groups of {n} rows")
+    shapes = {"sha256": (n, 32), "stat": (n, 3)}
+    for name in _ARRAYS:
+        found = entries[name]
+        if found.shape != shapes.get(name, (n,)) or found.kind not in "iu":
+            raise ValueError(f"column '{name}' is {np.dtype(found.dtype)} of shape {found.shape}")
 
 
 def _check(table: Table) -> None:
-    """Refuse a table whose columns do not fit together."""
+    """Refuse numbers that lead nowhere."""
     n = len(table)
-    for name in _ARRAYS:
-        if len(getattr(table, name)) != n:
-            raise ValueError(f"column '{name}' has {len(getattr(table, name))} rows of {n}")
-    if table.groups is not None and len(table.groups) != n:
-        raise ValueError(f"{len(table.groups)} groups of {n} rows")
-    shapes = {"sha256": (n, 32), "stat": (n, 3)}
-    for name in _ARRAYS:
-        column = getattr(table, name)
-        if column.shape != shapes.get(name, (n,)) or column.dtype.kind not in "iu":
-            raise ValueError(f"column '{name}' is {column.dtype} of shape {column.shape}")
     if n and (table.splits.max() > max(SPLITS.values()) or table.status.max() > max(Status)):
         raise ValueError("splits or states that there are not")
-    if any(not 0 <= row < n for row in table.reasons):
+    rows = Reasons.of(table.reasons).rows
+    if len(rows) and not (rows.min() >= 0 and rows.max() < n):
         raise ValueError("reasons of rows that there are not")
     for name, bound in (("labels", len(table.classes)), ("shard", len(table.shards))):
         column = getattr(table, name)
         if n and not (column.min() >= -1 and column.max() < bound):
             raise ValueError(f"column '{name}' points outside")
+
+
+def first_bytes(
+    sha256: NDArray[np.uint8], rows: NDArray[np.integer] | None = None
+) -> NDArray[np.uint64]:
+    """Shorten hashes of shape (n, 32), or some of them, to their first 8 bytes, as numbers."""
+    found = np.empty(len(sha256) if rows is None else len(rows), np.uint64)
+    for piece in blocks(len(found)):
+        part = sha256[piece] if rows is None else sha256[rows[piece]]
+        found[piece] = np.ascontiguousarray(part[:, :8]).view(">u8").ravel()
+        let_go(sha256)
+    return found
+
+
+def among(keys: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Say of numbers whether they are among others, which are sorted."""
+    found = np.zeros(len(keys), bool)
+    for piece in blocks(len(keys) if len(others) else 0):
+        places = np.searchsorted(others, keys[piece]).clip(max=len(others) - 1)
+        found[piece] = others[places] == keys[piece]
+    return found
 
 
 def _encode(name: str) -> bytes:

@@ -23,10 +23,10 @@ from pipeline.store._header import (
     unreadable,
 )
 from pipeline.store._packed import PackedStore
-from pipeline.store._shard import read_index
+from pipeline.store._shard import Index, read_index
 from pipeline.store._shard_file import damaged
 from pipeline.store._table import FILE as TABLE
-from pipeline.store._table import Status, Table, lost_table, read_table
+from pipeline.store._table import Status, Table, among, first_bytes, lost_table, read_table
 
 _MOST_LINES = 10
 
@@ -119,24 +119,25 @@ def verify_folder(folder: Path, *, progress: Progress | None = None) -> Verifica
         read_probe(folder)
     table = _table(folder, found)
     names: list[str] = []
-    places: dict[str, dict[int, bytes]] = {}
     rows = size = 0
     with found.taking():
         names = shard_names(folder / SHARDS)
         if table is not None:
             found.damage += _missing(folder, table, names)
+    named = None if table is None else _Named(table)
     for done, name in enumerate(names, start=1):
         path = folder / SHARDS / name
         with found.taking():
             index = read_index(path, header=header, again=True)
             size += path.stat().st_size
             rows += len(index.paths)
-            places[name] = index.places()
+            if named is not None:
+                named.compare(index)
         if progress is not None:
             progress(done, len(names))
-    if table is not None:
-        found.damage += _slipped(folder, table, places)
-        found.notes += _left_out(table, places)
+    if named is not None:
+        found.damage += named.slipped(folder)
+        found.notes += named.left_out()
     return found.result(
         shards=len(names),
         rows=rows,
@@ -171,32 +172,47 @@ def _missing(folder: Path, table: Table, names: list[str]) -> list[str]:
     ]
 
 
-def _left_out(table: Table, places: dict[str, dict[int, bytes]]) -> list[str]:
-    """Say that shards have codes of images that the table does not name."""
-    named = {digest.tobytes() for digest in table.sha256}
-    others = {digest for known in places.values() for digest in known.values()} - named
-    if not others:
-        return []
-    return [
-        f"the codes of {counted(len(others), 'image')} are of none in the table: these left the "
-        "source, or the table is an older one"
-    ]
+class _Named:
+    """The images that a table names, as shards are compared with them one by one."""
 
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._number = {name: number for number, name in enumerate(table.shards)}
+        rows = np.flatnonzero(table.status == Status.ok)
+        self._rows = rows[np.argsort(table.shard[rows], kind="stable")]
+        self._shard = table.shard[self._rows]
+        self._known = np.sort(first_bytes(table.sha256))
+        self._wrong = 0
+        self._others: set[bytes] = set()
 
-def _slipped(folder: Path, table: Table, places: dict[str, dict[int, bytes]]) -> list[str]:
-    """Say when rows of the table point at codes of another image."""
-    wrong = [
-        row
-        for row in np.flatnonzero(table.status == Status.ok).tolist()
-        if (known := places.get(table.shards[table.shard[row]])) is not None
-        and known.get(int(table.row[row])) != table.sha256[row].tobytes()
-    ]
-    if not wrong:
-        return []
-    return [
-        f"{folder / TABLE} is damaged ({len(wrong)} of its rows point at codes of other images); "
-        f"{repair_command(folder)} makes it again"
-    ]
+    def compare(self, index: Index) -> None:
+        """Compare one shard."""
+        if (number := self._number.get(index.name)) is not None:
+            start, stop = np.searchsorted(self._shard, (number, number + 1))
+            rows = self._rows[start:stop]
+            right = index.holds(self._table.row[rows], self._table.sha256[rows])
+            self._wrong += int(np.count_nonzero(~right))
+        coded = index.sha256[index.code_row >= 0]
+        keys = first_bytes(coded)
+        self._others.update(digest.tobytes() for digest in coded[~among(keys, self._known)])
+
+    def left_out(self) -> list[str]:
+        """Say that shards have codes of images that the table does not name."""
+        if not self._others:
+            return []
+        return [
+            f"the codes of {counted(len(self._others), 'image')} are of none in the table: these "
+            "left the source, or the table is an older one"
+        ]
+
+    def slipped(self, folder: Path) -> list[str]:
+        """Say when rows of the table point at codes of another image."""
+        if not self._wrong:
+            return []
+        return [
+            f"{folder / TABLE} is damaged ({self._wrong} of its rows point at codes of other "
+            f"images); {repair_command(folder)} makes it again"
+        ]
 
 
 def verify_packed(path: Path, *, progress: Progress | None = None) -> Verification:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from pipeline.common.errors import StoreNotFound
 from pipeline.common.files import make_folder
+from pipeline.common.mapped import let_go
+from pipeline.common.names import blocks
 from pipeline.common.space import Space
 from pipeline.store._buffer import Buffer, Row
 from pipeline.store._dtype import narrowed
@@ -31,8 +34,9 @@ from pipeline.store._header import (
 )
 from pipeline.store._lookup import Lookup
 from pipeline.store._place import _is_leftover, alone, explained
-from pipeline.store._shard import Index, write_shard
-from pipeline.store._table import Status, Table, read_table, write_table
+from pipeline.store._reasons import Reasons
+from pipeline.store._shard import Index, Seen, seen_in, write_shard
+from pipeline.store._table import Status, StoredTable, Table, read_table, write_table
 
 # A file may change twice within one tick of a coarse clock: a time stamp this fresh when the file
 # was read proves nothing later (git's "racy" entries are the same matter).
@@ -58,7 +62,7 @@ class Scan:
         Whether more is to come.
     """
 
-    paths: list[bytes]
+    paths: Sequence[bytes]
     classes: tuple[str, ...]
     labels: NDArray[np.int32]
     splits: NDArray[np.uint8]
@@ -67,7 +71,7 @@ class Scan:
     rejected: Mapping[int, str] = field(default_factory=dict)
     pending: Mapping[int, str] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
-    groups: list[bytes] | None = None
+    groups: Sequence[bytes] | None = None
     unfinished: bool = False
 
 
@@ -88,7 +92,7 @@ class Writer:
     ----------
     header : Header or None
         None until the folder is a store.
-    table : Table or None
+    table : StoredTable or None
         As the last run left it.
     seconds : float
         What writing the shards took so far.
@@ -115,7 +119,7 @@ class Writer:
         self._writing: Future[Index] | None = None
         self._in_flight: list[bytes] = []  # hashes only: the rows are let go when written
         self.seconds = 0.0
-        self.table: Table | None = None
+        self.table: StoredTable | None = None
 
     def __enter__(self) -> Writer:
         with ExitStack() as stack:
@@ -136,7 +140,7 @@ class Writer:
         self._stack.close()  # after the shard that is being written
 
     def _open(self) -> None:
-        """Read what is there: the header, the shards' rows, the file times of the last table."""
+        """Read what is there: the header, the contents of the shards, the last table."""
         shards = self.folder / SHARDS
         for leftover in (*self.folder.glob(".*.tmp"), *shards.glob(".*.tmp")):
             if _is_leftover(leftover):
@@ -147,9 +151,7 @@ class Writer:
             return
         self._lookup = Lookup.of(shards, header=self.header)
         self._probe = read_probe(self.folder)
-        self.table = table = read_table(self.folder)
-        if table is not None:
-            self._lookup.remember(table.paths, table.stat, table.sha256)
+        self.table = read_table(self.folder)
 
     @property
     def space(self) -> Space:
@@ -198,9 +200,14 @@ class Writer:
         """Whether the content has its codes, or the reason why not, in this store."""
         return self._lookup.place(sha256) is not None or sha256 in self._buffered
 
-    def hint(self, path: bytes, stat: tuple[int, int, int] | None) -> bytes | None:
-        """Recall a file's content hash without reading it; see `Lookup.hint`."""
-        return self._lookup.hint(path, stat)
+    def knows(self, sha256: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Say of many contents, of shape (m, 32), whether they are in the shards."""
+        return self._lookup.places(sha256)[0] >= 0
+
+    def seen(self) -> Iterator[Seen]:
+        """Say shard by shard which content each file had when it was read; see `Seen`."""
+        for shard in self._lookup.shards:
+            yield seen_in(self.folder / SHARDS / shard.name)
 
     def append(self, row: Row) -> bool:
         """
@@ -253,8 +260,8 @@ class Writer:
         if not rows or self.header is None:
             return
         # A shard that was deleted by hand leaves a gap: go on behind the last name.
-        indexes = self._lookup.indexes
-        number = int(indexes[-1].name.partition("-")[0]) + 1 if indexes else 0
+        shards = self._lookup.shards
+        number = int(shards[-1].name.partition("-")[0]) + 1 if shards else 0
         self._in_flight = [row.sha256 for row in rows]
         self._writing = self._pool.submit(self._write, number, rows, self.header)
 
@@ -320,21 +327,22 @@ class Writer:
         return table
 
     def _place(self, scan: Scan) -> Table:
-        n = len(scan.paths)
+        n, lookup = len(scan.paths), self._lookup
         status = np.full(n, Status.pending, np.uint8)
         shard, row = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
-        reasons, indexes = dict(scan.pending), self._lookup.indexes
-        for i, digest in enumerate(scan.sha256):
-            place = self._lookup.place(digest.tobytes())
-            if i in scan.rejected:
-                status[i], reasons[i] = Status.rejected, scan.rejected[i]
-            elif place is None or i in scan.pending:
-                reasons.setdefault(i, "not processed yet")
-            elif (code_row := indexes[place[0]].code_row[place[1]]) < 0:
-                status[i] = Status.rejected
-                reasons[i] = indexes[place[0]].reasons[place[1]]
-            else:
-                status[i], shard[i], row[i] = Status.ok, place[0], code_row
+        others = np.fromiter(chain(scan.rejected, scan.pending), np.int64)
+        refused: dict[int, str] = {}
+        for piece in blocks(n):
+            found, code = lookup.places(scan.sha256[piece])
+            let_go(scan.sha256)
+            found[others[(others >= piece.start) & (others < piece.stop)] - piece.start] = -1
+            good = (found >= 0) & (code >= 0)
+            status[piece][good] = Status.ok
+            shard[piece][good], row[piece][good] = found[good], code[good]
+            for i in np.flatnonzero((found >= 0) & ~good).tolist():
+                refused[piece.start + i] = lookup.reason(int(found[i]), int(code[i]))
+        refused |= scan.rejected
+        status[np.fromiter(refused, np.int64, len(refused))] = Status.rejected
         return Table(
             paths=scan.paths,
             classes=scan.classes,
@@ -343,14 +351,24 @@ class Writer:
             sha256=scan.sha256,
             stat=scan.stat,
             status=status,
-            shards=tuple(index.name for index in indexes),
+            shards=tuple(each.name for each in lookup.shards),
             shard=shard,
             row=row,
-            reasons=reasons,
+            reasons=_reasons(status, refused, scan.pending),
             source=scan.source,
             groups=scan.groups,
             unfinished=scan.unfinished,
         )
+
+
+def _reasons(
+    status: NDArray[np.uint8], refused: Mapping[int, str], pending: Mapping[int, str]
+) -> Reasons:
+    """Say why images have no codes: most of those that wait only have not had their turn."""
+    waiting = np.flatnonzero(status == Status.pending)
+    rows = np.concatenate([waiting, np.fromiter(refused, np.int64, len(refused))])
+    why = (pending.get(row, "not processed yet") for row in waiting.tolist())
+    return Reasons.listed(rows, chain(why, refused.values()))
 
 
 def lasting(stat: Sequence[int] | None) -> tuple[int, int, int]:

@@ -53,12 +53,11 @@ def test_a_store_need_not_be_finished_nor_have_a_table(tmp_path: Path) -> None:
     np.testing.assert_array_equal(opened.probe("fc"), PROBE["fc"])
 
 
-def test_a_file_is_recalled_by_name_size_and_times(tmp_path: Path) -> None:
+def test_shards_say_which_content_a_file_had(tmp_path: Path) -> None:
     make(tmp_path, [1])
-    opened = store.ByContent(tmp_path)
-    assert opened.hint(b"1.jpg", (2, 10, 20)) == digest(1)
-    for changed in ((3, 10, 20), (2, 11, 20), (2, 10, 21), None):
-        assert opened.hint(b"1.jpg", changed) is None
+    [(paths, stat, sha256)] = store.ByContent(tmp_path).seen()
+    assert (list(paths), stat.tolist()) == ([b"1.jpg"], [[2, 10, 20]])
+    assert sha256.tobytes() == digest(1)
 
 
 def test_codes_of_16_bits_are_handed_out_in_32(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from pipeline.common.errors import (
     StoreError,
     StoreNotFound,
 )
-from pipeline.store._pack import _Careful
+from pipeline.store._careful import Careful
 from tests.store.helpers import HEADER, codes, make
 
 
@@ -76,14 +76,14 @@ def test_a_disk_that_fills_up_while_hdf5_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
 ) -> None:
     make(tmp_path / "s", list(range(20)), shards=5)
-    real, writes = _Careful._put, itertools.count()
+    real, writes = Careful._put, itertools.count()
 
-    def full(file: _Careful, data: object) -> None:
+    def full(file: Careful, data: object) -> None:
         if next(writes) >= room:
             raise OSError(errno.ENOSPC, "No space left on device")
         real(file, data)
 
-    monkeypatch.setattr(_Careful, "_put", full)
+    monkeypatch.setattr(Careful, "_put", full)
     with pytest.raises(ResourceError, match="No space left"):
         store.pack(store.FolderStore(tmp_path / "s"), tmp_path / "packed.h5")
     assert [path.name for path in tmp_path.iterdir()] == ["s"]

@@ -114,13 +114,19 @@ def test_transient_failures_stay_pending_though_the_content_is_known(tmp_path: P
     assert table.reasons == {0: "Input/output error"}
 
 
-def test_a_file_is_recalled_by_name_size_and_times(tmp_path: Path) -> None:
-    make(tmp_path / "s", [1])
+def test_shards_and_table_say_which_content_a_file_had(tmp_path: Path) -> None:
+    make(tmp_path / "s", [1, 2, 3], shards=2)
     with store.Writer(tmp_path / "s") as writer:
-        assert writer.hint(b"1.jpg", (2, 10, 20)) == digest(1)
-        for changed in ((3, 10, 20), (2, 11, 20), (2, 10, 21), None):
-            assert writer.hint(b"1.jpg", changed) is None
-        assert writer.hint(b"2.jpg", (2, 10, 20)) is None
+        assert writer.table is not None
+        for pieces in (writer.seen(), writer.table.pieces("paths", "stat", "sha256")):
+            seen = list(pieces)
+            assert b" ".join(path for paths, _, _ in seen for path in paths) == b"1.jpg 2.jpg 3.jpg"
+            stat = np.concatenate([stat for _, stat, _ in seen])
+            assert stat.tolist() == [[2, 10, 20], [3, 10, 20], [4, 10, 20]]
+            sha256 = np.concatenate([sha256 for _, _, sha256 in seen])
+            assert [row.tobytes() for row in sha256] == [digest(i) for i in (1, 2, 3)]
+        assert writer.knows(sha256).all()
+        assert not writer.knows(np.frombuffer(digest(4), np.uint8)[None]).any()
 
 
 def test_a_time_stamp_of_just_now_proves_nothing(tmp_path: Path) -> None:
