@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 1 << 15
+BLOCK = 1 << 13
 """How many rows are looked at in one piece wherever columns are gone through."""
 
 
@@ -18,7 +18,7 @@ def blocks(count: int) -> Iterator[slice]:
     return (slice(start, min(start + BLOCK, count)) for start in range(0, max(0, count), BLOCK))
 
 
-def each(rows: NDArray[np.integer]) -> Iterator[int]:
+def one_by_one(rows: NDArray[np.integer]) -> Iterator[int]:
     """Yield the numbers of an array as Python's own."""
     for piece in blocks(len(rows)):
         yield from rows[piece].tolist()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BLOCK = 64 << 10
 
 
-_PIECE = 16 << 20  # bytes compared at a time
+_PIECE = 4 << 20  # bytes compared at a time
 
 
 _MAGIC = b"\x89sealed-1\r\n\x1a\n\x00\x00\x00"  # 16 bytes

@@ -18,7 +18,7 @@ from pipeline.common.choices import Pool
 from pipeline.common.errors import SourceError, SpaceMismatch, StoreLocked, StoreNotFound, counted
 from pipeline.common.files import cache_directory, canonical_json, sha256_file
 from pipeline.common.listener import SILENT
-from pipeline.common.names import each
+from pipeline.common.names import one_by_one
 from pipeline.flows.codes_config import CodesConfig
 from pipeline.flows.extraction import WORKERS, Run
 from pipeline.flows.headers import asked, differences_of, same_weights
@@ -155,10 +155,12 @@ class SharedStore:
         hints: dict[int, bytes | None] = dict.fromkeys(range(len(found)))
         for seen in opened.seen():
             rows, _, sha256 = recall.look(seen)
-            hints |= {row: digest.tobytes() for row, digest in zip(each(rows), sha256, strict=True)}
+            hints |= {
+                row: digest.tobytes() for row, digest in zip(one_by_one(rows), sha256, strict=True)
+            }
         stream = images.stream(
             found,
-            each(np.flatnonzero(recall.todo)),
+            one_by_one(np.flatnonzero(recall.todo)),
             size=self._request.size,
             resize=self._request.resize,
             workers=WORKERS,

@@ -21,7 +21,7 @@ from pipeline.common.errors import Interrupted, OutputError, ResourceError
 from pipeline.common.files import free_bytes, in_words
 from pipeline.common.listener import SILENT, Listener
 from pipeline.common.mapped import let_go, zeros
-from pipeline.common.names import BLOCK, each
+from pipeline.common.names import BLOCK, one_by_one
 from pipeline.common.space import Space, check_probe
 from pipeline.flows.adding import KeptImages
 from pipeline.flows.alike import Alike
@@ -164,7 +164,7 @@ class Run:
         )
         alike = (
             row
-            for row in each(todo)
+            for row in one_by_one(todo)
             if (stat := self.found.stat(row)) and np.isin(stat[0], sizes, assume_unique=True)
         )
         tried = {*islice(alike, _TRIED), *todo[:: max(1, len(todo) // _TRIED)].tolist()}
@@ -250,7 +250,7 @@ class Run:
         """Read, decode and compute some rows, all at the same time; those known only if `anew`."""
         stream = images.stream(
             self.found,
-            each(rows),
+            one_by_one(rows),
             size=self.request.size,
             resize=self.request.resize,
             workers=WORKERS,

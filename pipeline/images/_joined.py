@@ -10,7 +10,7 @@ from itertools import chain, repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common.names import Names, Places, blocks, each
+from pipeline.common.names import Names, Places, blocks, one_by_one
 
 from ._files import FileSource
 from ._source import UNLABELLED, Read, Source, Stat, indexed
@@ -45,10 +45,10 @@ class Joined(Source):
     def contents(self, rows: Iterable[int]) -> Generator[tuple[int, Read], None, None]:
         wanted = np.fromiter(rows, np.int64)
         old = np.sort(wanted[wanted < self.cut])
-        of_old = self.first.contents(each(self.places[old]))
-        for row, (_, read) in zip(each(old), of_old, strict=True):
+        of_old = self.first.contents(one_by_one(self.places[old]))
+        for row, (_, read) in zip(one_by_one(old), of_old, strict=True):
             yield row, read
-        for row, read in self.second.contents(each(wanted[wanted >= self.cut] - self.cut)):
+        for row, read in self.second.contents(one_by_one(wanted[wanted >= self.cut] - self.cut)):
             yield row + self.cut, read
 
 
@@ -98,7 +98,7 @@ def joined(
         layout=new.layout,
         location=location,
         classes=every,
-        paths=Names.joined([Names.of(paths).take(each(places)), Names.of(own)]),
+        paths=Names.joined([Names.of(paths).take(one_by_one(places)), Names.of(own)]),
         labels=np.concatenate(
             [_renumbered(labels[places], old_labels), _renumbered(new.labels, new_labels)]
         ),
@@ -132,6 +132,8 @@ def _renumbered(labels: NDArray[np.int32], numbers: NDArray[np.int32]) -> NDArra
 def _groups(groups: Sequence[bytes] | None, places: NDArray[np.int64], new: Source) -> Names | None:
     if groups is None and new.groups is None:
         return None
-    old = repeat(b"", len(places)) if groups is None else (groups[row] for row in each(places))
+    old = (
+        repeat(b"", len(places)) if groups is None else (groups[row] for row in one_by_one(places))
+    )
     further = repeat(b"", len(new)) if new.groups is None else new.groups
     return Names.of(chain(old, further))

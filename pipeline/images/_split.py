@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.common.errors import SourceError
 from pipeline.common.mapped import let_go
-from pipeline.common.names import blocks, each, hashed
+from pipeline.common.names import blocks, hashed, one_by_one
 
 from ._source import Given, Source
 
@@ -146,7 +146,7 @@ def _linked(
         numbers[piece] = hashed(digest.tobytes() for digest in sha256[rows[piece]])
         let_go(sha256)
     values, counts = np.unique(numbers, return_counts=True)
-    for row in each(rows[np.isin(numbers, values[counts > 1])]):
+    for row in one_by_one(rows[np.isin(numbers, values[counts > 1])]):
         image = _IMAGE + sha256[row].tobytes()
         member = _member(groups[row], image)
         _link(parents, first.setdefault(image, member), member)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,17 +54,22 @@ def create_array(
 
 def write_strings(group: h5py.Group, name: str, values: Sequence[bytes]) -> None:
     """Write byte strings as they are: names on disk need be neither UTF-8 nor free of NUL."""
-    size = sum(Names.of(values[piece]).size for piece in blocks(len(values)))
+    write_pieces(group, name, len(values), lambda piece: Names.of(values[piece]))
+
+
+def write_pieces(group: h5py.Group, name: str, count: int, part: Callable[[slice], Names]) -> None:
+    """Write byte strings as `write_strings`, of which there is only a piece at a time."""
+    size = sum(part(piece).size for piece in blocks(count))
     folder = group.create_group(name)
-    ends = create_array(folder, "ends", (len(values),), np.dtype(np.int64))
+    ends = create_array(folder, "ends", (count,), np.dtype(np.int64))
     data = create_array(folder, "bytes", (size,), np.dtype(np.uint8))
     done = 0
-    for piece in blocks(len(values)):
-        part = Names.of(values[piece])
-        ends[piece] = part.ends + done
-        if part.size:
-            data[done : done + part.size] = part.data
-        done += part.size
+    for piece in blocks(count):
+        names = part(piece)
+        ends[piece] = names.ends + done
+        if names.size:
+            data[done : done + names.size] = names.data
+        done += names.size
 
 
 def read_strings(datasets: Datasets, name: str, start: int = 0, stop: int | None = None) -> Names:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.common.choices import SPLITS, Split
 from pipeline.common.errors import StoreDamaged, StoreError, StoreIncomplete, nearest
 from pipeline.common.space import Space
+from pipeline.store._buffer import ROWS
 from pipeline.store._header import SHARDS, Header, read_header, read_probe
 from pipeline.store._shard import read_codes
 from pipeline.store._shard_file import damaged
@@ -236,7 +237,9 @@ class FolderStore(Store):
         pieces = np.split(order, bounds) if len(rows) else []
         if rng is not None:
             pieces = [pieces[place] for place in rng.permutation(len(pieces))]
-        for positions in pieces:
+        # Where many images have the same bytes, there may be far more rows than codes.
+        cut = (part for piece in pieces for part in _cut(piece))
+        for positions in cut:
             path = self.location / SHARDS / self.table.shards[shard[positions[0]]]
             own = self.table.row[rows[positions]]
             codes = read_codes(path, layers, own, header=self._header, views=several)
@@ -264,6 +267,11 @@ class FolderStore(Store):
     def probe(self, layer: str) -> Codes | None:
         """Return the codes of the probe images."""
         return probe_of(self.location, layer)
+
+
+def _cut(positions: Rows) -> Iterator[Rows]:
+    """Cut a piece that is longer than a shard of today."""
+    return (positions[start : start + ROWS] for start in range(0, len(positions), ROWS))
 
 
 def probe_of(folder: Path, layer: str) -> Codes:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.common.names import Names, each
+from pipeline.common.names import Names, one_by_one
 
 
 class Reasons(Mapping[int, str]):
@@ -37,11 +37,22 @@ class Reasons(Mapping[int, str]):
         return cls.listed(np.fromiter(reasons, np.int64, len(reasons)), reasons.values())
 
     @classmethod
+    def mostly(cls, text: str, rows: NDArray[np.int64], others: Mapping[int, str]) -> Reasons:
+        """Give all rows, which rise, one reason, but for some of them."""
+        kinds, known = np.zeros(len(rows), np.int32), {text: 0}
+        places = np.searchsorted(rows, np.fromiter(others, np.int64, len(others)))
+        numbers = (known.setdefault(other, len(known)) for other in others.values())
+        kinds[places] = np.fromiter(numbers, np.int32, len(others))
+        return cls(rows, kinds, known)
+
+    @classmethod
     def listed(cls, rows: NDArray[np.int64], texts: Iterable[str]) -> Reasons:
         """Give each row its text; of a row that comes twice the last counts."""
         known: dict[str, int] = {}
         numbers = (known.setdefault(text, len(known)) for text in texts)
         kinds = np.fromiter(numbers, np.int32, len(rows))
+        if bool(np.all(np.diff(rows) > 0)):
+            return cls(rows, kinds, known)
         order = np.argsort(rows, kind="stable")
         last = np.append(np.diff(rows[order]) != 0, np.ones(min(1, len(rows)), bool))
         return cls(rows[order][last], kinds[order][last], known)
@@ -52,9 +63,10 @@ class Reasons(Mapping[int, str]):
         pairs = sorted(zip(self._texts, counts, strict=True), key=lambda pair: -pair[1])
         return {text: count for text, count in pairs if count}
 
-    def encoded(self) -> Names:
-        """Return the text of each row as bytes."""
-        return Names.of([text.encode() for text in self._texts]).take(self._kinds.tolist())
+    def encoded(self, piece: slice) -> Names:
+        """Return the texts of some of the rows as bytes."""
+        texts = Names.of(text.encode() for text in self._texts)
+        return texts.take(self._kinds[piece].tolist())
 
     def __getitem__(self, row: int) -> str:
         place = int(np.searchsorted(self.rows, row))
@@ -63,7 +75,7 @@ class Reasons(Mapping[int, str]):
         return self._texts[int(self._kinds[place])]
 
     def __iter__(self) -> Iterator[int]:
-        return each(self.rows)
+        return one_by_one(self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -23,10 +23,10 @@ from pipeline.common.files import canonical_json, csv_text, is_absent, write_dur
 from pipeline.common.foreign import Foreign, open_datasets
 from pipeline.common.hdf5 import Datasets, SealedDatasets
 from pipeline.common.mapped import let_go
-from pipeline.common.names import blocks, each
+from pipeline.common.names import blocks, one_by_one
 from pipeline.common.seal import BrokenSeal
 from pipeline.store._careful import write_sealed
-from pipeline.store._columns import read_strings, write_array, write_strings
+from pipeline.store._columns import read_strings, write_array, write_pieces, write_strings
 from pipeline.store._header import broken, unreadable
 from pipeline.store._reasons import Reasons
 
@@ -142,7 +142,7 @@ class Table:
         del order
         labels: dict[bytes, int] = {}
         twice = set()
-        for row in each(rows[among(keys, np.unique(np.concatenate(doubtful)))]):
+        for row in one_by_one(rows[among(keys, np.unique(np.concatenate(doubtful)))]):
             key, label = self.sha256[row].tobytes(), int(self.labels[row])
             if labels.setdefault(key, label) != label:
                 twice.add(key)
@@ -159,8 +159,8 @@ class Table:
             return 0
         others, held_out = np.unique(others[shared]), held_out[shared]
         train = train[among(first_bytes(self.sha256, train), others)]
-        contents = {self.sha256[row].tobytes() for row in each(train)}
-        return sum(self.sha256[row].tobytes() in contents for row in each(held_out))
+        contents = {self.sha256[row].tobytes() for row in one_by_one(train)}
+        return sum(self.sha256[row].tobytes() in contents for row in one_by_one(held_out))
 
     def grouped_leaks(self) -> int:
         """Count the images of val and test that are of a group with images in train."""
@@ -168,8 +168,8 @@ class Table:
             return 0
         groups = self.groups
         train, held_out = self._sides()
-        known = {groups[row] for row in each(train)} - {b""}
-        return sum(groups[row] in known for row in each(held_out))
+        known = {groups[row] for row in one_by_one(train)} - {b""}
+        return sum(groups[row] in known for row in one_by_one(held_out))
 
     def unlabelled_counts(self) -> dict[str, int]:
         """Count the usable images of each split that have no label, where there are any."""
@@ -273,7 +273,7 @@ def write_table(folder: Path, table: Table) -> None:
             check()
         reasons, group = Reasons.of(table.reasons), file.create_group("reasons")
         write_array(group, "row", reasons.rows)
-        write_strings(group, "text", reasons.encoded())
+        write_pieces(group, "text", len(reasons), reasons.encoded)
         write_strings(file, "source", [canonical_json(dict(table.source))])
         if table.groups is not None:
             write_strings(file, "groups", table.groups)

@@ -354,21 +354,15 @@ class Writer:
             shards=tuple(each.name for each in lookup.shards),
             shard=shard,
             row=row,
-            reasons=_reasons(status, refused, scan.pending),
+            reasons=Reasons.mostly(
+                "not processed yet",
+                np.flatnonzero(status != Status.ok),
+                {**scan.pending, **refused},
+            ),
             source=scan.source,
             groups=scan.groups,
             unfinished=scan.unfinished,
         )
-
-
-def _reasons(
-    status: NDArray[np.uint8], refused: Mapping[int, str], pending: Mapping[int, str]
-) -> Reasons:
-    """Say why images have no codes: most of those that wait only have not had their turn."""
-    waiting = np.flatnonzero(status == Status.pending)
-    rows = np.concatenate([waiting, np.fromiter(refused, np.int64, len(refused))])
-    why = (pending.get(row, "not processed yet") for row in waiting.tolist())
-    return Reasons.listed(rows, chain(why, refused.values()))
 
 
 def lasting(stat: Sequence[int] | None) -> tuple[int, int, int]:
