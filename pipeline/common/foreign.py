@@ -141,9 +141,15 @@ def _said(kind: str, message: str) -> Exception:
     return OSError(message)
 
 
-def open_datasets(path: Path) -> SealedDatasets | Foreign:
+def open_datasets(path: Path, *, keep: bool = False) -> SealedDatasets | Foreign:
     """
     Open an HDF5 file: in this process if it has a seal, else in a process of its own.
+
+    Parameters
+    ----------
+    path : Path
+    keep : bool, default False
+        As for `SealedDatasets`.
 
     Returns
     -------
@@ -160,7 +166,7 @@ def open_datasets(path: Path) -> SealedDatasets | Foreign:
         As `Foreign`.
     """
     if has_seal(path):
-        return SealedDatasets(path)
+        return SealedDatasets(path, keep=keep)
     datasets = Foreign(path)
     if was_sealed(datasets.attributes):
         datasets.close()

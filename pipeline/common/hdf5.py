@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -263,6 +264,8 @@ class SealedDatasets(OpenDatasets):
     Parameters
     ----------
     path : Path
+    keep : bool, default False
+        Whether to keep it open, where the system lets others replace it then.
 
     Attributes
     ----------
@@ -279,18 +282,20 @@ class SealedDatasets(OpenDatasets):
         As `open_hdf5`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep: bool = False) -> None:
         check_regular(path)
-        opened = path.open("rb", buffering=0)
-        self._seal = Seal(opened)
-        held = Path(f"/proc/self/fd/{opened.fileno()}")
-        self.stays = held.exists()
-        self._path = held if self.stays else path
+        self._path = path
+        self._kept: h5py.File | None = None
+        self._seal = Seal(path.open("rb", buffering=0))
         self._chunks: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
         try:
             self._seal.compare_metadata()
             with self._open(open_hdf5) as file:
                 super().__init__(file)
+            self.stays = keep and os.name != "nt"  # which replaces no file that is open
+            if self.stays:
+                self._kept = _open_quietly(path)
+                self._check_same()
         except BaseException:
             self._seal.close()
             raise
@@ -302,10 +307,16 @@ class SealedDatasets(OpenDatasets):
 
         While it is open here, others in this process cannot open it with HDF5's own locking.
         """
+        if self._kept is not None:
+            yield self._kept
+            return
         with how(self._path) as file:
-            if not self._seal.is_of(self._path):
-                raise BrokenSeal("another file took its place")
+            self._check_same()
             yield file
+
+    def _check_same(self) -> None:
+        if not self._seal.is_of(self._path):
+            raise BrokenSeal("another file took its place")
 
     def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]:
         """Read rows of a dataset; see `Datasets.read`."""
@@ -330,6 +341,8 @@ class SealedDatasets(OpenDatasets):
     def close(self) -> None:
         """Close the file."""
         self._seal.close()
+        if self._kept is not None:
+            self._kept.close()
 
     def __enter__(self) -> SealedDatasets:
         return self

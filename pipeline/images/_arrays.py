@@ -11,17 +11,17 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import accumulate
 from math import prod
-from typing import IO, Self, overload
+from typing import IO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common.errors import SourceError
-from pipeline.common.names import Names, blocks
+from pipeline.common.names import blocks
 
 from ._decode import MOST_PIXELS
+from ._numbered import Numbered, starts_of
 from ._source import Content, Given, Read, Source, Stat, indexed
 from ._text import printable
 
@@ -156,7 +156,7 @@ class ArraySource(Source):
     def contents(self, rows: Iterable[int]) -> Generator[tuple[int, Read], None, None]:
         with ExitStack() as stack:
             streams: dict[int, IO[bytes]] = {}
-            starts = _starts(len(part.images) for part in self.parts)
+            starts = starts_of(len(part.images) for part in self.parts)
             for row in rows:
                 place = row if self.rows is None else int(self.rows[row])
                 number = bisect_right(starts, place) - 1
@@ -173,40 +173,6 @@ class ArraySource(Source):
         if self.rows is not None:
             places = self.rows[places]
         return replace(super()._subset(rows), rows=places)
-
-
-class _Numbered(Sequence[bytes]):
-    """Names of the rows of arrays, such as ``b"x_train#12"``, made as they are asked for."""
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __init__(self, names: Sequence[str], counts: Sequence[int]) -> None:
-        self._names, self._starts = names, _starts(counts)
-        self._count = sum(counts)
-
-    def __len__(self) -> int:
-        return self._count
-
-    @overload
-    def __getitem__(self, place: int) -> bytes: ...
-    @overload
-    def __getitem__(self, place: slice) -> Names: ...
-    def __getitem__(self, place: int | slice) -> bytes | Names:
-        if isinstance(place, slice):
-            return Names.of(self[row] for row in range(*place.indices(self._count)))
-        row = place + self._count if place < 0 else place
-        if not 0 <= row < self._count:
-            raise IndexError(place)
-        part = bisect_right(self._starts, row) - 1
-        return f"{self._names[part]}#{row - self._starts[part]}".encode()
-
-    def __eq__(self, other: object) -> bool:
-        return Names.of(self) == other
-
-
-def _starts(counts: Iterable[int]) -> list[int]:
-    """Return the number of the first row of each part; of two the later, where one is empty."""
-    return list(accumulate(counts, initial=0))[:-1]
 
 
 def array_source(
@@ -230,11 +196,11 @@ def array_source(
         layout=layout,
         location=location,
         classes=classes,
-        paths=_Numbered([part.images.name for part in parts], counts),
+        paths=Numbered([part.images.name for part in parts], counts),
         labels=labels,
         splits=np.repeat(np.array([part.given for part in parts], np.uint8), counts),
         notes=(*notes, *scaled),
-        parts=parts,
+        parts=[replace(part, names=()) for part in parts],  # the labels say it
         rows=None,
     )
 

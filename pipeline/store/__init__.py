@@ -14,7 +14,8 @@ A store is a folder:
   stored numbers and the versions.
 - ``probe.h5``: the codes of the bundled probe images.
 - ``table.h5``: for each scanned image its label, split, status and place in the shards. It is
-  replaced atomically and can always be rebuilt from the source and the shards.
+  replaced atomically and can always be rebuilt from the source and the shards. Paths, hashes and
+  times are read from it only where they are needed.
 - ``LOCK``: locked by the kernel while a process writes.
 - ``set-aside/``: damaged files that repair moved out of the way.
 
@@ -47,8 +48,9 @@ from pipeline.store._reader import (
     rows_of,
 )
 from pipeline.store._repair import Repair, repair
+from pipeline.store._rows import Status, Table, first_bytes
 from pipeline.store._shard import Seen
-from pipeline.store._table import Status, StoredTable, Table, first_bytes
+from pipeline.store._table import StoredTable
 from pipeline.store._verify import Verification, verify_folder, verify_packed
 from pipeline.store._writer import Scan, Writer, lasting
 

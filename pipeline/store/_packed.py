@@ -27,8 +27,8 @@ from pipeline.common.seal import BrokenSeal
 from pipeline.store._dtype import widened
 from pipeline.store._header import Header, unreadable
 from pipeline.store._reader import Codes, Rows, Store
+from pipeline.store._rows import first_bytes
 from pipeline.store._shard import VIEWS, joined
-from pipeline.store._table import first_bytes
 
 # Rows read at a time from a packed file: some megabytes for 4096-D codes.
 _BLOCK_BYTES = 8 << 20

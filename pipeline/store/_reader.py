@@ -14,9 +14,10 @@ from pipeline.common.errors import StoreDamaged, StoreError, StoreIncomplete, ne
 from pipeline.common.space import Space
 from pipeline.store._buffer import ROWS
 from pipeline.store._header import SHARDS, Header, read_header, read_probe
+from pipeline.store._rows import Status, Table, first_bytes
 from pipeline.store._shard import read_codes
 from pipeline.store._shard_file import damaged
-from pipeline.store._table import Status, StoredTable, Table, first_bytes, lost_table, read_table
+from pipeline.store._table import StoredTable, lost_table, read_table
 
 Rows = NDArray[np.int64]
 Codes = NDArray[np.float32]

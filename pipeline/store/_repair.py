@@ -32,9 +32,10 @@ from pipeline.store._header import (
 from pipeline.store._lookup import Lookup
 from pipeline.store._origin import RowOrigin, read_origin
 from pipeline.store._place import alone, explained
+from pipeline.store._rows import Status, Table
 from pipeline.store._shard import Index, Meaning, read_index
 from pipeline.store._table import FILE as TABLE
-from pipeline.store._table import Status, Table, read_source, read_table, write_table
+from pipeline.store._table import read_source, read_table, write_table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,10 +23,11 @@ from pipeline.store._header import (
     unreadable,
 )
 from pipeline.store._packed import PackedStore
+from pipeline.store._rows import Status, Table, among, first_bytes
 from pipeline.store._shard import Index, read_index
 from pipeline.store._shard_file import damaged
 from pipeline.store._table import FILE as TABLE
-from pipeline.store._table import Status, Table, among, first_bytes, lost_table, read_table
+from pipeline.store._table import lost_table, read_table
 
 _MOST_LINES = 10
 

@@ -35,8 +35,9 @@ from pipeline.store._header import (
 from pipeline.store._lookup import Lookup
 from pipeline.store._place import _is_leftover, alone, explained
 from pipeline.store._reasons import Reasons
+from pipeline.store._rows import Status, Table
 from pipeline.store._shard import Index, Seen, seen_in, write_shard
-from pipeline.store._table import Status, StoredTable, Table, read_table, write_table
+from pipeline.store._table import StoredTable, read_table, write_table
 
 # A file may change twice within one tick of a coarse clock: a time stamp this fresh when the file
 # was read proves nothing later (git's "racy" entries are the same matter).

@@ -14,7 +14,7 @@ import pytest
 from pipeline import store
 from pipeline.common.errors import StoreDamaged, StoreError, StoreIncomplete
 from pipeline.store import Status, Table
-from pipeline.store._table import lost_table, read_source, write_table
+from pipeline.store._table import lost_table, read_source, read_table, write_table
 from tests.store.helpers import digest, make
 
 A, B, C, NO_LABEL = 0, 1, 2, -1
@@ -223,7 +223,7 @@ def test_a_table_that_cannot_be_read_this_time_is_not_called_damaged(
 ) -> None:
     make(tmp_path, [1])
 
-    def read(path: Path) -> None:
+    def read(path: Path, *, keep: bool) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr("pipeline.store._table.open_datasets", read)
@@ -241,3 +241,34 @@ def test_a_table_that_was_there_is_lost_and_one_that_was_not_is_to_come(tmp_path
     (tmp_path / "rejected.csv").unlink()
     with pytest.raises(StoreIncomplete, match="just begun; run the same extract command again"):
         store.open_store(tmp_path)
+
+
+def test_long_columns_are_read_from_the_file_that_was_opened(tmp_path: Path) -> None:
+    """Whoever has opened a store goes on with it, though another run replaces the table."""
+    groups = [b"g%d" % i for i in range(11)]
+    before = _kept(tmp_path, replace(MIXED, groups=groups))
+    write_table(tmp_path, replace(MIXED, paths=[b"other"] * 11, sha256=MIXED.sha256[::-1].copy()))
+    assert before.paths == MIXED.paths
+    assert before.groups == groups
+    np.testing.assert_array_equal(before.sha256, MIXED.sha256)
+
+
+def test_a_table_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.common.names.BLOCK", 4)
+    _kept(tmp_path, MIXED)
+    table = read_table(tmp_path)
+    assert table is not None
+    pieces = list(table.pieces("paths", "sha256"))
+    assert [list(paths) for paths, _ in pieces] == [
+        MIXED.paths[start : start + 4] for start in (0, 4, 8)
+    ]
+    np.testing.assert_array_equal(np.concatenate([part for _, part in pieces]), MIXED.sha256)
+
+
+def test_images_of_hashes_that_begin_alike_are_not_the_same() -> None:
+    first = np.frombuffer(digest(0), np.uint8)
+    other = np.concatenate([first[:8], np.frombuffer(digest(1), np.uint8)[8:]])
+    both = table((A, TRAIN, 0, OK), (B, TEST, 0, OK))
+    alike = replace(both, sha256=np.stack([first, other]))
+    assert (both.contradictions(), both.leaks()) == (1, 1)
+    assert (alike.contradictions(), alike.leaks()) == (0, 0)
