@@ -18,7 +18,7 @@ from pipeline.common.errors import (
     ResourceError,
 )
 from pipeline.common.files import FULL, free_bytes, in_words
-from pipeline.common.names import Names, blocks
+from pipeline.common.names import Names, blocks, one_by_one
 from pipeline.store._careful import write_sealed
 from pipeline.store._columns import create_array, write_array
 from pipeline.store._header import FILE
@@ -101,11 +101,13 @@ def _fill(file: h5py.File, store: FolderStore, rows: Rows, check: Callable[[], N
     for split, code in SPLITS.items():
         names[code] = split.value.encode()
     _write_text(file, "classes", classes)
-    for name, column in (("paths", store.table.paths), ("groups", store.table.groups)):
+    table, every = store.table, len(rows) == len(store.table)
+    for name, column in (("paths", table.paths), ("groups", table.groups)):
         if column is not None:
-            _write_text(file, name, Names.of(column).take(rows.tolist()))
+            own = column if every else Names.of(column).take(one_by_one(rows))
+            _write_text(file, name, own)
     write_array(file, "labels", store.labels[rows])
-    write_array(file, "sha256", store.table.sha256[rows])
+    write_array(file, "sha256", table.sha256 if every else table.sha256[rows])
     write_array(file, "splits", names[store.splits[rows]])
     codes, probe = file.create_group("codes"), file.create_group("probe")
     dtype = _dtype(store)

@@ -179,10 +179,11 @@ class _Named:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._number = {name: number for number, name in enumerate(table.shards)}
-        rows = np.flatnonzero(table.status == Status.ok)
+        rows = np.flatnonzero(table.status == Status.ok).astype(np.uint32)
         self._rows = rows[np.argsort(table.shard[rows], kind="stable")]
         self._shard = table.shard[self._rows]
-        self._known = np.sort(first_bytes(table.sha256))
+        self._known = first_bytes(table.sha256)
+        self._known.sort()
         self._wrong = 0
         self._others: set[bytes] = set()
 

@@ -479,3 +479,30 @@ def test_rows_of_a_batch_that_was_begun_are_let_go(tmp_path: Path) -> None:
                 writer.end_batch()
         table = writer.finish(scan(list(range(6))), interrupted=True)
     assert table.count(store.Status.ok) == 4
+
+
+def test_rows_of_the_same_bytes_are_handed_out_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard has the codes of one content once, however many images have it."""
+    make(tmp_path / "s", [1, 2, 1, 1, 2, 1, 1])
+    monkeypatch.setattr("pipeline.store._reader.ROWS", 3)
+    opened = store.open_store(tmp_path / "s")
+    pieces = list(opened.blocks("fc", np.arange(7)))
+    assert [len(positions) for positions, _ in pieces] == [3, 3, 1]
+    for positions, block in pieces:
+        expected = [codes([1, 2, 1, 1, 2, 1, 1][place])["fc"] for place in positions]
+        np.testing.assert_array_equal(block, expected)
+
+
+def test_rows_without_codes_fill_a_shard_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.store._buffer.ROWS", 4)
+    with store.Writer(tmp_path / "s") as writer:
+        writer.create(HEADER, PROBE)
+        for i in range(10):
+            writer.append(row(i, reason="truncated"))
+            writer.end_batch()
+        writer.finish(scan(list(range(10))))
+    assert len(list((tmp_path / "s" / "shards").iterdir())) == 3
