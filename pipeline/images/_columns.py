@@ -179,10 +179,17 @@ def source_of(
     faults = _Faults()
     given = [_understood(line, where(place), faults) for place, line in enumerate(lines)]
     faults.check()
-    labelled = [as_bytes(line.label) for line in lines]
+    labels_as_bytes = {label: as_bytes(label) for label in {line.label for line in lines}}
     # Those that are not UTF-8 are most likely of a Windows program.
-    wide = {label: text for label in set(labelled) if (text := _as_utf8(label)) is not None}
-    names = [decoded(wide.get(label, label)) or None for label in labelled]
+    wide = {
+        label: text
+        for label, data in labels_as_bytes.items()
+        if (text := _as_utf8(data)) is not None
+    }
+    known = {
+        label: decoded(wide.get(label, data)) or None for label, data in labels_as_bytes.items()
+    }
+    names = [known[line.label] for line in lines]
     paths = [line.path for line in lines]
     notes: list[str] = []
     if look:
@@ -199,7 +206,7 @@ def source_of(
         groups=Names.of(line.group for line in lines) if grouped else None,
         notes=(
             *notes,
-            *note_on_bytes(sum(label in wide for label in labelled)),
+            *note_on_bytes(sum(line.label in wide for line in lines)),
             *notes_on(names, paths),
             *_unused(unused),
         ),

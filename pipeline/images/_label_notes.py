@@ -6,7 +6,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from pipeline.common.errors import SourceError, counted
+from pipeline.common.names import hashed, one_by_one
 
 from ._text import printable
 
@@ -49,14 +52,16 @@ def check_labels(names: Sequence[str | None], paths: Sequence[bytes]) -> None:
             f"({len(counts)} combinations); keep one of them, or make one manifest for each class "
             "with the labels yes and no"
         )
-    labels: dict[bytes, set[str]] = {}
-    for path, name in zip(paths, names, strict=True):
-        if name is not None:
-            labels.setdefault(path, set()).add(name)
+    rows = np.array([row for row, name in enumerate(names) if name is not None], np.int64)
+    hashes = hashed(paths[row] for row in one_by_one(rows))
+    different, times = np.unique(hashes, return_counts=True)
+    labels: dict[bytes, set[str | None]] = {}  # of paths that come twice
+    for row in one_by_one(rows[np.isin(hashes, different[times > 1])]):
+        labels.setdefault(paths[row], set()).add(names[row])
     twice = [path for path, several in labels.items() if len(several) > 1]
-    if len(twice) > 1 and 10 * len(twice) > len(labels):
+    if len(twice) > 1 and 10 * len(twice) > len(different):
         raise SourceError(
-            f"expected one class for each image, found {len(twice)} of {len(labels)} images on "
+            f"expected one class for each image, found {len(twice)} of {len(different)} images on "
             f"several lines with different labels, such as {printable(twice[0])}; keep one of them"
         )
 
@@ -98,7 +103,7 @@ def notes_on(names: Sequence[str | None], paths: Sequence[bytes]) -> list[str]:
     if unlabelled := sum(name is None for name in names):
         have = "has" if unlabelled == 1 else "have"
         notes.append(f"{counted(unlabelled, 'line')} {have} no label")
-    if repeated := len(paths) - len(set(paths)):
+    if repeated := len(paths) - len(np.unique(hashed(paths))):
         name = "names" if repeated == 1 else "name"
         notes.append(f"{counted(repeated, 'line')} {name} a path that an earlier line names")
     different = len(set(names) - {None})

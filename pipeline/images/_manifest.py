@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 import csv
 import os
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from typing import IO
+from typing import IO, Any
 
 from pipeline.common.errors import SourceError
 
@@ -94,7 +95,7 @@ def _usual_delimiter(path: str) -> str | None:
 
 def _lines(
     path: str, usual: str, names: Mapping[str, str], needed: Sequence[str]
-) -> tuple[list[Line], list[int], list[str]]:
+) -> tuple[list[Line], Sequence[int], list[str]]:
     """Read the whole manifest; bytes that are not UTF-8 survive in the paths."""
     try:
         with _opened(path) as file:
@@ -110,7 +111,8 @@ def _lines(
             absent_columns(names, list(reader.fieldnames or ()), _first_line(path))
             reader.fieldnames = [_plain(name) for name in reader.fieldnames or ()]
             columns = {name: _plain(column) for name, column in names.items()}
-            lines, numbers = [], []
+            lines, numbers = [], array("L")
+            same: dict[Any, Any] = {}  # one object for all lines with the same label or group
             for fields in reader:
                 if None in fields:
                     raise SourceError(
@@ -120,7 +122,8 @@ def _lines(
                         f"'{printable(delimiter)}' in it between quotes"
                     )
                 if any(value for value in fields.values()):
-                    lines.append(_line(fields, columns))
+                    named, *rest = _line(fields, columns)
+                    lines.append(Line(named, *(same.setdefault(text, text) for text in rest)))
                     numbers.append(reader.line_num)
             return lines, numbers, list(reader.fieldnames)
     except (csv.Error, UnicodeError) as error:
