@@ -41,6 +41,13 @@ def learning_curve(
             show_default="0 to 4",
         ),
     ] = None,
+    desired: Annotated[
+        float | None,
+        typer.Option(
+            metavar="ACCURACY",
+            help="Draw an accuracy that you want, such as 0.95, and say how many images reach it.",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -61,6 +68,7 @@ def learning_curve(
             layer=layer,
             pool=pool,
             seeds=seed or range(5),
+            desired=desired,
             out=out,
             memory=memory,
             listener=screen.listener(),

@@ -3,9 +3,12 @@
 from pipeline.report._audit_page import AuditCard, AuditPage, AuditPhoto, AuditSection
 from pipeline.report._charts import curve_svgs, history_svg
 from pipeline.report._curve import CurvePoint, CurveReading, read_curve
+from pipeline.report._learning import learning_curve_png, learning_curve_svg
+from pipeline.report._matrix import confusion_png
 from pipeline.report._page import Page, PagePhotos, Photo, order_of, shown_of
 from pipeline.report._paired import PairedDifference, paired_difference
-from pipeline.report._plots import confusion_png, curves_png, learning_curve_png
+from pipeline.report._plots import curves_png
+from pipeline.report._power_law import Desired, PowerLaw
 from pipeline.report._rivals import Differing, HeadPair, HeadsPage, differing_first, head_pair
 from pipeline.report._score import (
     ClassScore,
@@ -27,6 +30,7 @@ __all__ = [
     "ClassScore",
     "CurvePoint",
     "CurveReading",
+    "Desired",
     "Differing",
     "HeadPair",
     "HeadsPage",
@@ -34,6 +38,7 @@ __all__ = [
     "PagePhotos",
     "PairedDifference",
     "Photo",
+    "PowerLaw",
     "Report",
     "ScoredRows",
     "Tally",
@@ -49,6 +54,7 @@ __all__ = [
     "head_pair",
     "history_svg",
     "learning_curve_png",
+    "learning_curve_svg",
     "most_confused",
     "order_of",
     "paired_difference",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.report._plots import draw_epochs, plain_style, shortened
+from pipeline.report._fonts import plain_style, shortened
+from pipeline.report._plots import draw_epochs
 from pipeline.report._score import BINS, Report, bins_of
 from pipeline.report._scored import ScoredRows
 
@@ -60,9 +63,9 @@ def curve_svgs(rows: ScoredRows, report: Report) -> dict[str, str]:
 def history_svg(history: Mapping[str, Sequence[float]], *, kept: int | None) -> str:
     """Draw accuracy and loss against epochs; `kept` is the epoch whose weights the head has."""
     with plain_style():
-        figure, axes = _figure(2)
+        figure, axes = figure_of(2)
         draw_epochs(axes, history, kept=kept)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def _curves(rows: ScoredRows, report: Report) -> dict[str, list[Curve]]:
@@ -100,7 +103,7 @@ def _lines_svg(title: str, curves: Sequence[Curve]) -> str:
         "Precision and recall": ("of the class found (recall)", "right among these (precision)"),
     }[title]
     with plain_style():
-        figure, (axis,) = _figure(1)
+        figure, (axis,) = figure_of(1)
         for curve, colour in zip(curves, _COLOURS, strict=False):
             axis.plot(curve.x, curve.y, color=colour, label=f"{curve.name} {curve.area:.3f}")
         axis.set_xlabel(words[0])
@@ -110,7 +113,7 @@ def _lines_svg(title: str, curves: Sequence[Curve]) -> str:
         legend = axis.legend(frameon=False, fontsize=8)
         for text in legend.get_texts():
             text.set_parse_math(False)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def _reliability_svg(rows: ScoredRows) -> str:
@@ -122,7 +125,7 @@ def _reliability_svg(rows: ScoredRows) -> str:
     score = np.bincount(bins, weights=best, minlength=BINS)[seen] / counts[seen]
     share = np.bincount(bins, weights=right, minlength=BINS)[seen] / counts[seen]
     with plain_style():
-        figure, (axis,) = _figure(1)
+        figure, (axis,) = figure_of(1)
         axis.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="as good as it says")
         sizes = 12 + 160 * counts[seen] / counts.max()
         axis.plot(score, share, color=_COLOURS[0], linewidth=1)
@@ -132,10 +135,11 @@ def _reliability_svg(rows: ScoredRows) -> str:
         axis.set_xlim(-0.02, 1.02)
         axis.set_ylim(-0.02, 1.02)
         axis.legend(frameon=False, fontsize=8, loc="upper left")
-        return _svg(figure)
+        return svg_of(figure)
 
 
-def _figure(columns: int) -> tuple[Any, list[Any]]:
+def figure_of(columns: int) -> tuple[Any, list[Any]]:
+    """Make a figure without a background, whose grey is read on white and on black."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.4 * columns, 3.4))
@@ -158,7 +162,15 @@ def _figure(columns: int) -> tuple[Any, list[Any]]:
     return figure, axes
 
 
-def _svg(figure: Any) -> str:
+@contextmanager
+def _any_letters() -> Iterator[None]:
+    """Let letters pass that matplotlib has no font for: a browser draws them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
+        yield
+
+
+def svg_of(figure: Any) -> str:
     """Write a figure as an element of a page: text stays text, in the page's colour."""
     import matplotlib as mpl
 
@@ -167,7 +179,7 @@ def _svg(figure: Any) -> str:
             for text in axis.get_legend().get_texts():
                 text.set_color(_GREY)
     out = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "page"}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "page"}), _any_letters():
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     text = out.getvalue()
     return text[text.index("<svg") :]

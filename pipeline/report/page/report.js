@@ -87,6 +87,7 @@ function press(t, p) {
 }
 
 function label(t, p) {
+  if (!support[t]) return `${names[t]}: no images of this class`;
   const n = counts.get(t * k + p) || 0, share = support[t] ? Math.round(1000 * n / support[t]) / 10 : 0;
   return t === p ? `${names[t]}: ${n} of ${support[t]} right, ${share} %` : `${names[t]} taken for ${names[p]}: ${n} of ${support[t]}, ${share} %`;
 }
@@ -116,6 +117,7 @@ function draw() {
     button.style.gridArea = `${at.get(t) + top} / ${at.get(p) + 2}`;
     button.style.setProperty("--v", `${n ? Math.round(12 + 88 * share) : 0}%`);
     if (share > 0.45) button.classList.add("strong");
+    if (!support[t]) button.classList.add("absent");
     button.dataset.count = n || "";
     button.dataset.percent = n ? Math.round(100 * share) : "";
     button.dataset.t = t;
