@@ -16,8 +16,8 @@ from pipeline.report._plots import draw_epochs
 from pipeline.report._score import BINS, Report, bins_of
 from pipeline.report._scored import ScoredRows
 
-# Grey that is read on white and on black; colours told apart by all readers: P. Tol, "bright".
-_GREY = "#808080"
+_GREY = "#808080"  # stands for the colour of the text of a page, light or dark
+# Told apart by all readers: P. Tol, "bright".
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
 _DRAWN = 6  # classes with a curve of their own
 _POINTS = 200  # of a curve: a screen shows no more
@@ -139,7 +139,7 @@ def _reliability_svg(rows: ScoredRows) -> str:
 
 
 def figure_of(columns: int) -> tuple[Any, list[Any]]:
-    """Make a figure without a background, whose grey is read on white and on black."""
+    """Make a figure without a background; its grey becomes the colour of the page's text."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.4 * columns, 3.4))
@@ -182,4 +182,4 @@ def svg_of(figure: Any) -> str:
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "page"}), _any_letters():
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     text = out.getvalue()
-    return text[text.index("<svg") :]
+    return text[text.index("<svg") :].replace(_GREY, "currentColor")

@@ -116,7 +116,6 @@ function draw() {
     const button = make("button", { type: "button", tabindex: "-1", "aria-pressed": "false", "aria-label": label(t, p), class: t === p ? "right" : "" });
     button.style.gridArea = `${at.get(t) + top} / ${at.get(p) + 2}`;
     button.style.setProperty("--v", `${n ? Math.round(12 + 88 * share) : 0}%`);
-    if (share > 0.45) button.classList.add("strong");
     if (!support[t]) button.classList.add("absent");
     button.dataset.count = n || "";
     button.dataset.percent = n ? Math.round(100 * share) : "";
