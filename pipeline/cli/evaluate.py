@@ -91,12 +91,7 @@ def _compare(
         return
     print_table(heads_table(result))
     for pair in result.pairs:
-        low, high = (100 * bound for bound in pair.difference.interval)
-        typer.echo(
-            f"{printable(pair.second)} against {printable(pair.first)}: "
-            f"{100 * pair.difference.value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}; "
-            f"by chance alone {pair.p_value:.3f})"
-        )
+        typer.echo(printable(pair.sentence))
     typer.echo(f"they differ on {counted(result.differing, 'image')}: photos in {result.page}")
 
 

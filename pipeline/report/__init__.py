@@ -3,6 +3,7 @@
 from pipeline.report._audit_page import AuditCard, AuditPage, AuditPhoto, AuditSection
 from pipeline.report._charts import curve_svgs, history_svg
 from pipeline.report._curve import CurvePoint, CurveReading, read_curve
+from pipeline.report._display import ConfusionMatrix, Display, Displayed, Table, Tabled
 from pipeline.report._learning import learning_curve_png, learning_curve_svg
 from pipeline.report._matrix import confusion_png
 from pipeline.report._page import Page, PagePhotos, Photo, order_of, shown_of
@@ -28,10 +29,13 @@ __all__ = [
     "AuditPhoto",
     "AuditSection",
     "ClassScore",
+    "ConfusionMatrix",
     "CurvePoint",
     "CurveReading",
     "Desired",
     "Differing",
+    "Display",
+    "Displayed",
     "HeadPair",
     "HeadsPage",
     "Page",
@@ -41,6 +45,8 @@ __all__ = [
     "PowerLaw",
     "Report",
     "ScoredRows",
+    "Table",
+    "Tabled",
     "Tally",
     "Tile",
     "calibration_error",

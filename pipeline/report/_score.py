@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.report._display import LARGEST_MATRIX, ConfusionMatrix, Display, Table, Tabled
+
 TOP = 5
 # A matrix of more classes than this is neither drawn nor written into report.json.
 MOST_CLASSES = 100
@@ -30,7 +32,7 @@ class ClassScore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(Tabled):
     """
     What a head got right.
 
@@ -77,9 +79,9 @@ class Report:
     pairs: tuple[tuple[int, int, int], ...]
 
     @property
-    def confusion(self) -> tuple[tuple[int, ...], ...]:
+    def confusion(self) -> ConfusionMatrix:
         """The confusion matrix: rows are true classes, columns are predicted ones."""
-        return tuple(tuple(row.tolist()) for row in self.confusion_rows())
+        return ConfusionMatrix((tuple(row.tolist()) for row in self.confusion_rows()), self.names)
 
     def confusion_rows(self) -> Iterator[NDArray[np.int64]]:
         """Yield the rows of the confusion matrix, one true class after the other."""
@@ -95,6 +97,26 @@ class Report:
     def names(self) -> tuple[str, ...]:
         """Names of the classes."""
         return tuple(each.name for each in self.classes)
+
+    def display(self) -> Display:
+        """Say what a notebook shows: the classes are the table, those found least often first."""
+        low, high = self.accuracy_interval
+        few = len(self.classes) <= LARGEST_MATRIX
+        each = sorted(self.classes, key=lambda score: (score.recall, score.name))
+        return Display(
+            title=f"{self.accuracy:.1%} of {self.images:,} images right",
+            facts={
+                "95 % interval": f"{low:.1%} to {high:.1%}",
+                "always the largest class": self.baseline,
+                "mean recall of the classes": self.balanced_accuracy,
+                "mean F1": self.macro_f1,
+                "right among the best five": self.top5_accuracy,
+                "calibration error": self.calibration_error,
+            },
+            matrix=self.confusion if few else None,
+            errors=() if few else most_confused(self, MOST_PAIRS),
+            table=Table.of(each, "name", "precision", "recall", "f1", "support"),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """

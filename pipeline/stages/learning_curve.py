@@ -22,7 +22,7 @@ from pipeline.report import CurvePoint, CurveReading
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearningCurve:
+class LearningCurve(report.Tabled):
     """
     What `learning_curve` found.
 
@@ -47,6 +47,16 @@ class LearningCurve:
     reading: CurveReading
     out: str
     seconds: float
+
+    def display(self) -> report.Display:
+        """Say what a notebook shows."""
+        columns = ("images_per_class", "images", "train_accuracy", "val_accuracy")
+        return report.Display(
+            title=f"Learning curve of {self.kind} on {self.layer} of {self.store}",
+            sentences=[self.reading.sentence],
+            svg=report.learning_curve_svg(self.points, self.reading),
+            table=report.Table.of(self.points, *columns, "val_deviation", "seeds"),
+        )
 
 
 def learning_curve(

@@ -19,7 +19,7 @@ from pipeline.flows.influence import first_bytes, these, warnings_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predictions:
+class Predictions(report.Tabled):
     """
     What `predict` did.
 
@@ -48,6 +48,15 @@ class Predictions:
     csv: str | None
     sheet: str | None
     warnings: tuple[str, ...] = ()
+
+    def display(self) -> report.Display:
+        """Say what a notebook shows."""
+        return report.Display(
+            title=f"{self.ok} images answered, {self.rejected} rejected",
+            facts={"head": self.head, "score": self.score_kind, "table": self.csv},
+            notes=self.warnings,
+            table=report.Table.of(self.predictions, "path", "label", "score", "reason", "seen"),
+        )
 
 
 def predict(

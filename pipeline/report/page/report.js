@@ -115,7 +115,7 @@ function draw() {
     const n = counts.get(t * k + p) || 0, share = support[t] ? n / support[t] : 0;
     const button = make("button", { type: "button", tabindex: "-1", "aria-pressed": "false", "aria-label": label(t, p), class: t === p ? "right" : "" });
     button.style.gridArea = `${at.get(t) + top} / ${at.get(p) + 2}`;
-    button.style.setProperty("--v", `${n ? Math.round(12 + 88 * share) : 0}%`);
+    button.style.setProperty("--v", `${n ? Math.round(25 + 75 * share) : 0}%`);
     if (!support[t]) button.classList.add("absent");
     button.dataset.count = n || "";
     button.dataset.percent = n ? Math.round(100 * share) : "";
