@@ -83,14 +83,19 @@ class Display:
 
     def html(self) -> str:
         """Return a part of a page, readable on white and on black; names are escaped by Jinja2."""
-        table = self.table
+        rows = () if self.table is None else self.table.rows[:_MOST_ROWS]
+        columns = () if self.table is None else self.table.columns
+        values = [[row[place] for row in rows] for place in range(len(columns))]
+        # A column without a value is of no use here.
+        shown = [place for place, column in enumerate(values) if set(column) - {None}]
         return rendered(
             "result.html",
             display=self,
             facts={name: _text(value) for name, value in self.facts.items() if value is not None},
-            columns=[] if table is None else [name.replace("_", " ") for name in table.columns],
-            rows=[] if table is None else [[*map(_text, row)] for row in table.rows[:_MOST_ROWS]],
-            left_out=0 if table is None else max(0, len(table.rows) - _MOST_ROWS),
+            columns=[columns[place].replace("_", " ") for place in shown],
+            words=[any(isinstance(value, str | tuple) for value in values[at]) for at in shown],
+            rows=[[_text(row[place]) for place in shown] for row in rows],
+            left_out=0 if self.table is None else len(self.table.rows) - len(rows),
         )
 
 
@@ -167,7 +172,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4f}" if abs(value) <= 1 else f"{value:,.1f}"
+        return f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
     if isinstance(value, int):
         return f"{value:,}"
     text = ", ".join(map(_text, value)) if isinstance(value, tuple | list) else str(value)

@@ -99,6 +99,14 @@ def test_a_long_table_is_cut_and_says_so() -> None:
     assert html.count("<tr>") == 31
 
 
+def test_a_column_without_values_is_left_out_and_words_stand_on_the_left() -> None:
+    table = Table(columns=("path", "images", "reason"), rows=(("a.jpg", 1234, None),))
+    html = Display(title="t", table=table).html()
+    assert "reason" not in html
+    assert '<td class="text">a.jpg</td><td>1,234</td>' in html
+    assert list(table.frame().columns) == ["path", "images", "reason"]
+
+
 def test_without_pandas_the_extra_is_named(
     three: report.Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
