@@ -96,7 +96,7 @@ class Extraction(report.Displayed):
     def display(self) -> report.Display:
         """Say what a notebook shows."""
         layers = (f"{name} {'x'.join(map(str, of))}" for name, of in self.layers.items())
-        splits = (f"{name} {images:,}" for name, images in self.splits.items())
+        splits = (f"{name} {count:,}" for name, count in self.splits.items())
         return report.Display(
             title=f"{self.ok:,} of {self.scanned:,} images have codes",
             facts={
@@ -110,7 +110,7 @@ class Extraction(report.Displayed):
                 "images per second": self.images_per_second,
                 "seconds": self.seconds,
             },
-            sentences=[f"{images:,}: {reason}" for reason, images in self.reasons.items()],
+            sentences=[f"{count:,}: {reason}" for reason, count in self.reasons.items()],
         )
 
     @property
