@@ -86,7 +86,7 @@ def _matrix(report: Report, lines: list[str], names: Sequence[str]) -> bytes:
     axes.set_yticks(range(k), named, **labels)
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
-    axes.set_title("\n".join(lines), fontsize=11, parse_math=False)
+    figure.suptitle("\n".join(lines), fontsize=11, parse_math=False)
     _write_counts(axes, counts, text)
     return png_of(figure)
 
@@ -118,7 +118,11 @@ def _colours(axes: Axes, counts: NDArray[np.int64], height: float) -> None:
         shown = np.ma.masked_where(~where | (counts == 0), _shares(counts))
         axes.imshow(shown, vmin=0, vmax=1, cmap=scale, interpolation="nearest")
         bar = axes.figure.colorbar(
-            ScalarMappable(cmap=scale), ax=axes, shrink=min(1.0, 4 / height), aspect=18, pad=0.045
+            ScalarMappable(cmap=scale),
+            ax=axes,
+            shrink=min(1.0, 4 / height),
+            aspect=18,
+            pad=0.3 / height,
         )
         bar.ax.set_title(words, fontsize=8)
         bar.outline.set_visible(False)

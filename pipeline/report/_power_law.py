@@ -184,4 +184,4 @@ def _sentence(
         )
     else:
         said = f"by a power law {desired:g} would take {further} images, too far to say"
-    return said if low is None else f"{said} ({between})"
+    return said if low is None else f"{said}, though {low:,} could be enough ({between})"

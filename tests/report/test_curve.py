@@ -91,6 +91,9 @@ def test_too_far_to_say():
     reading = read_curve(by_law(0.8, 0.2, 0.0), val_images=10_000, desired=0.95)
     assert reading.desired.images is None
     assert "more than 10,000 images, too far to say" in reading.sentence
+    low, high = reading.desired.interval
+    assert (low or 10_001) > 1000
+    assert high is None
 
 
 def test_an_accuracy_that_is_there():
