@@ -21,6 +21,7 @@ from pipeline.common.text import printable
 
 if TYPE_CHECKING:
     from pipeline.flows.answers import Prediction
+    from pipeline.flows.sorting import Sorted
 
 
 def predict(
@@ -40,6 +41,19 @@ def predict(
     sheet: Annotated[
         Path | None, typer.Option(help="Draw the first photos with their answers, as PNG.")
     ] = None,
+    sort_into: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Copy each photo into FOLDER/<its class>; nothing is replaced."
+        ),
+    ] = None,
+    link: Annotated[
+        bool,
+        typer.Option(
+            "--link",
+            help="Sort by hard links: no room is taken, but to change one in place changes both.",
+        ),
+    ] = False,
     weights: Annotated[
         str | None,
         typer.Option(help="The backbone's weights, if they have moved.", show_default="as fitted"),
@@ -61,6 +75,8 @@ def predict(
             csv=csv,
             scores=scores,
             sheet=sheet,
+            sort_into=sort_into,
+            link=link,
             weights=weights,
             views=views,
             follow_links=follow_links,
@@ -72,6 +88,8 @@ def predict(
         typer.echo(f"table in {result.csv}")
     if result.sheet is not None and not json_:
         typer.echo(f"photos in {result.sheet}")
+    if result.sorting is not None:
+        _say_sorting(result.sorting, json_=json_)
     for warning in result.warnings:
         typer.echo(warning, err=True)
     if result.score_kind == "margin":
@@ -83,6 +101,17 @@ def predict(
         count = counted(result.rejected, "image")
         typer.echo(f"error: {count} could not be used", err=True)
         raise typer.Exit(TOO_MANY_REJECTED)
+
+
+def _say_sorting(result: Sorted, *, json_: bool) -> None:
+    for note in result.notes:
+        typer.echo(printable(note), err=True)
+    if json_:
+        return
+    typer.echo("  ".join(f"{printable(name)} {n}" for name, n in result.classes.items()))
+    there = f" ({result.present} were there already)" if result.present else ""
+    count = counted(result.photos, "photo")
+    typer.echo(printable(f"sorted {count} into folders of {result.folder}{there}"))
 
 
 def _listener(screen: Screen, *, json_: bool, csv: Path | None) -> Listener:

@@ -9,13 +9,14 @@ from typing import Unpack
 
 from pipeline import backbones, heads, images, report
 from pipeline.common.choices import Scores, check_known, choose
-from pipeline.common.errors import HeadError, Interrupted
+from pipeline.common.errors import HeadError, Interrupted, OutputError
 from pipeline.common.files import write_durably
 from pipeline.common.listener import SILENT, Listener
 from pipeline.flows import samples, tuned_heads
-from pipeline.flows.answers import PhotoOptions, Prediction, answers, check_file, write_csv
+from pipeline.flows.answers import Prediction, answers, check_file, write_csv
 from pipeline.flows.classifier import recognise
 from pipeline.flows.influence import first_bytes, these, warnings_of
+from pipeline.flows.sorting import Sorted, Sorter, SortingOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,8 @@ class Predictions:
         Where the photos were drawn.
     warnings : tuple of str
         How many of the images had a part in the head, if any.
+    sorting : Sorted or None
+        Where the photos were sorted into.
     """
 
     head: str
@@ -48,6 +51,7 @@ class Predictions:
     csv: str | None
     sheet: str | None
     warnings: tuple[str, ...] = ()
+    sorting: Sorted | None = None
 
 
 def predict(
@@ -59,7 +63,7 @@ def predict(
     scores: Scores | str = Scores.top,
     sheet: str | Path | None = None,
     listener: Listener = SILENT,
-    **options: Unpack[PhotoOptions],
+    **options: Unpack[SortingOptions],
 ) -> Predictions:
     """
     Classify photos.
@@ -83,7 +87,8 @@ def predict(
     listener : Listener, optional
         Hears each `Prediction`, and how many images are done.
     **options
-        ``weights``, ``views`` and ``follow_links``, see `PhotoOptions`.
+        ``weights``, ``views`` and ``follow_links``, ``sort_into`` and ``link``, see
+        `SortingOptions`.
 
     Returns
     -------
@@ -95,10 +100,14 @@ def predict(
         If the head cannot be used on images.
     SourceError
         If there are no images.
+    OutputError
+        If a file or a folder cannot be written.
+    ResourceError
+        If the disk is full; what was sorted stays.
     SpaceMismatch
         If the backbone is not the one that the head was fitted on.
     """
-    check_known(options, PhotoOptions)
+    check_known(options, SortingOptions)
     saved = tuned_heads.load(head)
     if isinstance(paths, str | Path):
         paths = [paths]
@@ -111,7 +120,9 @@ def predict(
         raise HeadError(f"expected --top of 1 or more, found {top}")
     every = choose(Scores, scores, what="scores") is Scores.all
     copies = _views(saved) if options.get("views", False) else images.ONE_VIEW
-    found = images.files(paths, follow_links=options.get("follow_links", False))
+    found: images.Source = images.files(paths, follow_links=options.get("follow_links", False))
+    sorter = _sorter(saved, options)
+    found = found if sorter is None else sorter.outside(found)
     of_pixels = saved.card.layer == backbones.INPUT
     network = None if of_pixels else recognise(saved, options.get("weights"))
     predictions: list[Prediction] = []
@@ -121,10 +132,13 @@ def predict(
             saved, network, found, top=top, views=copies, every_score=every, digests=digests
         ):
             predictions.append(prediction)
+            if sorter is not None:
+                sorter.add(prediction)
             listener.show(prediction)
             listener.progress(len(predictions), len(found))
     except KeyboardInterrupt:
-        raise Interrupted("interrupted: no table was written") from None
+        stays = "" if sorter is None else "; what was sorted stays, run the same command again"
+        raise Interrupted(f"interrupted: no table was written{stays}") from None
     if csv is not None:
         names = saved.card.classes if every else None
         write_csv(Path(csv), predictions, top=top, classes=names)
@@ -141,7 +155,18 @@ def predict(
         csv=str(csv) if csv is not None else None,
         sheet=str(sheet) if sheet is not None else None,
         warnings=tuple(warnings_of(saved.card, first_bytes(digests), of=these(len(predictions)))),
+        sorting=None if sorter is None else sorter.result(),
     )
+
+
+def _sorter(saved: heads.SavedHead, options: SortingOptions) -> Sorter | None:
+    """Make the folder that photos are sorted into, if there shall be one."""
+    folder, link = options.get("sort_into"), options.get("link", False)
+    if folder is not None:
+        return Sorter(Path(folder), saved.card.classes, link=link)
+    if link:
+        raise OutputError("expected a folder for the links, found none; add --sort-into FOLDER")
+    return None
 
 
 def _views(saved: heads.SavedHead) -> images.Views:
