@@ -177,13 +177,13 @@ class Sorter:
         if self._renamed:
             yield f"{counted(self._renamed, 'photo')} got another name there: {_WHY}"
         if self._link and self._copied:
-            yield f"{counted(self._copied, 'photo')} could not be linked there and were copied"
+            yield f"copied, for no link can be made there: {counted(self._copied, 'photo')}"
         if self._left:
-            yield f"{counted(self._left, 'photo')} that were sorted already were left out"
+            yield f"left out, for they are sorted already: {counted(self._left, 'photo')}"
         if others := self._others():
             yield (
-                f"beside these photos {counted(others, 'file')} of before are in these folders; a "
-                "photo that had another answer then is in both"
+                f"beside these photos there: {counted(others, 'file')} of before; a photo that had "
+                "another answer then is in both folders"
             )
 
     def _name_of(self, label: str) -> str:

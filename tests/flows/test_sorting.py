@@ -81,7 +81,7 @@ def test_what_stands_there_is_not_replaced(tmp_path: Path) -> None:
     listed = answer(tmp_path / "list.txt", "cat")
     for _ in range(2):
         result = sort(tmp_path / "out", answer(one, "cat"), listed)
-        assert "1 file of before" in result.notes[0]
+        assert "there: 1 file of before" in result.notes[0]
     found = contents(tmp_path / "out")
     assert found.pop("cat/1.jpg") == "edited by hand"
     assert sorted(found.values()) == ["one", "photo"]
@@ -98,8 +98,8 @@ def test_a_photo_with_another_answer_than_before_is_told(tmp_path: Path) -> None
     sorter = Sorter(tmp_path / "out", ["cat", "dog"], link=False)
     sorter.add(answer(one, "dog"))
     assert sorter.result().notes == (
-        "note: beside these photos 1 file of before are in these folders; a photo that had another "
-        "answer then is in both",
+        "note: beside these photos there: 1 file of before; a photo that had another answer then "
+        "is in both folders",
     )
 
 
@@ -169,7 +169,7 @@ def test_links_take_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr("os.link", no_links)
     result = sort(tmp_path / "out", answer(one, "a"), link=True)
-    assert result.notes == ("note: 1 photo could not be linked there and were copied",)
+    assert result.notes == ("note: copied, for no link can be made there: 1 photo",)
     assert not (tmp_path / "out" / "a" / "1.jpg").samefile(one)
 
 
@@ -205,7 +205,7 @@ def test_predict_sorts_what_has_an_answer(svm: Path, tmp_path: Path) -> None:
         assert result.rejected == 1
         assert result.sorting is not None
         assert (result.sorting.photos, result.sorting.present) == (72, present)
-    assert result.sorting.notes == ("note: 72 photos that were sorted already were left out",)
+    assert result.sorting.notes == ("note: left out, for they are sorted already: 72 photos",)
     for prediction in result.predictions:
         if prediction.label is not None:
             there = out / prediction.label
