@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import JsonOption, LayersOption, SeedOption, StoreArgument
 from pipeline.cli.screen import Screen, open_in_browser, print_json, print_table
 from pipeline.common.errors import counted
@@ -47,6 +48,7 @@ def group(
         print_json(asdict(result))
         return
     _say(result)
+    next_step.say(next_step.after_group(result))
 
 
 def _say(result: Grouping) -> None:

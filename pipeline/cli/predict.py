@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import FollowOption, HeadArgument, JsonOption
 from pipeline.cli.program import TOO_MANY_REJECTED
 from pipeline.cli.screen import Screen, print_json
@@ -100,6 +101,9 @@ def predict(
     if result.rejected:
         count = counted(result.rejected, "image")
         typer.echo(f"error: {count} could not be used", err=True)
+    if not json_:
+        next_step.say(next_step.after_predict(head, result))
+    if result.rejected:
         raise typer.Exit(TOO_MANY_REJECTED)
 
 
