@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import report, store
+from pipeline.common.errors import counted
 from pipeline.flows.findings import label_of, split_of
 from pipeline.flows.group_table import names_of
 from pipeline.flows.grouping import Groups
@@ -77,6 +78,16 @@ def page_of(
         commands=tuple(commands),
         facts=dict(facts),
     )
+
+
+def notes_of(opened: store.Store, groups: Groups) -> list[str]:
+    """Say what was cut short or is not there."""
+    notes = list(groups.notes)
+    if left := len(opened.usable) - len(groups.rows):
+        notes.append(f"without codes, and in no group: {counted(left, 'image')}")
+    if not any(opened.paths(groups.rows[:1])):
+        notes.append("the store has no paths: groups.csv has the numbers of rows")
+    return notes
 
 
 def classes_of(opened: store.Store, groups: Groups, group: int) -> dict[str, int]:

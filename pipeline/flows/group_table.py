@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline import store
 from pipeline.common.errors import OutputError
-from pipeline.common.files import is_absent, read_json, replacing, sha256_file
+from pipeline.common.files import command_line, is_absent, read_json, replacing, sha256_file
 from pipeline.flows.grouping import Groups
 from pipeline.flows.originals import location_of
 
@@ -83,3 +83,14 @@ def write_table(folder: Path, opened: store.Store, groups: Groups) -> str:
             file.write(text.getvalue().encode("utf-8", "surrogateescape"))
         file.flush()
         return sha256_file(Path(file.name))
+
+
+def naming_commands(path: str | Path, folder: Path, opened: store.Store) -> list[str]:
+    """Return what gives the groups of a store names and learns them; labels of a file are fixed."""
+    if not isinstance(opened, store.FolderStore):
+        return []
+    renamed = ["--rename", "group-01=NAME"]
+    return [
+        command_line(["pipeline", "relabel", str(path), str(folder / FILE), *renamed]),
+        command_line(["pipeline", "fit-head", str(path), "--kind", "svm"]),
+    ]

@@ -15,8 +15,15 @@ from pipeline.common.errors import StoreError, counted
 from pipeline.common.files import check_place, command_line, make_folder, write_durably, write_json
 from pipeline.common.listener import SILENT, Listener
 from pipeline.flows import places
-from pipeline.flows.group_page import classes_of, page_of
-from pipeline.flows.group_table import ABOUT, FILE, check_table, names_of, write_table
+from pipeline.flows.group_page import classes_of, notes_of, page_of
+from pipeline.flows.group_table import (
+    ABOUT,
+    FILE,
+    check_table,
+    names_of,
+    naming_commands,
+    write_table,
+)
 from pipeline.flows.grouping import Groups, check_number, grouped
 from pipeline.flows.layers import choose_parts, named
 
@@ -150,8 +157,8 @@ def group(
     shown = page_of(
         opened,
         found,
-        notes=_notes(opened, found),
-        commands=_commands(store_path, folder, opened),
+        notes=notes_of(opened, found),
+        commands=naming_commands(store_path, folder, opened),
         facts=facts,
     )
     result = Grouping(
@@ -194,24 +201,3 @@ def _chosen(found: Groups) -> str:
         return "one: there are too few images to tell several"
     tried = ", ".join(f"{number}: {score:.3f}" for number, score in found.tried.items())
     return f"by its silhouette ({tried})"
-
-
-def _notes(opened: store.Store, found: Groups) -> list[str]:
-    """Say what was cut short or is not there."""
-    notes = list(found.notes)
-    if left := len(opened.usable) - len(found.rows):
-        notes.append(f"without codes, and in no group: {counted(left, 'image')}")
-    if not any(opened.paths(found.rows[:1])):
-        notes.append("the store has no paths: groups.csv has the numbers of rows")
-    return notes
-
-
-def _commands(path: str | Path, folder: Path, opened: store.Store) -> list[str]:
-    """Return what gives the groups names and learns them."""
-    if not isinstance(opened, store.FolderStore):
-        return []
-    named_ = ["--rename", "group-01=NAME"]
-    return [
-        command_line(["pipeline", "relabel", str(path), str(folder / FILE), *named_]),
-        command_line(["pipeline", "fit-head", str(path), "--kind", "svm"]),
-    ]

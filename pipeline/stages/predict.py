@@ -121,8 +121,7 @@ def predict(
     every = choose(Scores, scores, what="scores") is Scores.all
     copies = _views(saved) if options.get("views", False) else images.ONE_VIEW
     found: images.Source = images.files(paths, follow_links=options.get("follow_links", False))
-    sorter = _sorter(saved, options)
-    found = found if sorter is None else sorter.outside(found)
+    sorter, found = _sorter(saved, options, found)
     of_pixels = saved.card.layer == backbones.INPUT
     network = None if of_pixels else recognise(saved, options.get("weights"))
     predictions: list[Prediction] = []
@@ -159,14 +158,17 @@ def predict(
     )
 
 
-def _sorter(saved: heads.SavedHead, options: SortingOptions) -> Sorter | None:
-    """Make the folder that photos are sorted into, if there shall be one."""
+def _sorter(
+    saved: heads.SavedHead, options: SortingOptions, found: images.Source
+) -> tuple[Sorter | None, images.Source]:
+    """Make the folder that photos are sorted into, if there shall be one, and leave it out."""
     folder, link = options.get("sort_into"), options.get("link", False)
     if folder is not None:
-        return Sorter(Path(folder), saved.card.classes, link=link)
+        sorter = Sorter(Path(folder), saved.card.classes, link=link)
+        return sorter, sorter.outside(found)
     if link:
         raise OutputError("expected a folder for the links, found none; add --sort-into FOLDER")
-    return None
+    return None, found
 
 
 def _views(saved: heads.SavedHead) -> images.Views:
