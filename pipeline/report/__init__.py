@@ -3,6 +3,7 @@
 from pipeline.report._audit_page import AuditCard, AuditPage, AuditPhoto, AuditSection
 from pipeline.report._charts import curve_svgs, history_svg
 from pipeline.report._curve import CurvePoint, CurveReading, read_curve
+from pipeline.report._groups_page import GroupSheet, GroupsPage
 from pipeline.report._page import Page, PagePhotos, Photo, order_of, shown_of
 from pipeline.report._paired import PairedDifference, paired_difference
 from pipeline.report._plots import confusion_png, curves_png, learning_curve_png
@@ -29,6 +30,8 @@ __all__ = [
     "CurvePoint",
     "CurveReading",
     "Differing",
+    "GroupSheet",
+    "GroupsPage",
     "HeadPair",
     "HeadsPage",
     "Page",
