@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import HeadArgument, JsonOption, WithOption
 from pipeline.cli.screen import Screen, open_in_browser, print_json, print_table
 from pipeline.cli.tables import accuracy_line, heads_table, say_report
@@ -71,9 +72,12 @@ def evaluate(
     say_report(result.report)
     if result.report.calibration_error is not None:
         typer.echo(_calibration(result.report))
+    if refused := _refused(result.report):
+        typer.echo(refused)
     averaged = f", scores averaged over {result.views} views" if result.views > 1 else ""
     line = accuracy_line(result.report, result.split + averaged)
     typer.echo(f"{line}; report in {result.page or result.out}")
+    next_step.say(next_step.after_evaluate(result))
 
 
 def _compare(
@@ -93,6 +97,16 @@ def _compare(
     for pair in result.pairs:
         typer.echo(printable(pair.sentence))
     typer.echo(f"they differ on {counted(result.differing, 'image')}: photos in {result.page}")
+    next_step.say(next_step.after_heads(result, store))
+
+
+def _refused(report: Report) -> str | None:
+    """Say what refusing one image in twenty would give, where that is anything."""
+    found = [each for each in report.answered if 0.94 < each[0] < 0.96]
+    if not found or report.accuracy == 1:
+        return None
+    share, accuracy = found[0]
+    return f"accuracy {accuracy:.4f} if the least certain {1 - share:.0%} are refused"
 
 
 def _calibration(report: Report) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import MOST_SEED, FollowOption, JsonOption
 from pipeline.cli.program import TOO_MANY_REJECTED
 from pipeline.cli.screen import Screen, dimensions, print_json
@@ -207,6 +208,8 @@ def extract(
         }
         if dry_run:
             _say_estimate(estimate(source, **same), json_=json_)
+            if not json_:
+                next_step.say(next_step.same(without="--dry-run"))
             return
         result = stage(
             source,
@@ -226,6 +229,8 @@ def extract(
             f"{result.store}`); run the same command again",
             err=True,
         )
+        if not json_:
+            next_step.say(next_step.same())
         raise typer.Exit(1)
     if result.rejected > result.rejected_allowed:
         found = counted(result.rejected, "rejected image")
@@ -235,6 +240,9 @@ def extract(
             f"reasons are in {Path(result.store) / 'rejected.csv'}; accept with --max-rejected",
             err=True,
         )
+    if not json_:
+        next_step.say(next_step.learn(result.store))
+    if result.rejected > result.rejected_allowed:
         raise typer.Exit(TOO_MANY_REJECTED)
 
 

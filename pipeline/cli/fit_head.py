@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import (
     MOST_SEED,
     JsonOption,
@@ -219,6 +220,7 @@ def fit_head(
         print_json(asdict(result))
     else:
         _say_fit(result, verbose=verbose)
+        next_step.say(next_step.judge(result.head, store, with_ or ()))
 
 
 def _say_fit(result: Fit, *, verbose: bool) -> None:
@@ -244,6 +246,8 @@ def _say_fit(result: Fit, *, verbose: bool) -> None:
         typer.echo("no validation images")
     else:
         typer.echo(f"validation accuracy {result.val_accuracy:.4f} ({result.validated_on})")
+    if result.doubtful_below is not None:
+        typer.echo(f"of those with scores below {result.doubtful_below:.3f} most were wrong")
     if result.val_accuracy_mean is not None:
         typer.echo(
             f"over {len(result.seeds)} seeds: mean {result.val_accuracy_mean:.4f}, "

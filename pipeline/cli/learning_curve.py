@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pipeline.stages.learning_curve import LearningCurve
 
+from pipeline.cli import next_step
 from pipeline.cli.options import (
     MOST_SEED,
     JsonOption,
@@ -25,6 +26,7 @@ from pipeline.cli.options import (
     StoreArgument,
 )
 from pipeline.cli.screen import Screen, print_json, print_table
+from pipeline.common.files import argument
 
 
 def learning_curve(
@@ -83,6 +85,7 @@ def learning_curve(
         f"training error {reading.train_error:.4f}  validation error {reading.val_error:.4f}"
     )
     typer.echo(reading.sentence)
+    next_step.say(["compare", argument(Path(result.store))])
 
 
 def _curve_table(result: LearningCurve) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -21,6 +22,8 @@ from pipeline.flows.classifier import space_of
 from pipeline.flows.computing import BatchCodes, computed
 from pipeline.flows.extraction import WORKERS
 from pipeline.flows.influence import first_bytes
+from pipeline.flows.novelty import UNKNOWN, Refusal
+from pipeline.flows.tuned_heads import mean_of_views
 
 _CHUNK = 32  # images that the head scores at a time
 
@@ -64,6 +67,8 @@ class Prediction:
         Whether the image had a part in the head: its answer says little about new photos.
     scores : tuple of float
         Of all classes, in the head's order, where they are asked for.
+    unknown : str or None
+        Why `label` is ``"unknown"`` and not the best class.
     """
 
     path: str
@@ -73,6 +78,7 @@ class Prediction:
     reason: str | None
     seen: bool = False
     scores: tuple[float, ...] = ()
+    unknown: str | None = None
 
 
 def answers(
@@ -84,6 +90,7 @@ def answers(
     views: images.Views,
     every_score: bool,
     digests: list[bytes],
+    refusal: Refusal | None = None,
 ) -> Iterator[Prediction]:
     """Yield one prediction for each image, in order, a chunk at a time; keep their hashes."""
     space = space_of(saved)
@@ -104,7 +111,8 @@ def answers(
         )
         while chunk := list(islice(results, _CHUNK)):
             digests += [loaded.sha256 for loaded, _ in chunk if loaded.sha256 is not None]
-            yield from _answer(saved, found, chunk, top=top, every_score=every_score)
+            answer = functools.partial(_answer, saved, found, refusal=refusal)
+            yield from answer(chunk, top=top, every_score=every_score)
 
 
 def _pixels(
@@ -124,15 +132,21 @@ def _answer(
     *,
     top: int,
     every_score: bool,
+    refusal: Refusal | None,
 ) -> Iterator[Prediction]:
     """Classify some images by their codes."""
     card = saved.card
     rows = [codes for _, codes in chunk if codes is not None]
     scores: Iterator[NDArray[np.floating]] = iter(())
+    unknown: Iterator[str | None] = iter(())
     if rows:
         taken = card.take({name: np.stack([row[name] for row in rows]) for name in card.layers})
-        each = saved.head.as_scores(saved.decision(taken.reshape(-1, *card.taken)))
-        scores = iter(each.reshape(len(rows), -1, each.shape[1]).mean(axis=1))  # of all views
+        vectors = saved.vectors(taken.reshape(-1, *card.taken))
+        each = mean_of_views(saved.head.as_scores(saved.head.decision(vectors)), len(rows))
+        scores, unknown = iter(each), iter([None] * len(rows))
+        if refusal is not None:
+            distances = mean_of_views(refusal.novelty.distance(vectors), len(rows))
+            unknown = iter(refusal.why(each.max(axis=1), distances))
     digests = first_bytes(loaded.sha256 or b"" for loaded, _ in chunk)
     known = card.fitted_on(digests) | card.judged_by(digests)
     for (loaded, codes), seen in zip(chunk, known.tolist(), strict=True):
@@ -140,17 +154,25 @@ def _answer(
         if codes is None:
             yield Prediction(path=path, label=None, score=None, top=(), reason=loaded.reason)
             continue
-        row = next(scores)
+        row, why = next(scores), next(unknown)
         best = [(card.classes[i], float(row[i])) for i in np.argsort(-row, kind="stable")[:top]]
         yield Prediction(
             path=path,
-            label=best[0][0],
+            label=best[0][0] if why is None else UNKNOWN,
             score=best[0][1],
             top=tuple(best),
             reason=None,
             seen=seen,
             scores=tuple(row.tolist()) if every_score else (),
+            unknown=why,
         )
+
+
+def doubtful_of(saved: heads.SavedHead, predictions: Sequence[Prediction]) -> int:
+    """Count the answers with scores below which most held-out images were wrong."""
+    below = None if saved.card.novelty is None else saved.card.novelty.doubtful_below
+    answered = [each.score for each in predictions if each.unknown is None]
+    return 0 if below is None else sum(score is not None and score < below for score in answered)
 
 
 def check_file(path: Path, *, what: str, suffix: str) -> None:
@@ -165,7 +187,12 @@ def check_file(path: Path, *, what: str, suffix: str) -> None:
 
 
 def write_csv(
-    path: Path, predictions: Sequence[Prediction], *, top: int, classes: Sequence[str] | None
+    path: Path,
+    predictions: Sequence[Prediction],
+    *,
+    top: int,
+    classes: Sequence[str] | None,
+    refused: bool = False,
 ) -> None:
     """
     Write a line for each image; paths keep the bytes that they have on disk.
@@ -178,17 +205,24 @@ def write_csv(
         How many classes are named, each with its score.
     classes : sequence of str or None
         All classes, where the scores of all are wanted in place of the further names.
+    refused : bool, default False
+        Whether images may be unknown: two more columns say the best class even so, and why.
     """
     named = 1 if classes is not None else top
     header = ["path", "label", "score"]
     header += [f"{name}_{place}" for place in range(2, named + 1) for name in ("label", "score")]
     header += [f"score of {name}" for name in classes or ()]
-    rows: list[list[object]] = [[*header, "reason", "seen"]]
+    more = ["best", "unknown"] * refused
+    rows: list[list[object]] = [[*header, "reason", "seen", *more]]
     for prediction in predictions:
         answers = [cell for answer in prediction.top[:named] for cell in answer]
+        if prediction.unknown is not None:
+            answers[0] = UNKNOWN
         cells = [*answers, *prediction.scores]
         cells += [""] * (len(header) - 1 - len(cells))
         seen = "yes" if prediction.seen else ""
-        rows.append([prediction.path, *cells, prediction.reason or "", seen])
+        best = prediction.top[0][0] if prediction.top else ""
+        more = [best, prediction.unknown or ""] if refused else []
+        rows.append([prediction.path, *cells, prediction.reason or "", seen, *more])
     with replacing(path) as file:
         file.write(csv_text(rows).encode("utf-8", "surrogateescape"))

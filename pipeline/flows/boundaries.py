@@ -17,6 +17,7 @@ from pipeline.common.errors import HeadError, Interrupted, ResourceError
 from pipeline.common.listener import Listener
 from pipeline.common.memory import resident_bytes
 from pipeline.flows.classifier import space_of
+from pipeline.flows.novelty import with_novelty
 from pipeline.flows.tuning import Task, layer_missing
 from pipeline.flows.tuning_config import TuningConfig
 
@@ -100,13 +101,20 @@ class Result:
 
     def save(self, folder: Path, *, head: str | Path, tried: Sequence[str]) -> None:
         """Write the head with the layers that were trained, its card and its curves."""
-        tuned = self.tuned
+        tuned, tail = self.tuned, self.task.tail
+        saved = heads.SavedHead(
+            head=tuned,
+            card=self.task.card(tuned, head=head, tried=tried),
+            directory=folder,
+            tuned=tail.arrays(),
+            above=tail,
+        )
         heads.save(
             folder,
             tuned,
-            self.task.card(tuned, head=head, tried=tried),
+            with_novelty(saved, self.task.examples),
             attachments={"curves.png": self._curves()} if tuned.history_ else {},
-            tuned=self.task.tail.arrays(),
+            tuned=saved.tuned,
         )
 
 

@@ -87,7 +87,7 @@ def scoring_of(
     notes += left_out_of(opened)
     classes, truth, unknown = align(saved.card.classes, opened, rows)
     decisions = decisions_of(saved, opened, rows, kept, views=views)
-    result, scored = score(saved.head, decisions, truth, classes=classes)
+    result, scored = score(saved, decisions, truth, classes=classes)
     return Scoring(
         saved=saved,
         opened=opened,

@@ -67,12 +67,12 @@ class Examples:
     @property
     def y(self) -> NDArray[np.int64]:
         """Labels of the training rows, each view one."""
-        return np.repeat(self._labels(self.train), self.views)
+        return np.repeat(self.labels(self.train), self.views)
 
     @property
     def y_val(self) -> NDArray[np.int64]:
         """Labels of the validation images."""
-        return self._labels(self.val)
+        return self.labels(self.val)
 
     @property
     def groups(self) -> NDArray[np.int64] | None:
@@ -96,7 +96,7 @@ class Examples:
 
     def choose(self, count: int, *, seed: int) -> NDArray[np.int64]:
         """Choose up to so many training images of each class: places in `train`, in order."""
-        rng, labels = np.random.default_rng(seed), self._labels(self.train)
+        rng, labels = np.random.default_rng(seed), self.labels(self.train)
         chosen = [
             rng.permutation(np.flatnonzero(labels == label))[:count]
             for label in range(len(self.classes))
@@ -110,9 +110,10 @@ class Examples:
     @property
     def counts(self) -> NDArray[np.int64]:
         """How many training images each class has."""
-        return np.bincount(self._labels(self.train), minlength=len(self.classes))
+        return np.bincount(self.labels(self.train), minlength=len(self.classes))
 
-    def _labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    def labels(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the labels of some rows of the store: places in `classes`, -1 for others."""
         places = {name: place for place, name in enumerate(self.classes)}
         numbers = np.array([places.get(name, -1) for name in self.opened.classes])
         return numbers[self.opened.labels[rows]]
@@ -264,16 +265,18 @@ def _probe(opened: store.Store, parts: Sequence[heads.Part]) -> NDArray[np.float
     return heads.vectors(parts, known) if len(known) == len(probes) else None
 
 
-def _held(used: Examples, held: heads.HeldOut) -> dict[str, Any]:
-    """Return hashes and scores of the images that were held out, for a card."""
+def held_images(used: Examples, held: heads.HeldOut) -> NDArray[np.int64] | None:
+    """Return the rows of the store that were held out, in the order of their scores."""
     first = len(used.train) * used.views  # each view of a training image is a row
     if (held.rows >= first).all():
-        images = used.val[held.rows - first]
-    elif used.views == 1 and not len(used.val):
-        images = used.train[held.rows]
-    else:
-        return {}
-    hashes = used.opened.hashes(images)
+        return used.val[held.rows - first]
+    return used.train[held.rows] if used.views == 1 and not len(used.val) else None
+
+
+def _held(used: Examples, held: heads.HeldOut) -> dict[str, Any]:
+    """Return hashes and scores of the images that were held out, for a card."""
+    images = held_images(used, held)
+    hashes = None if images is None else used.opened.hashes(images)
     if hashes is None:
         return {}
     order = np.argsort(hashes, kind="stable")

@@ -15,6 +15,7 @@ from pipeline.flows.examples import REGULARISED, Examples, card_of
 from pipeline.flows.head_config import HeadConfig
 from pipeline.flows.influence import judged_for
 from pipeline.flows.layers import named
+from pipeline.flows.novelty import with_novelty
 
 Loaded = tuple[heads.CodeRows, heads.CodeRows | None]
 
@@ -94,6 +95,7 @@ def save(folder: Path, head: heads.Head, used: Examples) -> heads.Card:
         title = f"{head.kind.value} on {named(used.parts)} of {used.opened.location.name}"
         kept = head.parameters.get("best_epoch")
         curves["curves.png"] = report.curves_png(head.history_, title=title, kept=kept)
+    card = with_novelty(heads.SavedHead(head=head, card=card, directory=folder), used)
     heads.save(folder, head, card, attachments=curves)
     return card
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from pipeline.common.errors import HeadError, SourceError
 from pipeline.flows import tuned_heads
 from pipeline.flows.classifier import Networks, recognise, space_of
 from pipeline.flows.extraction import WORKERS
+from pipeline.flows.novelty import UNKNOWN, refusal_of
 
 _AT_ONCE = 32  # photos that are decoded, computed and scored together
 
@@ -59,7 +60,9 @@ class ImageClassifier:
         self.estimator_ = self.head_.estimator_
         self.classes_ = np.array(self._saved.card.classes)
 
-    def predict(self, photos: Photo | Sequence[Photo]) -> NDArray[np.str_]:
+    def predict(
+        self, photos: Photo | Sequence[Photo], *, reject: str | float | None = None
+    ) -> NDArray[np.str_]:
         """
         Name the best class of each photo.
 
@@ -68,6 +71,9 @@ class ImageClassifier:
         photos : photo or sequence of photos
             Paths, bytes of image files, PIL images, arrays of uint8 (or uint16) values; also an
             array of shape (n, h, w, 3).
+        reject : str or float, optional
+            Answer ``"unknown"`` for photos unlike those that the head knows: of such photos as it
+            was fitted on, so large a share is refused, such as ``"5%"``.
 
         Returns
         -------
@@ -79,7 +85,18 @@ class ImageClassifier:
         SourceError
             If something is no photo, cannot be read, or is damaged.
         """
-        return np.asarray(self.classes_[self.decision_function(photos).argmax(axis=1)])
+        refusal = refusal_of(self._saved, reject)
+        if refusal is None:
+            return np.asarray(self.classes_[self.decision_function(photos).argmax(axis=1)])
+        answers = []
+        for vectors, decision in self._decided(photos):
+            scores = self.head_.as_scores(decision)
+            unknown = refusal.why(scores.max(axis=1), refusal.novelty.distance(vectors))
+            best = self.classes_[scores.argmax(axis=1)].tolist()
+            answers += [
+                name if why is None else UNKNOWN for name, why in zip(best, unknown, strict=True)
+            ]
+        return np.array(answers, str)
 
     def predict_proba(self, photos: Photo | Sequence[Photo]) -> NDArray[np.float64]:
         """
@@ -122,13 +139,24 @@ class ImageClassifier:
         -------
         float64 array of shape (n, k)
         """
-        several = _several(photos)
-        starts = range(0, len(several), _AT_ONCE)
-        scores = [self._scores(several[start : start + _AT_ONCE]) for start in starts]
+        scores = [decision for _, decision in self._decided(photos)]
         empty = np.empty((0, len(self.classes_)))
         return np.concatenate(scores) if scores else empty
 
-    def _scores(self, photos: Sequence[Photo]) -> NDArray[np.float64]:
+    def _decided(
+        self, photos: Photo | Sequence[Photo]
+    ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float64]]]:
+        """Yield what the head sees of the photos, and its scores, some photos at a time."""
+        several = _several(photos)
+        for start in range(0, len(several), _AT_ONCE):
+            codes = self._codes(several[start : start + _AT_ONCE])
+            with self._lock:
+                vectors = self._saved.vectors(codes)
+                decision = np.asarray(self.head_.decision(vectors), np.float64)
+            yield vectors, decision
+
+    def _codes(self, photos: Sequence[Photo]) -> NDArray[np.float32]:
+        """Return what the head takes of some photos."""
         decode = partial(
             images.pixels_of,
             size=self._space.size,
@@ -145,8 +173,7 @@ class ImageClassifier:
             codes = pixels.astype(np.float32)
         else:
             codes = card.take(self._network(few=len(photos) <= _FEW)(pixels))
-        with self._lock:
-            return np.asarray(self._saved.decision(codes.reshape(-1, *card.taken)), np.float64)
+        return np.asarray(codes.reshape(-1, *card.taken), np.float32)
 
     def _network(self, *, few: bool) -> backbones.Network | Networks:
         """Return the network for photos one by one, or for full batches; load it at first."""

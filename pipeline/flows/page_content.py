@@ -113,20 +113,6 @@ def _photos(found: Scoring) -> report.PagePhotos:
     )
 
 
-def _vectors(
-    saved: heads.SavedHead, opened: store.Store, rows: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Return what the head sees of some rows: float32 (n, d)."""
-    card = saved.card
-    found: NDArray[np.float32] | None = None
-    for positions, codes in tuned_heads.blocks(card, opened, rows, views=False):
-        pooled = heads.pool(codes, card.pooling)
-        if found is None:
-            found = np.empty((len(rows), pooled.shape[1]), np.float32)
-        found[positions] = pooled
-    return np.empty((0, 0), np.float32) if found is None else found
-
-
 def _neighbours(
     saved: heads.SavedHead, opened: store.Store, wrong: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], dict[int, tuple[tuple[int, float], ...]]]:
@@ -136,7 +122,7 @@ def _neighbours(
     known = known[[opened.classes[label] in labels for label in opened.labels[known]]]
     if not len(wrong) or not len(known) or saved.tuned is not None:
         return np.empty(0, np.int64), {}
-    queries = _unit(_vectors(saved, opened, wrong))
+    queries = _unit(tuned_heads.vectors(saved, opened, wrong))
     alike = np.full((len(wrong), _NEIGHBOURS), -np.inf, np.float32)
     which = np.zeros((len(wrong), _NEIGHBOURS), np.int64)
     for positions, codes in tuned_heads.blocks(saved.card, opened, known, views=False):
@@ -172,7 +158,7 @@ def _map(
     width = saved.head.n_features_in_
     count = min(len(rows), _DOTS, max(3, _MOST_MAPPED // (4 * width)))
     chosen = spread(np.arange(len(rows)), count)
-    codes = _vectors(saved, opened, rows[chosen])
+    codes = tuned_heads.vectors(saved, opened, rows[chosen])
     found, how = _plane(codes)
     of = f"{count} of {len(rows)} images" if count < len(rows) else f"All {count} images"
     return [(round(float(x), 4), round(float(y), 4)) for x, y in found], f"{of}, by {how}.", chosen

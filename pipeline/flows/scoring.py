@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,25 @@ from pipeline.common.errors import SpaceMismatch, counted
 from pipeline.flows import tuned_heads
 
 _MOST_SCORES = 1 << 20  # numbers at a time
+
+
+class Decided(NamedTuple):
+    """
+    What a head says of some rows.
+
+    Attributes
+    ----------
+    positions : int64 array of shape (m,)
+        Places in the rows.
+    decision : float64 array of shape (m * views, k)
+        As `Head.decision` gives it.
+    distances : float64 array of shape (m * views,), or None
+        From the training images, where these are known.
+    """
+
+    positions: NDArray[np.int64]
+    decision: NDArray[np.float64]
+    distances: NDArray[np.float64] | None
 
 
 def check_space(saved: heads.SavedHead, opened: store.Store) -> None:
@@ -79,43 +100,48 @@ def decisions_of(
     kept: NDArray[np.float64] | None,
     *,
     views: bool,
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-    """Yield places in the rows and the head's scores of all their views: kept ones, or new ones."""
+) -> Iterator[Decided]:
+    """Yield what the head says of all views of the rows, kept or new, block by block."""
     if kept is not None:
         for part in _parts(len(kept), views=1, head=saved.head):
-            yield np.arange(len(kept))[part], kept[part]
+            yield Decided(np.arange(len(kept))[part], kept[part], None)
         return
+    novelty = saved.card.novelty
     for positions, codes in tuned_heads.blocks(saved.card, opened, rows, views=views):
         for part in _parts(len(positions), views=opened.views if views else 1, head=saved.head):
-            yield positions[part], saved.decision(codes[part].reshape(-1, *saved.card.taken))
+            vectors = saved.vectors(codes[part].reshape(-1, *saved.card.taken))
+            distances = None if novelty is None else novelty.distance(vectors)
+            yield Decided(positions[part], saved.head.decision(vectors), distances)
 
 
 def score(
-    head: heads.Head,
-    decisions: Iterable[tuple[NDArray[np.int64], NDArray[np.float64]]],
+    saved: heads.SavedHead,
+    decided: Iterable[Decided],
     truth: NDArray[np.int64],
     *,
     classes: Sequence[str],
 ) -> tuple[report.Report, report.ScoredRows]:
     """Score block by block, also as before calibration; classes unknown to the head never win."""
+    head, novelty = saved.head, saved.card.novelty
     tally = report.Tally(classes, score_kind=head.score_kind)
     rows = report.ScoredRows.empty(truth, head.n_classes_)
-    for positions, decision in decisions:
-        scores = _mean_of_views(head.as_scores(decision), len(positions))
+    typical = np.full(len(truth), np.nan)
+    for positions, decision, distances in decided:
+        scores = tuned_heads.mean_of_views(head.as_scores(decision), len(positions))
         before = None
         if head.calibration_ is not None:
             plain = head.as_scores(decision, calibrated=False)
-            before = _mean_of_views(plain, len(positions))
+            before = tuned_heads.mean_of_views(plain, len(positions))
         tally.add(truth[positions], scores.argmax(axis=1), scores=scores, uncalibrated=before)
         rows.put(positions, scores)
-    return tally.report(), rows
+        if novelty is not None and distances is not None:
+            far = tuned_heads.mean_of_views(distances, len(positions))
+            typical[positions] = novelty.typical(scores.max(axis=1), far)
+    known = not np.isnan(typical).any()
+    return tally.report(), replace(rows, typical=typical if known else None)
 
 
 def _parts(count: int, *, views: int, head: heads.Head) -> Iterator[slice]:
     """Cut rows so that the scores of all classes stay small."""
     step = max(1, _MOST_SCORES // (views * head.n_classes_))
     return (slice(start, start + step) for start in range(0, count, step))
-
-
-def _mean_of_views(scores: NDArray[np.float64], images: int) -> NDArray[np.float64]:
-    return np.asarray(scores.reshape(images, -1, scores.shape[1]).mean(axis=1))

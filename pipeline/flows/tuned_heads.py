@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, heads, images, store
-from pipeline.common.errors import BackboneError, HeadDamaged
+from pipeline.common.errors import BackboneError, HeadDamaged, HeadError
 from pipeline.common.space import Space
 from pipeline.flows.originals import Originals
 
@@ -66,6 +66,39 @@ def blocks(
         yield positions, pixels.astype(np.float32)
 
 
+def vectors(
+    saved: heads.SavedHead, opened: store.Store, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return what the head itself sees of some rows: float32 (n, d)."""
+    found = np.empty((len(rows), saved.head.n_features_in_), np.float32)
+    for positions, codes in blocks(saved.card, opened, rows, views=False):
+        found[positions] = saved.vectors(codes)
+    return found
+
+
+def mean_of_views(values: NDArray[np.float64], images: int) -> NDArray[np.float64]:
+    """Average what is known of each view, scores (n, k) or numbers (n,), over those of an image."""
+    return np.asarray(values.reshape(images, -1, *values.shape[1:]).mean(axis=1))
+
+
 def views_of(space: Space) -> images.Views:
     """Return the views that a store has of each image."""
     return images.parse_views(space.views, augment=space.augment or None, seed=space.augment_seed)
+
+
+def all_views(saved: heads.SavedHead) -> images.Views:
+    """
+    Return the views of the store that a head was fitted on.
+
+    Raises
+    ------
+    HeadError
+        If there is but one.
+    """
+    space = saved.card.space
+    if space is None or space.views == 1:
+        raise HeadError(
+            f"expected a head fitted on several views of each image, found {saved.directory}, "
+            "fitted on one; drop --views, or fit on a store made with `pipeline extract --views 4`"
+        )
+    return views_of(space)

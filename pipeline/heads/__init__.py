@@ -10,6 +10,7 @@ from pipeline.heads._folder import TRAINING, check_target, unfinished, writing
 from pipeline.heads._head import Head
 from pipeline.heads._kinds import build
 from pipeline.heads._learning_rate import RateTrial
+from pipeline.heads._novelty import Novelty, most_references
 from pipeline.heads._parts import Part, vectors
 from pipeline.heads._plan import Plan, Size, plan, plan_tuning
 from pipeline.heads._pool import pool
@@ -44,6 +45,7 @@ __all__ = [
     "Material",
     "MlpConfig",
     "Monitor",
+    "Novelty",
     "Origin",
     "Output",
     "ParetoScaler",
@@ -62,6 +64,7 @@ __all__ = [
     "check_target",
     "described",
     "load",
+    "most_references",
     "plan",
     "plan_tuning",
     "pool",

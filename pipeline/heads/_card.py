@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipeline.common.choices import Engine, Pool, Precision
 from pipeline.common.errors import HeadError
 from pipeline.common.space import LARGEST_EDGE, Space
+from pipeline.heads._novelty import Novelty
 from pipeline.heads._parts import Part, vectors
 
 
@@ -110,6 +111,8 @@ class Card:
         The same, sorted, of images that the head was fitted on after it had been measured by them.
     held_scores : array of shape (m, n_classes) or None
         What it said of them then, as `Head.decision` gives it.
+    novelty : Novelty or None
+        Which scores and distances from the training images are usual.
     """
 
     classes: tuple[str, ...]
@@ -133,6 +136,7 @@ class Card:
     judged: NDArray[np.uint64] | None = None
     held: NDArray[np.uint64] | None = None
     held_scores: NDArray[np.float64] | None = None
+    novelty: Novelty | None = None
 
     @property
     def pooling(self) -> Pool | None:
@@ -235,6 +239,7 @@ class Card:
             **({} if self.tuned_to is None else {"tuned_to": self.tuned_to}),
             **({"also": [part.to_json() for part in self.also]} if self.also else {}),
             **({"further": [each.to_json() for each in self.further]} if self.further else {}),
+            **({} if self.novelty is None else {"novelty": self.novelty.to_json()}),
         }
 
     @classmethod
@@ -247,6 +252,7 @@ class Card:
         judged: NDArray[np.uint64] | None = None,
         held: NDArray[np.uint64] | None = None,
         held_scores: NDArray[np.float64] | None = None,
+        novelty: Mapping[str, NDArray[Any]] | None = None,
     ) -> Card:
         """
         Rebuild a card from `to_json` and the arrays.
@@ -257,6 +263,9 @@ class Card:
             If something is missing or of the wrong kind.
         """
         try:
+            usual = None
+            if novelty or "novelty" in plain:
+                usual = Novelty.from_arrays(plain["novelty"], novelty or {})
             card = cls(
                 classes=tuple(map(str, plain["classes"])),
                 layer=str(plain["layer"]),
@@ -274,6 +283,7 @@ class Card:
                 judged=judged,
                 held=held,
                 held_scores=held_scores,
+                novelty=usual,
             )
             card._check()
             return card

@@ -1,8 +1,9 @@
 """The payload of a head: an HDF5 file whose arrays head.json lists, so that HDF5 need not read it.
 
-`arrays/NAME` are the head's own; beside them are `probe`, `seen`, and of a fine-tuned head
-`tuned/LAYER/...`. Each is one run of bytes; head.json has the dtype, shape and first byte of each.
-Heads of earlier versions do not list them and are read by a process of their own.
+`arrays/NAME` are the head's own; beside them are `probe`, `seen`, `novelty/NAME`, and of a
+fine-tuned head `tuned/LAYER/...`. Each is one run of bytes; head.json has the dtype, shape and
+first byte of each. Heads of earlier versions do not list them and are read by a process of their
+own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import h5py
@@ -41,6 +43,8 @@ class Payload(NamedTuple):
     held_scores : array of shape (len(held), classes) or None
     tuned : dict of str to array
         Weights of fine-tuned layers.
+    novelty : dict of str to array
+        Those of `Novelty`; empty where it is not known.
     """
 
     arrays: dict[str, NDArray[Any]]
@@ -50,6 +54,7 @@ class Payload(NamedTuple):
     judged: NDArray[np.uint64] | None = None
     held: NDArray[np.uint64] | None = None
     held_scores: NDArray[np.float64] | None = None
+    novelty: Mapping[str, NDArray[Any]] = MappingProxyType({})
 
 
 def write(payload: Payload) -> tuple[bytes, dict[str, list[Any]]]:
@@ -65,6 +70,7 @@ def write(payload: Payload) -> tuple[bytes, dict[str, list[Any]]]:
     """
     named = {f"arrays/{name}": array for name, array in payload.arrays.items()}
     named |= {f"tuned/{name}": array for name, array in payload.tuned.items()}
+    named |= {f"novelty/{name}": array for name, array in payload.novelty.items()}
     named |= {} if payload.probe is None else {"probe": payload.probe}
     named |= {} if payload.seen is None else {"seen": payload.seen}
     named |= {} if payload.judged is None else {"judged": payload.judged}
@@ -129,13 +135,14 @@ def read(path: Path, *, sha256: str, places: Any) -> Payload:
         held is not None and scores is not None and scores.shape[:1] != held.shape
     ):
         raise ValueError("expected the scores of held-out images with their hashes")
-    groups: dict[str, dict[str, NDArray[Any]]] = {"arrays": {}, "tuned": {}}
+    groups: dict[str, dict[str, NDArray[Any]]] = {"arrays": {}, "tuned": {}, "novelty": {}}
     for name, array in named.items():
         group, _, rest = name.partition("/")
         if group not in groups or not rest:
             raise ValueError(f"an unknown array {name!r}")
         groups[group][rest] = array
-    return Payload(groups["arrays"], probe, seen, groups["tuned"], judged, held, scores)
+    arrays, tuned, novelty = groups["arrays"], groups["tuned"], groups["novelty"]
+    return Payload(arrays, probe, seen, tuned, judged, held, scores, novelty)
 
 
 def _check_hashes(hashes: NDArray[Any] | None) -> None:

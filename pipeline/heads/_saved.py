@@ -2,8 +2,8 @@
 
 DIRECTORY/
 ├── weights-<12 hex digits>.h5   arrays of the head, `arrays/NAME`, `probe`, `seen`, `judged`,
-│                                `held`, `held_scores`; of a fine-tuned one also `tuned/LAYER/...`,
-│                                the weights of these layers
+│                                `held`, `held_scores`, `novelty/NAME`; of a fine-tuned one also
+│                                `tuned/LAYER/...`, the weights of these layers
 ├── head.json                    everything else; replacing it is the commit
 └── curves.png, ...              attachments, for people
 """
@@ -94,10 +94,25 @@ class SavedHead:
         -------
         array of shape (n, n_classes)
         """
+        return self.head.decision(self.vectors(codes))
+
+    def vectors(self, codes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """
+        Return what the head itself sees of codes as they are in a store.
+
+        Parameters
+        ----------
+        codes : float32 array of shape (n, *card.taken)
+
+        Returns
+        -------
+        float32 array of shape (n, d)
+            Gone through the fine-tuned layers, if there are any, and pooled.
+        """
         if self.tuned is not None:
             assert self.above is not None  # noqa: S101 - a stage has rebuilt the layers
             codes = self.above(codes)
-        return self.head.decision(pool(codes, self.card.pooling))
+        return pool(codes, self.card.pooling)
 
 
 def save(
@@ -152,6 +167,7 @@ def save(
             judged=card.judged,
             held=card.held,
             held_scores=card.held_scores,
+            novelty={} if card.novelty is None else card.novelty.arrays(),
         )
     )
     digest = hashlib.sha256(data).hexdigest()
@@ -302,6 +318,7 @@ def _read(directory: Path, description: Mapping[str, Any]) -> SavedHead:
             judged=payload.judged,
             held=payload.held,
             held_scores=payload.held_scores,
+            novelty=payload.novelty,
         )
         _check_same(description, _describe(head, card, description["payload_sha256"]))
         _check_widths(head, card)
@@ -341,6 +358,8 @@ def _check_widths(head: Head, card: Card) -> None:
     """See that head, card and space belong together."""
     if len(card.classes) != head.n_classes_:
         raise ValueError(f"{len(card.classes)} classes and {head.n_classes_} scores")
+    if card.novelty is not None and card.novelty.references.shape[1] != head.n_features_in_:
+        raise ValueError("codes of training images of another width than the head's")
     if card.tuned_to is not None:
         return
     if sum(part.width for part in card.inputs) != head.n_features_in_:

@@ -162,8 +162,8 @@ class ArraySource(Source):
                 pixels = part.images.read(streams[number], index, index + 1)[0]
                 yield row, partial(_content, pixels, part.scale)
 
-    def _subset(self, rows: Sequence[int]) -> Self:
-        return replace(super()._subset(rows), where=self.where[list(rows)])
+    def subset(self, rows: Sequence[int]) -> Self:
+        return replace(super().subset(rows), where=self.where[list(rows)])
 
 
 def array_source(

@@ -1,9 +1,11 @@
 """Report: labels and scores in; metrics, tables and plots out."""
 
 from pipeline.report._audit_page import AuditCard, AuditPage, AuditPhoto, AuditSection
+from pipeline.report._certainty import accuracy_by_share, calibration_error
 from pipeline.report._charts import curve_svgs, history_svg
 from pipeline.report._curve import CurvePoint, CurveReading, read_curve
 from pipeline.report._display import ConfusionMatrix, Display, Displayed, Table, Tabled
+from pipeline.report._groups_page import GroupSheet, GroupsPage
 from pipeline.report._learning import learning_curve_png, learning_curve_svg
 from pipeline.report._matrix import confusion_png
 from pipeline.report._page import Page, PagePhotos, Photo, order_of, shown_of
@@ -15,7 +17,6 @@ from pipeline.report._score import (
     ClassScore,
     Report,
     Tally,
-    calibration_error,
     most_confused,
     score,
 )
@@ -36,6 +37,8 @@ __all__ = [
     "Differing",
     "Display",
     "Displayed",
+    "GroupSheet",
+    "GroupsPage",
     "HeadPair",
     "HeadsPage",
     "Page",
@@ -49,6 +52,7 @@ __all__ = [
     "Tabled",
     "Tally",
     "Tile",
+    "accuracy_by_share",
     "calibration_error",
     "confusion_csv",
     "confusion_csv_lines",

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.report._certainty import BINS, accuracy_by_share, bins_of
 from pipeline.report._fonts import plain_style, shortened
 from pipeline.report._plots import draw_epochs
-from pipeline.report._score import BINS, Report, bins_of
+from pipeline.report._score import Report
 from pipeline.report._scored import ScoredRows
 
 _GREY = "#808080"  # stands for the colour of the text of a page, light or dark
@@ -47,8 +48,8 @@ def curve_svgs(rows: ScoredRows, report: Report) -> dict[str, str]:
     -------
     dict of str to str
         Title and SVG: ROC, precision and recall of the classes with the smallest F1, each
-        against the rest (only classes with and without images have one), and, of probabilities,
-        the reliability diagram.
+        against the rest (only classes with and without images have one), of probabilities the
+        reliability diagram, and the accuracy where the least certain images are refused.
     """
     svgs = {}
     curves = _curves(rows, report)
@@ -57,6 +58,7 @@ def curve_svgs(rows: ScoredRows, report: Report) -> dict[str, str]:
             svgs[title] = _lines_svg(title, of)
     if report.score_kind == "probability":
         svgs["Reliability"] = _reliability_svg(rows)
+    svgs["Refusing the least certain"] = _answered_svg(rows)
     return svgs
 
 
@@ -135,6 +137,24 @@ def _reliability_svg(rows: ScoredRows) -> str:
         axis.set_xlim(-0.02, 1.02)
         axis.set_ylim(-0.02, 1.02)
         axis.legend(frameon=False, fontsize=8, loc="upper left")
+        return svg_of(figure)
+
+
+def _answered_svg(rows: ScoredRows) -> str:
+    """Draw the accuracy against the share of the images that are answered."""
+    orders = {"by score": rows.best.astype(np.float64)}
+    if rows.typical is not None:
+        orders["by score and distance"] = rows.typical
+    with plain_style():
+        figure, (axis,) = figure_of(1)
+        for (name, order), colour in zip(orders.items(), _COLOURS, strict=False):
+            shares, accuracies = accuracy_by_share(rows.right, order)
+            axis.plot(*_thinned(shares, accuracies), color=colour, label=name)
+        axis.axvline(0.95, color=_GREY, linestyle=":", label="5 % refused")
+        axis.set_xlabel("share of the images that are answered")
+        axis.set_ylabel("accuracy on these")
+        axis.set_xlim(0, 1.02)
+        axis.legend(frameon=False, fontsize=8, loc="lower left")
         return svg_of(figure)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.report._certainty import BINS, accuracy_by_share, gaps
 from pipeline.report._display import LARGEST_MATRIX, ConfusionMatrix, Display, Table, Tabled
 
 TOP = 5
@@ -17,7 +18,7 @@ TOP = 5
 MOST_CLASSES = 100
 MOST_PAIRS = 20
 _CONFIDENCE = 0.95
-BINS = 15
+_SHARES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,9 @@ class Report(Tabled):
         Each class.
     pairs : tuple of (int, int, int)
         True class, predicted class, images; only those that occur, sorted.
+    answered : tuple of (float, float)
+        Shares of the images, those with the highest best scores, and the accuracy on them: what
+        refusing the others would give. Empty without scores.
     """
 
     images: int
@@ -77,6 +81,7 @@ class Report(Tabled):
     uncalibrated_error: float | None
     classes: tuple[ClassScore, ...]
     pairs: tuple[tuple[int, int, int], ...]
+    answered: tuple[tuple[float, float], ...] = ()
 
     @property
     def confusion(self) -> ConfusionMatrix:
@@ -128,6 +133,9 @@ class Report(Tabled):
         plain = asdict(self)
         del plain["pairs"]
         plain["accuracy_interval"] = list(self.accuracy_interval)
+        plain["answered"] = [
+            {"share": share, "accuracy": accuracy} for share, accuracy in self.answered
+        ]
         plain["classes"] = [asdict(each) for each in self.classes]
         plain["most_confused"] = [
             {"true": true, "predicted": predicted, "images": images}
@@ -198,6 +206,7 @@ class Tally:
         self._classes, self._kind = tuple(classes), score_kind
         self._true: list[NDArray[np.int64]] = []
         self._pred: list[NDArray[np.int64]] = []
+        self._best: list[NDArray[np.float32]] = []
         self._top = 0
         self._scored = False
         self._gaps = np.zeros(BINS)
@@ -235,12 +244,13 @@ class Tally:
         if scores is not None:
             self._scored = True
             table = np.asarray(scores)
+            self._best.append(table.max(axis=1).astype(np.float32))
             if len(self._classes) > TOP:
                 self._top += int((_rank(true, table) < TOP).sum())
             if self._kind == "probability":
-                self._gaps += _gaps(true, table)
+                self._gaps += gaps(true, table)
         if uncalibrated is not None:
-            before = _gaps(true, np.asarray(uncalibrated))
+            before = gaps(true, np.asarray(uncalibrated))
             self._gaps_before = before + (0 if self._gaps_before is None else self._gaps_before)
 
     def report(self) -> Report:
@@ -271,42 +281,18 @@ class Tally:
             uncalibrated_error=None if before is None else float(np.abs(before).sum() / n),
             classes=per_class,
             pairs=tuple((int(i), int(j), int(images)) for i, j, images in pairs),
+            answered=_answered(true == pred, self._best),
         )
 
 
-def calibration_error(y_true: ArrayLike, probabilities: ArrayLike) -> float:
-    """
-    Return the expected calibration error.
-
-    Images are sorted into 15 bins of equal width by their highest probability; in each, that
-    probability and the accuracy are averaged, and their distances are averaged over all images
-    (M. P. Naeini, G. F. Cooper and M. Hauskrecht, Obtaining Well Calibrated Probabilities Using
-    Bayesian Binning, 2015; 15 bins as in C. Guo et al., On Calibration of Modern Neural Networks,
-    2017).
-
-    Parameters
-    ----------
-    y_true : array-like of int, shape (n,)
-    probabilities : array-like of shape (n, k)
-
-    Returns
-    -------
-    float
-        From 0 to 1. Of few images it is above 0 by chance alone.
-    """
-    true = np.asarray(y_true)
-    return float(np.abs(_gaps(true, np.asarray(probabilities))).sum() / len(true))
-
-
-def _gaps(true: NDArray[Any], probabilities: NDArray[Any]) -> NDArray[np.float64]:
-    """Sum up in each bin what the best probability lacks to being right."""
-    sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true
-    return np.bincount(bins_of(sure), weights=right - sure, minlength=BINS).astype(np.float64)
-
-
-def bins_of(sure: NDArray[Any]) -> NDArray[np.int64]:
-    """Say in which of 15 bins of equal width the best probabilities of images are."""
-    return np.minimum((sure * BINS).astype(np.int64), BINS - 1)
+def _answered(
+    right: NDArray[np.bool_], best: Sequence[NDArray[np.float32]]
+) -> tuple[tuple[float, float], ...]:
+    if not best:
+        return ()
+    shares, accuracies = accuracy_by_share(right, np.concatenate(best))
+    places = [round(share * len(right)) - 1 for share in _SHARES]
+    return tuple((float(shares[at]), float(accuracies[at])) for at in places if at >= 0)
 
 
 def _rank(true: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.int64]:

@@ -27,11 +27,14 @@ class ScoredRows:
     true, predicted : int64 arrays of shape (n,)
     scores : float32 array of shape (n, c)
         Of the first c classes, those that the head knows; filled by `put`.
+    typical : float64 array of shape (n,), or None
+        How typical each image is of those that the head was fitted on, where that is known.
     """
 
     true: NDArray[np.int64]
     predicted: NDArray[np.int64]
     scores: NDArray[np.float32]
+    typical: NDArray[np.float64] | None = None
 
     @classmethod
     def empty(cls, true: NDArray[np.int64], classes: int) -> ScoredRows:

@@ -57,6 +57,8 @@ class Fit(report.Displayed):
         ``"train"`` or ``"train and val"``: a linear head is fitted on both in the end.
     calibrated : bool
         Whether its scores were made probabilities on held-out images.
+    doubtful_below : float or None
+        The score below which most held-out images were wrong, if there is one.
     seeds : tuple of SeedScore
         Each seed, and what it led to.
     val_accuracy_mean, val_accuracy_deviation : float or None
@@ -82,6 +84,7 @@ class Fit(report.Displayed):
     validated_on: str | None
     fitted_on: str
     calibrated: bool
+    doubtful_below: float | None
     seeds: tuple[SeedScore, ...]
     val_accuracy_mean: float | None
     val_accuracy_deviation: float | None
@@ -202,7 +205,7 @@ def fit_head(
     listener.tell(str(plan))
     found = list(fits_of(everything, config, plan, seeds=seeds, fewshot=fewshot, listener=listener))
     head, used = found[0]
-    save(folder, head, used)
+    card = save(folder, head, used)
     say_who_fitted(head.parameters, listener.tell)
     say_doubts(head, used, listener.tell)
     scores = [(each.validation_ or {}).get("accuracy") for each, _ in found]
@@ -221,6 +224,7 @@ def fit_head(
         validated_on=validation.get("how"),
         fitted_on=head.parameters["fitted_on"],
         calibrated=head.calibration_ is not None,
+        doubtful_below=None if card.novelty is None else card.novelty.doubtful_below,
         seeds=tuple(SeedScore(*each) for each in zip(seeds, scores, strict=True)),
         val_accuracy_mean=float(np.mean(known)) if len(known) > 1 else None,
         val_accuracy_deviation=deviation(known),

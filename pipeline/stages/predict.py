@@ -9,13 +9,21 @@ from typing import Unpack
 
 from pipeline import backbones, heads, images, report
 from pipeline.common.choices import Scores, check_known, choose
-from pipeline.common.errors import HeadError, Interrupted
+from pipeline.common.errors import HeadError, Interrupted, OutputError
 from pipeline.common.files import write_durably
 from pipeline.common.listener import SILENT, Listener
 from pipeline.flows import samples, tuned_heads
-from pipeline.flows.answers import PhotoOptions, Prediction, answers, check_file, write_csv
+from pipeline.flows.answers import (
+    Prediction,
+    answers,
+    check_file,
+    doubtful_of,
+    write_csv,
+)
 from pipeline.flows.classifier import recognise
 from pipeline.flows.influence import first_bytes, these, warnings_of
+from pipeline.flows.novelty import UNKNOWN, refusal_of
+from pipeline.flows.sorting import Sorted, Sorter, SortingOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +37,11 @@ class Predictions(report.Tabled):
     score_kind : str
         ``"probability"`` or ``"margin"``.
     ok, rejected : int
-        Images with and without an answer.
+        Images that could be used, and that could not.
+    unknown : int
+        Of the `ok` ones those without an answer, because of `reject`.
+    doubtful : int
+        Answers with scores below which most held-out images were wrong.
     predictions : tuple of Prediction
         In the order of the paths.
     csv : str or None
@@ -38,6 +50,8 @@ class Predictions(report.Tabled):
         Where the photos were drawn.
     warnings : tuple of str
         How many of the images had a part in the head, if any.
+    sorting : Sorted or None
+        Where the photos were sorted into.
     """
 
     head: str
@@ -47,7 +61,10 @@ class Predictions(report.Tabled):
     predictions: tuple[Prediction, ...]
     csv: str | None
     sheet: str | None
+    unknown: int = 0
+    doubtful: int = 0
     warnings: tuple[str, ...] = ()
+    sorting: Sorted | None = None
 
     def display(self) -> report.Display:
         """Say what a notebook shows."""
@@ -67,8 +84,9 @@ def predict(
     csv: str | Path | None = None,
     scores: Scores | str = Scores.top,
     sheet: str | Path | None = None,
+    reject: str | float | None = None,
     listener: Listener = SILENT,
-    **options: Unpack[PhotoOptions],
+    **options: Unpack[SortingOptions],
 ) -> Predictions:
     """
     Classify photos.
@@ -89,10 +107,14 @@ def predict(
         ``"all"`` gives the table a column for each class, in place of the further classes.
     sheet : str or Path, optional
         Where to draw the first photos with their answers, a PNG file.
+    reject : str or float, optional
+        Answer ``"unknown"`` for photos unlike those that the head knows: of such photos as it was
+        fitted on, so large a share is refused, such as ``"5%"``.
     listener : Listener, optional
         Hears each `Prediction`, and how many images are done.
     **options
-        ``weights``, ``views`` and ``follow_links``, see `PhotoOptions`.
+        ``weights``, ``views`` and ``follow_links``, ``sort_into`` and ``link``, see
+        `SortingOptions`.
 
     Returns
     -------
@@ -104,10 +126,14 @@ def predict(
         If the head cannot be used on images.
     SourceError
         If there are no images.
+    OutputError
+        If a file or a folder cannot be written.
+    ResourceError
+        If the disk is full; what was sorted stays.
     SpaceMismatch
         If the backbone is not the one that the head was fitted on.
     """
-    check_known(options, PhotoOptions)
+    check_known(options, SortingOptions)
     saved = tuned_heads.load(head)
     if isinstance(paths, str | Path):
         paths = [paths]
@@ -115,28 +141,41 @@ def predict(
         check_file(Path(csv), what="table", suffix=".csv")
     if sheet is not None:
         check_file(Path(sheet), what="sheet", suffix=".png")
+    refusal = refusal_of(saved, reject)
     top = min(top, len(saved.card.classes))
     if top < 1:
         raise HeadError(f"expected --top of 1 or more, found {top}")
     every = choose(Scores, scores, what="scores") is Scores.all
-    copies = _views(saved) if options.get("views", False) else images.ONE_VIEW
-    found = images.files(paths, follow_links=options.get("follow_links", False))
+    copies = tuned_heads.all_views(saved) if options.get("views", False) else images.ONE_VIEW
+    found: images.Source = images.files(paths, follow_links=options.get("follow_links", False))
+    sorter, found = _sorter(saved, options, found)
     of_pixels = saved.card.layer == backbones.INPUT
     network = None if of_pixels else recognise(saved, options.get("weights"))
     predictions: list[Prediction] = []
     digests: list[bytes] = []
     try:
         for prediction in answers(
-            saved, network, found, top=top, views=copies, every_score=every, digests=digests
+            saved,
+            network,
+            found,
+            top=top,
+            views=copies,
+            every_score=every,
+            digests=digests,
+            refusal=refusal,
         ):
             predictions.append(prediction)
+            if sorter is not None:
+                sorter.add(prediction)
             listener.show(prediction)
             listener.progress(len(predictions), len(found))
     except KeyboardInterrupt:
-        raise Interrupted("interrupted: no table was written") from None
+        stays = "" if sorter is None else "; what was sorted stays, run the same command again"
+        raise Interrupted(f"interrupted: no table was written{stays}") from None
     if csv is not None:
         names = saved.card.classes if every else None
-        write_csv(Path(csv), predictions, top=top, classes=names)
+        refused = refusal is not None
+        write_csv(Path(csv), predictions, top=top, classes=names, refused=refused)
     if sheet is not None:
         drawn = samples.of_predictions(found, predictions)
         write_durably(Path(sheet), report.sheet_png(drawn.rows, title=drawn.title))
@@ -149,16 +188,21 @@ def predict(
         predictions=tuple(predictions),
         csv=str(csv) if csv is not None else None,
         sheet=str(sheet) if sheet is not None else None,
+        unknown=sum(prediction.unknown is not None for prediction in predictions),
+        doubtful=doubtful_of(saved, predictions),
         warnings=tuple(warnings_of(saved.card, first_bytes(digests), of=these(len(predictions)))),
+        sorting=None if sorter is None else sorter.result(),
     )
 
 
-def _views(saved: heads.SavedHead) -> images.Views:
-    """Return the views of the store that a head was fitted on."""
-    space = saved.card.space
-    if space is None or space.views == 1:
-        raise HeadError(
-            f"expected a head fitted on several views of each image, found {saved.directory}, "
-            "fitted on one; drop --views, or fit on a store made with `pipeline extract --views 4`"
-        )
-    return tuned_heads.views_of(space)
+def _sorter(
+    saved: heads.SavedHead, options: SortingOptions, found: images.Source
+) -> tuple[Sorter | None, images.Source]:
+    """Make the folder that photos are sorted into, if there shall be one, and leave it out."""
+    folder, link = options.get("sort_into"), options.get("link", False)
+    if folder is not None:
+        sorter = Sorter(Path(folder), (*saved.card.classes, UNKNOWN), link=link)
+        return sorter, sorter.outside(found)
+    if link:
+        raise OutputError("expected a folder for the links, found none; add --sort-into FOLDER")
+    return None, found

@@ -19,6 +19,8 @@ from pipeline.report import (
     AuditPhoto,
     AuditSection,
     Differing,
+    GroupSheet,
+    GroupsPage,
     HeadsPage,
     Page,
     PagePhotos,
@@ -223,6 +225,15 @@ def audit_page() -> AuditPage:
     return AuditPage(title="Audit", sections=(section,), notes=("of a part",), facts={"by": "hand"})
 
 
+def groups_page() -> GroupsPage:
+    photos = (AuditPhoto(path="a.jpg", label="cat", split="train", jpeg=jpeg("red")),)
+    group = GroupSheet(name="g1", size=3, classes={"cat": 3}, typical=photos, unusual=photos)
+    commands = ("pipeline relabel photos",)
+    return GroupsPage(
+        title="Groups", images=3, groups=(group,), notes=("a part",), commands=commands
+    )
+
+
 def heads_page() -> HeadsPage:
     right = [TRUE == PREDICTED, TRUE == TRUE]
     return HeadsPage(
@@ -255,7 +266,7 @@ def whole_page(page: Page) -> Page:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("which", ["report", "dialog", "heads", "audit"])
+@pytest.mark.parametrize("which", ["report", "dialog", "heads", "audit", "groups"])
 def test_axe_finds_nothing_serious(
     browser: Any, shown: Page, tmp_path: Path, which: str, scheme: str
 ) -> None:
@@ -265,7 +276,8 @@ def test_axe_finds_nothing_serious(
     Its version 4.4 understands colours as they are written in the pages, not those mixed by CSS.
     """
     axe = pytest.importorskip("axe_core_python.selenium", reason="axe-core is not installed").Axe()
-    made = {"heads": heads_page, "audit": audit_page}.get(which, lambda: whole_page(shown))()
+    pages = {"heads": heads_page, "audit": audit_page, "groups": groups_page}
+    made = pages.get(which, lambda: whole_page(shown))()
     (tmp_path / "page.html").write_text(made.html())
     emulated(browser, scheme)
     browser.get((tmp_path / "page.html").as_uri())

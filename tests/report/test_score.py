@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from pipeline.report import Tally, calibration_error, confusion_csv_lines, most_confused, score
+from pipeline.report import (
+    Tally,
+    accuracy_by_share,
+    calibration_error,
+    confusion_csv_lines,
+    most_confused,
+    score,
+)
 
 CLASSES = ("cat", "dog", "eel")
 TRUE = [0, 0, 0, 1, 1, 2]
@@ -173,3 +180,24 @@ def test_of_many_classes_the_report_names_pairs_and_leaves_the_matrix_out():
     assert next(lines).startswith("true class,c0,c1,")
     assert next(lines).split(",")[:9] == ["c0", *"00000002"]
     assert sum(1 for _ in lines) == k - 1
+
+
+def test_accuracy_where_the_least_certain_are_refused() -> None:
+    right = np.array([True, False, True, True, False])
+    shares, accuracies = accuracy_by_share(right, np.array([0.9, 0.8, 0.7, 0.6, 0.5]))
+    assert shares.tolist() == [0.2, 0.4, 0.6, 0.8, 1]
+    assert accuracies == pytest.approx([1, 1 / 2, 2 / 3, 3 / 4, 3 / 5])
+    # Of equally certain answers nobody knows which are refused first.
+    _, tied = accuracy_by_share(right, np.array([0.9, 0.9, 0.9, 0.1, 0.1]))
+    assert tied == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2.5 / 4, 3 / 5])
+
+
+def test_a_report_says_what_refusing_gives() -> None:
+    true, scores = np.arange(100) % 2, np.zeros((100, 2))
+    scores[:, 0] = np.linspace(0.51, 0.99, 100)  # every other answer is right, sure or not
+    scores[:, 1] = 1 - scores[:, 0]
+    report = score(true, np.zeros(100, int), classes=["a", "b"], scores=scores)
+    assert dict(report.answered)[0.5] == 0.5
+    assert report.answered[-1] == (1.0, report.accuracy)
+    assert report.to_json()["answered"][-1] == {"share": 1.0, "accuracy": 0.5}
+    assert score([0, 1], [0, 1], classes=["a", "b"]).answered == ()

@@ -4,6 +4,7 @@ import csv
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 import pipeline
 from pipeline import HeadKind, backbones, heads, store
 from pipeline.common.errors import (
+    HeadError,
     Interrupted,
     OutputError,
     SourceError,
@@ -280,3 +282,69 @@ def test_a_sheet_that_cannot_be_written_is_refused_before_anything_is_computed(
 def test_options_that_there_are_not_are_refused(svm: Path, tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="unexpected options view"):
         pipeline.predict(svm, tmp_path / "photos", view=True)  # type: ignore[call-arg]
+
+
+@pytest.fixture
+def strange(tmp_path: Path) -> Path:
+    """Photos unlike the coloured ones: black, and white."""
+    folder = tmp_path / "strange"
+    folder.mkdir()
+    for number, level in enumerate((0, 255)):
+        Image.new("RGB", (40, 40), (level,) * 3).save(folder / f"{number}.png")
+    return folder
+
+
+def test_photos_unlike_those_fitted_on_are_unknown(
+    svm: Path, strange: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "p.csv"
+    result = pipeline.predict(svm, [strange, tmp_path / "photos"], top=1, reject="20%", csv=table)
+    assert [each.label for each in result.predictions[:2]] == ["unknown", "unknown"]
+    assert all(each.unknown for each in result.predictions[:2])
+    # Of the photos that the head knows, few are refused; they keep their best class.
+    known = result.predictions[2:]
+    assert sum(each.unknown is not None for each in known) < 0.3 * len(known)
+    assert result.unknown == sum(each.label == "unknown" for each in result.predictions)
+    with table.open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert list(row) == ["path", "label", "score", "reason", "seen", "best", "unknown"]
+    assert row["label"] == "unknown"
+    assert row["best"] == result.predictions[0].top[0][0]
+    plain = pipeline.predict(svm, [strange]).predictions
+    assert [each.label for each in plain] == [each.top[0][0] for each in result.predictions[:2]]
+
+
+@pytest.mark.parametrize("reject", ["5", "0%", "100%", "many", "", 0.0, -0.1])
+def test_what_is_refused_is_a_share(svm: Path, reject: str | float) -> None:
+    with pytest.raises(HeadError, match="expected --reject as a share between 0 and 1, found"):
+        pipeline.predict(svm, ["nowhere"], reject=reject)
+
+
+def test_a_share_of_less_than_one_held_out_image_is_refused(svm: Path) -> None:
+    with pytest.raises(HeadError, match=r"expected --reject of at least .*; give a larger share"):
+        pipeline.predict(svm, ["nowhere"], reject=0.001)
+
+
+def test_a_head_that_does_not_know_what_is_usual_refuses_nothing(svm: Path, tmp_path: Path) -> None:
+    saved = heads.load(svm)
+    heads.save(tmp_path / "old", saved.head, replace(saved.card, novelty=None))
+    with pytest.raises(HeadError, match="expected a head that knows which scores are usual"):
+        pipeline.predict(tmp_path / "old", ["nowhere"], reject="5%")
+
+
+def test_doubtful_answers_are_counted(svm: Path, tmp_path: Path) -> None:
+    saved = heads.load(svm)
+    assert saved.card.novelty is not None
+    for below, doubtful in ((0.0, 0), (1.1, 72)):
+        usual = replace(saved.card.novelty, doubtful_below=below)
+        heads.save(tmp_path / "h", saved.head, replace(saved.card, novelty=usual))
+        assert pipeline.predict(tmp_path / "h", tmp_path / "photos").doubtful == doubtful
+
+
+def test_a_classifier_in_memory_refuses_the_same(svm: Path, strange: Path, tmp_path: Path) -> None:
+    photos = sorted(strange.iterdir()) + sorted((tmp_path / "photos").rglob("*.png"))
+    expected = [each.label for each in pipeline.predict(svm, photos, reject="20%").predictions]
+    classifier = pipeline.load_head(svm)
+    assert classifier.predict(photos, reject=0.2).tolist() == expected
+    assert "unknown" not in classifier.predict(photos)
+    assert classifier.predict([], reject=0.2).tolist() == []
