@@ -8,7 +8,7 @@ from pathlib import Path
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-_BESIDE_DOCS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "data/README.md")
+_BESIDE_DOCS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "data/README.md")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

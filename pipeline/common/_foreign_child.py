@@ -2,51 +2,47 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline.common.foreign import FRAME, LARGEST_ANSWER, MEMORY
+from pipeline.common.child import (
+    LARGEST_ANSWER,
+    Asker,
+    limit_memory,
+    limit_time,
+    one_line,
+)
+from pipeline.common.foreign import MEMORY
 from pipeline.common.hdf5 import STRINGS, OpenDatasets, open_hdf5
 from pipeline.common.hostile import HostileFile
-from pipeline.common.memory import address_space_bytes
 
 _PIECE = 32 << 20
 
 
 def main(path: str) -> None:
     """Answer requests about one file until nobody asks any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asks
-    answers = os.fdopen(os.dup(1), "wb")
-    datasets: OpenDatasets | None = None
+    asker, datasets = Asker(), None
     import h5py  # noqa: F401 - before memory is limited
 
-    _limit_memory()
-    for line in sys.stdin.buffer:
-        request = json.loads(line)
-        _limit_time(request["seconds"])
+    limit_memory(MEMORY)
+    for request, _ in asker.requests():
+        limit_time(request["seconds"])
         data: bytes | memoryview = b""
         try:
             if datasets is None:
                 datasets = OpenDatasets(open_hdf5(Path(path)))
             reply, data = _answer(datasets, request)
         except HostileFile as error:
-            reply = {"error": "hostile", "message": _line(error)}
+            reply = {"error": "hostile", "message": one_line(error)}
         except (MemoryError, RecursionError) as error:
-            reply = {"error": "hostile", "message": f"HDF5 needs too much for it ({_line(error)})"}
+            why = f"HDF5 needs too much for it ({one_line(error)})"
+            reply = {"error": "hostile", "message": why}
         except Exception as error:  # h5py has many words for damage
-            reply = {"error": "damaged", "message": _line(error)}
-        _limit_time(0)
-        text = json.dumps(reply).encode()
-        answers.write(FRAME.pack(len(text), len(data)) + text)
-        answers.write(data)
-        answers.flush()
+            reply = {"error": "damaged", "message": one_line(error)}
+        limit_time(0)
+        asker.answer(reply, data)
         del data
 
 
@@ -84,23 +80,3 @@ def _look(datasets: OpenDatasets) -> None:
         step = max(1, _PIECE // max(1, entry.bytes // max(1, entry.shape[0])))
         for start in range(0, entry.shape[0], step):
             datasets.read(name, start, start + step)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:500] or type(error).__name__
-
-
-def _limit_memory() -> None:
-    """Let HDF5 take no more than `MEMORY`, where the system can hold it to that."""
-    most = address_space_bytes() + MEMORY
-    with suppress(ImportError, OSError, ValueError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-
-
-def _limit_time(seconds: float) -> None:
-    """Have the kernel end this process when it has computed so long; 0 for no limit."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_PROF, seconds)

@@ -8,24 +8,18 @@ happens to it becomes an error here.
 from __future__ import annotations
 
 import errno
-import json
 import math
 import os
 import re
-import selectors
-import struct
-import subprocess
-import sys
 import threading
-import weakref
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.common.child import LARGEST_ANSWER, Child, ChildEnded
 from pipeline.common.files import check_regular, in_words
 from pipeline.common.hdf5 import STRINGS, Entry, SealedDatasets
 from pipeline.common.hostile import HostileFile
@@ -37,19 +31,8 @@ SECONDS = 5.0
 _PATIENCE = 60.0
 # What the child may take beyond what Python and HDF5 need themselves.
 MEMORY = 1 << 30
-# The most that one answer may have: a piece of codes, or a column.
-LARGEST_ANSWER = 512 << 20
-_PIPE = 1 << 20
-# Before each answer: how long its JSON and its bytes are.
-FRAME = struct.Struct("<QQ")
-
-_PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from pipeline.common._foreign_child import main; main(sys.argv[2])"
-)
 _NUMBER = re.compile(r"errno = (\d+)")
 _OF_SYSTEM = frozenset((errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT))
-_OUT_OF_TIME = -27  # SIGPROF, sent by the kernel when the time is used up
 
 
 class Foreign:
@@ -76,16 +59,7 @@ class Foreign:
         path.open("rb").close()  # what the system says of it, it says here
         self._path = path
         self._lock = threading.Lock()
-        self._child = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), os.path.abspath(path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            stderr=subprocess.DEVNULL,
-            pipesize=_PIPE,
-            env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"},
-        )
-        self._finalizer = weakref.finalize(self, _stop, self._child)
+        self._child = Child("pipeline.common._foreign_child", os.path.abspath(path))
         described, _ = self._ask({"ask": "describe"})
         self.entries: Mapping[str, Entry] = {
             str(name): Entry(shape=tuple(map(int, shape)), dtype=str(dtype))
@@ -95,7 +69,7 @@ class Foreign:
 
     def close(self) -> None:
         """End the child process."""
-        self._finalizer()
+        self._child.stop()
 
     def __enter__(self) -> Foreign:
         return self
@@ -137,31 +111,22 @@ class Foreign:
     ) -> tuple[dict[str, Any], bytearray]:
         """Send a request; return the JSON and the bytes that answer it."""
         with self._lock:
-            pipe_in, pipe_out = self._child.stdin, self._child.stdout
-            if pipe_in is None or pipe_out is None or pipe_in.closed:
+            if self._child.stopped:
                 raise OSError("its reader has ended")
             try:
-                pipe_in.write(json.dumps(request | {"seconds": seconds}).encode() + b"\n")
-                patience = _PATIENCE + seconds
-                length, size = FRAME.unpack(_receive(pipe_out, FRAME.size, patience))
-                reply = json.loads(_receive(pipe_out, length, patience))
-                data = _receive(pipe_out, size, patience)
-            except (BrokenPipeError, EOFError, TimeoutError, ValueError, RecursionError) as error:
+                self._child.send(request | {"seconds": seconds})
+                reply, data = self._child.receive(_PATIENCE + seconds)
+            except ChildEnded as error:
                 raise self._ended(error) from error
         if "error" in reply:
             raise _said(reply["error"], str(reply["message"]))
         return reply, data
 
-    def _ended(self, error: Exception) -> OSError:
-        """Say why there is no answer, and end the child."""
-        code = None
-        if isinstance(error, BrokenPipeError | EOFError):
-            with suppress(subprocess.TimeoutExpired):
-                code = self._child.wait(5)
-        _stop(self._child)
-        if isinstance(error, TimeoutError):
+    def _ended(self, error: ChildEnded) -> OSError:
+        """Say why there is no answer."""
+        if error.silent:
             return OSError(f"HDF5 does not read it within {_PATIENCE:.0f} s")
-        if code == _OUT_OF_TIME:
+        if error.out_of_time:
             return OSError(f"HDF5 does not come to an end on it ({SECONDS:g} s of computing)")
         return OSError("HDF5 crashes on it, or takes too much memory")
 
@@ -217,40 +182,3 @@ def _strings(data: bytearray, count: int) -> NDArray[np.bytes_]:
     ends = 8 * count + np.cumsum(lengths)
     pieces = [bytes(data[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
     return np.array(pieces, f"S{longest}")
-
-
-def _receive(pipe: IO[bytes], count: int, patience: float) -> bytearray:
-    """Read just so many bytes, waiting no longer than a slow disk may take."""
-    if not 0 <= count <= 2 * LARGEST_ANSWER:
-        raise EOFError
-    data = bytearray(count)
-    view = memoryview(data)
-    done = 0
-    while done < count:
-        _wait(pipe, patience)
-        part: int = pipe.readinto(view[done : done + _PIPE])  # type: ignore[attr-defined]
-        if not part:
-            raise EOFError
-        done += part
-    return data
-
-
-def _wait(pipe: IO[bytes], patience: float) -> None:
-    if os.name == "nt":  # Windows cannot wait for a pipe with a limit
-        return
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        if not selector.select(patience):
-            raise TimeoutError
-
-
-def _stop(child: subprocess.Popen[bytes]) -> None:
-    """End a child process and leave nothing of it."""
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            with suppress(OSError):
-                pipe.close()
-    if child.poll() is None:
-        child.kill()
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(5)

@@ -17,7 +17,7 @@ from PIL import Image, ImageEnhance
 from pipeline.common.choices import Augment, Resize, choose
 from pipeline.common.errors import ChoiceError
 
-from ._decode import POLICY, opened, scaled, square
+from ._decode import POLICY, Room, one_at_a_time, opened, scaled, square
 
 MOST_VIEWS = 100  # all views of one image are in memory together: at 224 pixels these are 15 MB
 _DEFAULT = (Augment.flip, Augment.crop)
@@ -128,13 +128,14 @@ def decode_views(
     views: Views,
     sha256: bytes,
     policy: Mapping[str, str] = POLICY,
+    room: Room = one_at_a_time,
 ) -> NDArray[np.uint8]:
     """
     Decode the bytes of an image file to all its views.
 
     Parameters
     ----------
-    data, size, resize, policy
+    data, size, resize, policy, room
         As for `decode`.
     views : Views
     sha256 : bytes of length 32
@@ -150,7 +151,7 @@ def decode_views(
     Rejected, MemoryError
         As `decode` does.
     """
-    with opened(data, size=size, policy=policy) as upright:
+    with opened(data, size=size, policy=policy, room=room) as upright:
         first = square(upright, size, resize)
         others = (
             _view(upright, first, views.augment, _Dice(views.seed, sha256, number))

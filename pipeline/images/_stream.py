@@ -1,4 +1,4 @@
-"""Rows of a source, read, hashed and decoded by a few threads, in order."""
+"""Rows of a source, read and hashed by a few threads, decoded by as many processes, in order."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from pipeline.common.choices import Resize
 
 from . import _formats
-from ._augment import ONE_VIEW, Views, decode_views
-from ._decode import POLICY, Rejected, decode
+from ._augment import ONE_VIEW, Views
+from ._decode import POLICY
+from ._decoder import Decoded, Decoders
 from ._source import NO_STAT, Read, Source, Stat, Unreadable
 
-_Decoded = tuple[NDArray[np.uint8] | None, str | None]
 _NOISE = 8  # levels that one colour may differ by
 _EVERY = 8  # pixels in both directions, of which one is looked at
 _WINDOW = 8  # images under way for each worker: enough to hide a slow one, little memory
@@ -99,19 +99,17 @@ def stream(
     Yields
     ------
     Loaded
-        One for each row. Closing the iterator ends the threads, after the images that they are
-        busy with.
+        One for each row. Closing the iterator ends the threads, and what is still being decoded.
 
     Raises
     ------
     SourceError
         If an array ends early or is damaged.
-    MemoryError
-        If there is not enough memory to decode an image.
     """
     waiting: deque[Future[Loaded]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="images")
-    decoded = partial(_decoded, source.paths, size, resize, views, policy)
+    decoders = Decoders(size=size, resize=resize, views=views, policy=policy)
+    decoded = partial(_decoded, source.paths, decoders)
     window = max(1, _WINDOW // views.count) * workers
     try:
         with closing(source.contents(rows)) as contents:
@@ -122,13 +120,14 @@ def stream(
         while waiting:
             yield waiting.popleft().result()
     finally:
+        decoders.stop()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _load(
     row: int,
     read: Read,
-    decoded: Callable[[int, bytes, bytes], _Decoded],
+    decoded: Callable[[int, bytes, bytes], Decoded],
     known: Callable[[bytes], bool],
 ) -> Loaded:
     """Read, hash and decode one image; whatever is wrong with it becomes a reason."""
@@ -139,41 +138,28 @@ def _load(
         return Loaded(row=row, reason=error.reason, transient=error.transient)
     there, started_here = time.perf_counter(), time.thread_time()
     sha256 = hashlib.sha256(content.data).digest()
-    pixels, reason = (None, None) if known(sha256) else decoded(row, content.data, sha256)
+    found = Decoded() if known(sha256) else decoded(row, content.data, sha256)
+    pixels = found.pixels
     return Loaded(
         row=row,
         sha256=sha256,
         stat=content.stat,
         pixels=pixels,
-        reason=reason,
+        reason=found.reason,
+        transient=found.transient,
         nearly_constant=pixels is not None and is_nearly_constant(pixels),
         read_seconds=there - started,
-        decode_seconds=time.thread_time() - started_here,
+        decode_seconds=time.thread_time() - started_here + found.seconds,
     )
 
 
 def _decoded(
-    paths: Sequence[bytes],
-    size: int,
-    resize: Resize,
-    views: Views,
-    policy: Mapping[str, str],
-    row: int,
-    data: bytes,
-    sha256: bytes,
-) -> _Decoded:
+    paths: Sequence[bytes], decoders: Decoders, row: int, data: bytes, sha256: bytes
+) -> Decoded:
     """Return the pixels, or the reason why there are none."""
     if reason := _formats.raw_reason(paths[row]):
-        return None, reason
-    try:
-        if views.count == 1:
-            return decode(data, size=size, resize=resize, policy=policy), None
-        copies = decode_views(
-            data, size=size, resize=resize, views=views, sha256=sha256, policy=policy
-        )
-        return copies, None
-    except Rejected as error:
-        return None, str(error)
+        return Decoded(reason=reason)
+    return decoders(data, sha256)
 
 
 def is_nearly_constant(pixels: NDArray[np.uint8]) -> bool:
