@@ -29,7 +29,8 @@ def test_a_notebook_runs_and_leaves_nothing(
     nb = nbformat.read(notebook, as_version=4)
     nbclient.NotebookClient(nb, timeout=300, resources={"metadata": {"path": here}}).execute()
     assert list(here.iterdir()) == []
-    assert [path.name for path in temporary.iterdir() if path.is_dir()] == []
+    left = {path.name for path in temporary.iterdir() if path.is_dir()}
+    assert left <= {"__pycache__"}  # of programs that TensorFlow writes there
     shown = [output for cell in nb.cells for output in cell.get("outputs", [])]
     assert {each["output_type"] for each in shown} <= {"execute_result", "display_data"}
     pages = [output["data"].get("text/html", "") for output in shown]
