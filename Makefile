@@ -47,12 +47,8 @@ coverage: check ## the tests again, with the share of branches that they take (h
 test-all: check ## all tests, also those that need gigabytes and an hour
 	$(BIN)/pytest
 
-torture: $(VENV)/installed-test ## kills, failing system calls and flipped bits, and what survives them (an hour)
-	$(BIN)/python -m tests.torture.kills --engine tensorflow --rounds 5
-	$(BIN)/python -m tests.torture.kills --engine openvino
-	$(BIN)/python -m tests.torture.calls
-	$(BIN)/python -m tests.torture.flips
-	$(BIN)/python -m tests.torture.foreign
+torture: $(VENV)/installed-test ## kills, power cuts, failing calls, flipped bits and mutated files: a table of what survives (hours)
+	$(BIN)/python -m tests.torture
 
 bench: $(VENV)/installed-test ## measure stage one against the articles' loop (half an hour)
 	$(BIN)/python -m benchmarks.bench

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from pipeline.stages.extract import extract
     from pipeline.stages.fine_tune import fine_tune
     from pipeline.stages.fit_head import fit_head
+    from pipeline.stages.group import group
     from pipeline.stages.info import info
     from pipeline.stages.learning_curve import learning_curve
     from pipeline.stages.load_codes import load_codes
@@ -123,6 +124,7 @@ __all__ = [
     "extract",
     "fine_tune",
     "fit_head",
+    "group",
     "info",
     "learning_curve",
     "load_codes",
@@ -196,6 +198,7 @@ _PLACES = {
     "extract": "stages.extract",
     "fine_tune": "stages.fine_tune",
     "fit_head": "stages.fit_head",
+    "group": "stages.group",
     "info": "stages.info",
     "learning_curve": "stages.learning_curve",
     "load_codes": "stages.load_codes",

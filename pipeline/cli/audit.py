@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import JsonOption, LayersOption, SeedOption, StoreArgument
 from pipeline.cli.screen import Screen, open_in_browser, print_json, print_table
 from pipeline.common.text import printable
@@ -48,6 +49,7 @@ def audit(
         print_json(asdict(result))
         return
     _say(result)
+    next_step.say(next_step.after_audit(result))
 
 
 def _say(result: Audit) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import JsonOption, MemoryOption, SeedOption, StoreArgument, known_kind
 from pipeline.cli.screen import Screen, print_json, print_table
 from pipeline.cli.tables import (
@@ -68,6 +69,7 @@ def compare(
         print_json(comparison_json(result))
     else:
         _say_comparison(result, f"{result.seconds:.0f} s")
+        next_step.say(next_step.after_compare(result))
 
 
 def _say_comparison(result: Comparison, took: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import JsonOption
 from pipeline.cli.screen import Screen, print_json, print_table
 from pipeline.cli.tables import accuracy_line, candidate_table, comparison_json, say_candidate
@@ -42,6 +43,7 @@ def demo(
         print_json(asdict(result) | {"comparison": comparison_json(result.comparison)})
         return
     _say_demo(result)
+    next_step.say(next_step.after_demo(result))
 
 
 def _say_step(screen: Screen, step: Extraction | Candidate) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import HeadArgument, JsonOption, WithOption
 from pipeline.cli.screen import Screen, open_in_browser, print_json, print_table
 from pipeline.cli.tables import accuracy_line, heads_table, say_report
@@ -76,6 +77,7 @@ def evaluate(
     averaged = f", scores averaged over {result.views} views" if result.views > 1 else ""
     line = accuracy_line(result.report, result.split + averaged)
     typer.echo(f"{line}; report in {result.page or result.out}")
+    next_step.say(next_step.after_evaluate(result))
 
 
 def _compare(
@@ -93,13 +95,9 @@ def _compare(
         return
     print_table(heads_table(result))
     for pair in result.pairs:
-        low, high = (100 * bound for bound in pair.difference.interval)
-        typer.echo(
-            f"{printable(pair.second)} against {printable(pair.first)}: "
-            f"{100 * pair.difference.value:+.1f} points (95 % interval {low:+.1f} to {high:+.1f}; "
-            f"by chance alone {pair.p_value:.3f})"
-        )
+        typer.echo(printable(pair.sentence))
     typer.echo(f"they differ on {counted(result.differing, 'image')}: photos in {result.page}")
+    next_step.say(next_step.after_heads(result, store))
 
 
 def _refused(report: Report) -> str | None:

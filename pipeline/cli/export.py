@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import HeadArgument, JsonOption
 from pipeline.cli.screen import Screen, print_json
 from pipeline.common.choices import ExportFormat, Quantize
@@ -51,6 +52,7 @@ def export(
         print_json(asdict(result))
     else:
         _say_export(result)
+        next_step.say(next_step.judge_where_fitted(head))
 
 
 def _say_export(result: Export) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import MOST_SEED, FollowOption, JsonOption
 from pipeline.cli.program import TOO_MANY_REJECTED
 from pipeline.cli.screen import Screen, dimensions, print_json
@@ -207,6 +208,8 @@ def extract(
         }
         if dry_run:
             _say_estimate(estimate(source, **same), json_=json_)
+            if not json_:
+                next_step.say(next_step.same(without="--dry-run"))
             return
         result = stage(
             source,
@@ -220,22 +223,33 @@ def extract(
         print_json(asdict(result) | {"complete": result.complete})
     else:
         _say_extraction(result)
+    code = _say_what_lacks(result)
+    if not json_:
+        again = next_step.same() if result.pending else next_step.learn(result.store)
+        next_step.say(again)
+    if code:
+        raise typer.Exit(code)
+
+
+def _say_what_lacks(result: Extraction) -> int:
+    """Say on stderr which images have no codes, and return the exit code that this means."""
     if result.pending:
         typer.echo(
             f"error: {result.pending} images could not be read this time (see `pipeline info "
             f"{result.store}`); run the same command again",
             err=True,
         )
-        raise typer.Exit(1)
-    if result.rejected > result.rejected_allowed:
-        found = counted(result.rejected, "rejected image")
-        first = printable(next(iter(result.reasons), ""))
-        typer.echo(
-            f"error: {found}, {result.rejected_allowed} allowed (such as: {first}); all "
-            f"reasons are in {Path(result.store) / 'rejected.csv'}; accept with --max-rejected",
-            err=True,
-        )
-        raise typer.Exit(TOO_MANY_REJECTED)
+        return 1
+    if result.rejected <= result.rejected_allowed:
+        return 0
+    found = counted(result.rejected, "rejected image")
+    first = printable(next(iter(result.reasons), ""))
+    typer.echo(
+        f"error: {found}, {result.rejected_allowed} allowed (such as: {first}); all "
+        f"reasons are in {Path(result.store) / 'rejected.csv'}; accept with --max-rejected",
+        err=True,
+    )
+    return TOO_MANY_REJECTED
 
 
 def _say_extraction(result: Extraction) -> None:

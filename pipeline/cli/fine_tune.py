@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import HeadArgument, JsonOption, MemoryOption, SeedOption, auto_or
 from pipeline.cli.screen import Screen, print_json
 from pipeline.common.choices import Optimizer, Precision, Schedule
@@ -131,6 +132,7 @@ def fine_tune(
         print_json(asdict(result))
     else:
         _say_tuning(result)
+        next_step.say(next_step.judge_where_fitted(result.head))
 
 
 def _say_tuning(result: FineTuning) -> None:

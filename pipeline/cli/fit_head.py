@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import (
     MOST_SEED,
     JsonOption,
@@ -219,6 +220,7 @@ def fit_head(
         print_json(asdict(result))
     else:
         _say_fit(result, verbose=verbose)
+        next_step.say(next_step.judge(result.head, store, with_ or ()))
 
 
 def _say_fit(result: Fit, *, verbose: bool) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import JsonOption
 from pipeline.cli.screen import print_json
 from pipeline.cli.tables import named_splits
@@ -25,9 +26,11 @@ def info(
     if json_:
         print_json(plain)
         return
+    proposed = next_step.after_info(plain)
     if unlabelled := plain.pop("unlabelled", {}):
         plain["splits"] = named_splits(plain["splits"], unlabelled)
     _say_tree(plain)
+    next_step.say(proposed)
 
 
 def _say_tree(plain: dict[str, Any], indent: str = "") -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from pipeline.stages.learning_curve import LearningCurve
 
+from pipeline.cli import next_step
 from pipeline.cli.options import (
     MOST_SEED,
     JsonOption,
@@ -25,6 +26,7 @@ from pipeline.cli.options import (
     StoreArgument,
 )
 from pipeline.cli.screen import Screen, print_json, print_table
+from pipeline.common.files import argument
 
 
 def learning_curve(
@@ -39,6 +41,13 @@ def learning_curve(
             max=MOST_SEED,
             help="Chooses images; repeat for several.",
             show_default="0 to 4",
+        ),
+    ] = None,
+    desired: Annotated[
+        float | None,
+        typer.Option(
+            metavar="ACCURACY",
+            help="Draw an accuracy that you want, such as 0.95, and say how many images reach it.",
         ),
     ] = None,
     out: Annotated[
@@ -61,6 +70,7 @@ def learning_curve(
             layer=layer,
             pool=pool,
             seeds=seed or range(5),
+            desired=desired,
             out=out,
             memory=memory,
             listener=screen.listener(),
@@ -75,6 +85,7 @@ def learning_curve(
         f"training error {reading.train_error:.4f}  validation error {reading.val_error:.4f}"
     )
     typer.echo(reading.sentence)
+    next_step.say(["compare", argument(Path(result.store))])
 
 
 def _curve_table(result: LearningCurve) -> Table:

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import JsonOption
 from pipeline.cli.screen import print_json
-from pipeline.common.files import in_words
+from pipeline.common.files import argument, in_words
 
 
 def pack(
@@ -26,3 +27,4 @@ def pack(
         print_json(asdict(result))
     else:
         typer.echo(f"packed {result.rows} rows, {in_words(result.bytes)} -> {result.file}")
+        next_step.say(["verify", argument(Path(result.file))])

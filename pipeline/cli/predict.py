@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import FollowOption, HeadArgument, JsonOption
 from pipeline.cli.program import TOO_MANY_REJECTED
 from pipeline.cli.screen import Screen, print_json
@@ -21,6 +22,7 @@ from pipeline.common.text import printable
 
 if TYPE_CHECKING:
     from pipeline.flows.answers import Prediction
+    from pipeline.flows.sorting import Sorted
 
 
 def predict(
@@ -48,6 +50,19 @@ def predict(
             "5%.",
         ),
     ] = None,
+    sort_into: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Copy each photo into FOLDER/<its class>; nothing is replaced."
+        ),
+    ] = None,
+    link: Annotated[
+        bool,
+        typer.Option(
+            "--link",
+            help="Sort by hard links: no room is taken, but to change one in place changes both.",
+        ),
+    ] = False,
     weights: Annotated[
         str | None,
         typer.Option(help="The backbone's weights, if they have moved.", show_default="as fitted"),
@@ -70,6 +85,8 @@ def predict(
             scores=scores,
             sheet=sheet,
             reject=reject,
+            sort_into=sort_into,
+            link=link,
             weights=weights,
             views=views,
             follow_links=follow_links,
@@ -83,6 +100,8 @@ def predict(
         typer.echo(f"photos in {result.sheet}")
     if reject is not None and not json_:
         typer.echo(f"unknown: {result.unknown} of {counted(result.ok, 'image')}")
+    if result.sorting is not None:
+        _say_sorting(result.sorting, json_=json_)
     for warning in result.warnings:
         typer.echo(warning, err=True)
     if result.doubtful:
@@ -99,7 +118,21 @@ def predict(
     if result.rejected:
         count = counted(result.rejected, "image")
         typer.echo(f"error: {count} could not be used", err=True)
+    if not json_:
+        next_step.say(next_step.after_predict(head, result))
+    if result.rejected:
         raise typer.Exit(TOO_MANY_REJECTED)
+
+
+def _say_sorting(result: Sorted, *, json_: bool) -> None:
+    for note in result.notes:
+        typer.echo(printable(note), err=True)
+    if json_:
+        return
+    typer.echo("  ".join(f"{printable(name)} {n}" for name, n in result.classes.items()))
+    there = f" ({result.present} were there already)" if result.present else ""
+    count = counted(result.photos, "photo")
+    typer.echo(printable(f"sorted {count} into folders of {result.folder}{there}"))
 
 
 def _listener(screen: Screen, *, json_: bool, csv: Path | None) -> Listener:

@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline._version import __version__
+from pipeline.cli import next_step
 from pipeline.common.errors import Interrupted, PipelineError
 from pipeline.common.files import FULL
 from pipeline.common.memory import ran_out
@@ -34,6 +35,11 @@ P = ParamSpec("P")
 
 class _Overview(TyperGroup):
     """The list of commands as plain text: importing rich takes longer than everything else."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep what was typed, for commands that propose it again."""
+        next_step.typed[:] = args
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write usage, options and commands; each command's own help has boxes and colours."""

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import JsonOption, StoreArgument
 from pipeline.cli.screen import print_json
 from pipeline.common.errors import counted
@@ -51,3 +52,4 @@ def relabel(
     typer.echo(f"classes: {classes}")
     typer.echo("splits: " + "  ".join(f"{name} {n}" for name, n in result.splits.items()))
     typer.echo(f"relabelled {result.changed} of {counted(result.images, 'image')}")
+    next_step.say(next_step.learn(store))

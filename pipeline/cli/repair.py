@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import JsonOption
 from pipeline.cli.screen import Screen, print_json
 from pipeline.cli.tables import FAULTS_TOLD, say_faults
@@ -31,6 +32,8 @@ def repair(
         print_json(asdict(result))
     else:
         _say_repair(result)
+    if not json_:
+        next_step.say(next_step.after_repair(result))
     if result.unreadable:
         raise typer.Exit(1)
 

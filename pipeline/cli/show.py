@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import JsonOption
 from pipeline.cli.screen import Screen, open_in_browser, print_json
 
@@ -42,3 +43,4 @@ def show(
         print_json(asdict(result))
         return
     typer.echo(f"{result.shown} of {result.images} photos in {result.out}")
+    next_step.say(next_step.after_show(source, root))

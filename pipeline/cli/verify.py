@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from pipeline.cli import next_step
 from pipeline.cli.options import JsonOption, StoreArgument
 from pipeline.cli.program import DAMAGED
 from pipeline.cli.screen import Screen, print_json
@@ -31,14 +32,20 @@ def verify(store: StoreArgument, json_: JsonOption = False) -> None:
     for line in result.notes:
         typer.echo(f"note: {printable(line)}", err=True)
     say_faults((*result.damage, *result.unreadable))
+    if not json_:
+        if not (result.damage or result.unreadable):
+            _say_sound(result, store)
+        next_step.say(next_step.after_verify(result, store))
     if result.damage:
         raise typer.Exit(DAMAGED)
     if result.unreadable:
         raise typer.Exit(1)
-    if not json_:
-        size = in_words(result.bytes)
-        shards = counted(result.shards, "file")
-        typer.echo(f"sound: {shards}, {result.rows} rows, {size}" + _unfinished(result, store))
+
+
+def _say_sound(result: Verification, store: Path) -> None:
+    size = in_words(result.bytes)
+    shards = counted(result.shards, "file")
+    typer.echo(f"sound: {shards}, {result.rows} rows, {size}" + _unfinished(result, store))
 
 
 def _unfinished(result: Verification, store: Path) -> str:

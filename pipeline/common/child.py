@@ -37,6 +37,8 @@ class ChildEnded(Exception):
 
     Attributes
     ----------
+    code : int or None
+        Its exit code, below 0 for a signal; None where it is not known.
     signal : int or None
         What ended it; None if it went by itself.
     out_of_time : bool
@@ -47,6 +49,7 @@ class ChildEnded(Exception):
 
     def __init__(self, code: int | None, *, silent: bool) -> None:
         super().__init__("no answer")
+        self.code = code
         self.signal = -code if code is not None and code < 0 else None
         self.out_of_time = self.signal == _OUT_OF_TIME
         self.silent = silent

@@ -277,9 +277,15 @@ def _no_room(path: Path, error: OSError) -> ResourceError:
     )
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path, *, option: str = "--out") -> None:
     """
     Make a folder and those above it, durably, where they are missing.
+
+    Parameters
+    ----------
+    path : Path
+    option : str, default "--out"
+        What names another place, for the message.
 
     Raises
     ------
@@ -297,7 +303,7 @@ def make_folder(path: Path) -> None:
         if error.errno in FULL:
             raise _no_room(path, error) from error
         raise OutputError(
-            f"cannot make the folder {path} ({error.strerror}); choose another place with --out"
+            f"cannot make the folder {path} ({error.strerror}); choose another place with {option}"
         ) from error
 
 

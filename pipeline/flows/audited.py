@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,7 +105,7 @@ def audited(
     return Audited(
         opened=opened,
         rows=rows,
-        units=_units(opened, parts, rows),
+        units=units_of(opened, parts, rows),
         widths=widths,
         copies=tuple(copies),
         notes=tuple(notes),
@@ -136,10 +136,33 @@ def _some(opened: store.Store, rows: NDArray[np.int64], most: int) -> NDArray[np
     return np.sort(np.concatenate([first, spread(rows[~held_out], most - len(first))]))
 
 
-def _units(
+def units_of(
     opened: store.Store, parts: Sequence[heads.Part], rows: NDArray[np.int64]
 ) -> NDArray[np.float32]:
+    """Read codes divided by their lengths into memory; see `unit_blocks`."""
     units = np.empty((len(rows), sum(part.width for part in parts)), np.float32)
+    for positions, block in unit_blocks(opened, parts, rows):
+        units[positions] = block
+    return units
+
+
+def unit_blocks(
+    opened: store.Store, parts: Sequence[heads.Part], rows: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    """
+    Read codes piece by piece, divided by their lengths.
+
+    Yields
+    ------
+    positions : int64 array of shape (m,)
+        Places in `rows`.
+    units : float32 array of shape (m, d)
+
+    Raises
+    ------
+    StoreError
+        If a number is not finite.
+    """
     for positions, codes in opened.together([part.layer for part in parts], rows):
         block = heads.vectors(parts, codes)
         if not np.isfinite(block).all():
@@ -148,5 +171,4 @@ def _units(
                 "again"
             )
         lengths = np.linalg.norm(block, axis=1, keepdims=True)
-        units[positions] = block / np.where(lengths > 0, lengths, 1)
-    return units
+        yield positions, np.asarray(block / np.where(lengths > 0, lengths, 1), np.float32)

@@ -66,6 +66,11 @@ def audit_of(opened: store.Store) -> Path:
     return _REPORTS / f"{store.name_of(opened)}-audit"
 
 
+def groups_of(opened: store.Store) -> Path:
+    """Return the place of what `group` finds."""
+    return _REPORTS / f"{store.name_of(opened)}-groups"
+
+
 def samples_of(source: str | Path) -> Path:
     """Return the place of a contact sheet."""
     return _REPORTS / features_of(source).name / "samples.png"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import backbones, heads, images, store
-from pipeline.common.errors import BackboneError, HeadDamaged
+from pipeline.common.errors import BackboneError, HeadDamaged, HeadError
 from pipeline.common.space import Space
 from pipeline.flows.originals import Originals
 
@@ -84,3 +84,21 @@ def mean_of_views(values: NDArray[np.float64], images: int) -> NDArray[np.float6
 def views_of(space: Space) -> images.Views:
     """Return the views that a store has of each image."""
     return images.parse_views(space.views, augment=space.augment or None, seed=space.augment_seed)
+
+
+def all_views(saved: heads.SavedHead) -> images.Views:
+    """
+    Return the views of the store that a head was fitted on.
+
+    Raises
+    ------
+    HeadError
+        If there is but one.
+    """
+    space = saved.card.space
+    if space is None or space.views == 1:
+        raise HeadError(
+            f"expected a head fitted on several views of each image, found {saved.directory}, "
+            "fitted on one; drop --views, or fit on a store made with `pipeline extract --views 4`"
+        )
+    return views_of(space)

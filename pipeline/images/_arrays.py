@@ -168,11 +168,11 @@ class ArraySource(Source):
                 pixels = part.images.read(streams[number], index, index + 1)[0]
                 yield row, partial(_content, pixels, part.scale)
 
-    def _subset(self, rows: Sequence[int]) -> Self:
+    def subset(self, rows: Sequence[int]) -> Self:
         places = np.array(rows, np.int64)
         if self.rows is not None:
             places = self.rows[places]
-        return replace(super()._subset(rows), rows=places)
+        return replace(super().subset(rows), rows=places)
 
 
 def array_source(

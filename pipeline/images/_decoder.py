@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.common.child import Child, ChildEnded
 from pipeline.common.choices import Resize
+from pipeline.common.errors import ResourceError
 from pipeline.images._augment import Views
 from pipeline.images._decode import EARLIER
 from pipeline.images._room import Room
@@ -60,6 +62,11 @@ class Decoders:
     ----------
     size, resize, views, policy
         As for `pipeline.images.decode_views`.
+
+    Raises
+    ------
+    ResourceError
+        When called, if no child can be started.
     """
 
     def __init__(
@@ -122,7 +129,7 @@ class Decoders:
     @contextmanager
     def _child(self) -> Iterator[Child]:
         """Borrow a child that has nothing to do, or start one."""
-        child = _idle.take() or Child(_MODULE)
+        child = _idle.take() or _started()
         with self._lock:
             self._busy.add(child)
             if self._stopped:
@@ -159,12 +166,27 @@ class _Idle:
 _idle = _Idle()
 
 
+def _started() -> Child:
+    try:
+        return Child(_MODULE)
+    except OSError as error:
+        raise ResourceError(
+            f"cannot start the process that decodes images ({error.strerror or error}); free some "
+            "memory or processes and run the same command again"
+        ) from error
+
+
 def _lost(error: ChildEnded) -> Decoded:
     """Say why a child gave no answer."""
     if error.out_of_time:
         return Decoded(reason=f"timeout: not decoded in {SECONDS:.0f} s of computing")
     if error.silent:
         return Decoded(reason=f"not decoded within {_PATIENCE:.0f} s", transient=True)
+    if error.code is not None and error.code > 0:
+        raise ResourceError(
+            f"the process that decodes images ended with code {error.code}, whatever the image; "
+            f"see what `{sys.executable} -m {_MODULE}` says"
+        ) from error
     if error.signal in (_KILLED, None):
         return Decoded(reason="the decoder was ended by the system", transient=True)
     return Decoded(reason=f"crash: the decoder ended with {signal.Signals(error.signal).name}")

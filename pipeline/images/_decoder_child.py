@@ -68,3 +68,7 @@ def _decoded(request: dict[str, Any], data: bytes, room: _decode.Room) -> NDArra
         policy=policy,
         room=room,
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -206,7 +206,7 @@ class Source(ABC):
             If a limit by split is asked of a source that has no images in this split.
         """
         if limit.total is not None:
-            return self._subset(sorted(self._first(range(len(self)), limit.total)))
+            return self.subset(sorted(self._first(range(len(self)), limit.total)))
         chosen: list[int] = []
         for given, number in limit.by_split.items():
             rows = np.flatnonzero(self.splits == given).tolist()
@@ -217,14 +217,14 @@ class Source(ABC):
                     f"{name}; give one number instead, such as {number}"
                 )
             chosen += self._first(rows, number)
-        return self._subset(sorted(chosen))
+        return self.subset(sorted(chosen))
 
     def _first(self, rows: Sequence[int], number: int) -> list[int]:
         """Return the `number` rows whose paths have the smallest hashes."""
         keys = ((hashlib.sha256(self.paths[row]).digest(), row) for row in rows)
         return [row for _, row in heapq.nsmallest(number, keys)]
 
-    def _subset(self, rows: Sequence[int]) -> Self:
+    def subset(self, rows: Sequence[int]) -> Self:
         """Return a source of these rows only."""
         return replace(
             self,

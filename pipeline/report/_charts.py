@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.report._plots import draw_epochs, plain_style, shortened
-from pipeline.report._score import BINS, Report, accuracy_by_share, bins_of
+from pipeline.report._certainty import BINS, accuracy_by_share, bins_of
+from pipeline.report._fonts import plain_style, shortened
+from pipeline.report._plots import draw_epochs
+from pipeline.report._score import Report
 from pipeline.report._scored import ScoredRows
 
-# Grey that is read on white and on black; colours told apart by all readers: P. Tol, "bright".
-_GREY = "#808080"
+_GREY = "#808080"  # stands for the colour of the text of a page, light or dark
+# Told apart by all readers: P. Tol, "bright".
 _COLOURS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")
 _DRAWN = 6  # classes with a curve of their own
 _POINTS = 200  # of a curve: a screen shows no more
@@ -61,9 +65,9 @@ def curve_svgs(rows: ScoredRows, report: Report) -> dict[str, str]:
 def history_svg(history: Mapping[str, Sequence[float]], *, kept: int | None) -> str:
     """Draw accuracy and loss against epochs; `kept` is the epoch whose weights the head has."""
     with plain_style():
-        figure, axes = _figure(2)
+        figure, axes = figure_of(2)
         draw_epochs(axes, history, kept=kept)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def _curves(rows: ScoredRows, report: Report) -> dict[str, list[Curve]]:
@@ -101,7 +105,7 @@ def _lines_svg(title: str, curves: Sequence[Curve]) -> str:
         "Precision and recall": ("of the class found (recall)", "right among these (precision)"),
     }[title]
     with plain_style():
-        figure, (axis,) = _figure(1)
+        figure, (axis,) = figure_of(1)
         for curve, colour in zip(curves, _COLOURS, strict=False):
             axis.plot(curve.x, curve.y, color=colour, label=f"{curve.name} {curve.area:.3f}")
         axis.set_xlabel(words[0])
@@ -111,7 +115,7 @@ def _lines_svg(title: str, curves: Sequence[Curve]) -> str:
         legend = axis.legend(frameon=False, fontsize=8)
         for text in legend.get_texts():
             text.set_parse_math(False)
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def _reliability_svg(rows: ScoredRows) -> str:
@@ -123,7 +127,7 @@ def _reliability_svg(rows: ScoredRows) -> str:
     score = np.bincount(bins, weights=best, minlength=BINS)[seen] / counts[seen]
     share = np.bincount(bins, weights=right, minlength=BINS)[seen] / counts[seen]
     with plain_style():
-        figure, (axis,) = _figure(1)
+        figure, (axis,) = figure_of(1)
         axis.plot([0, 1], [0, 1], color=_GREY, linestyle=":", label="as good as it says")
         sizes = 12 + 160 * counts[seen] / counts.max()
         axis.plot(score, share, color=_COLOURS[0], linewidth=1)
@@ -133,7 +137,7 @@ def _reliability_svg(rows: ScoredRows) -> str:
         axis.set_xlim(-0.02, 1.02)
         axis.set_ylim(-0.02, 1.02)
         axis.legend(frameon=False, fontsize=8, loc="upper left")
-        return _svg(figure)
+        return svg_of(figure)
 
 
 def _answered_svg(rows: ScoredRows) -> str:
@@ -142,7 +146,7 @@ def _answered_svg(rows: ScoredRows) -> str:
     if rows.typical is not None:
         orders["by score and distance"] = rows.typical
     with plain_style():
-        figure, (axis,) = _figure(1)
+        figure, (axis,) = figure_of(1)
         for (name, order), colour in zip(orders.items(), _COLOURS, strict=False):
             shares, accuracies = accuracy_by_share(rows.right, order)
             axis.plot(*_thinned(shares, accuracies), color=colour, label=name)
@@ -151,10 +155,11 @@ def _answered_svg(rows: ScoredRows) -> str:
         axis.set_ylabel("accuracy on these")
         axis.set_xlim(0, 1.02)
         axis.legend(frameon=False, fontsize=8, loc="lower left")
-        return _svg(figure)
+        return svg_of(figure)
 
 
-def _figure(columns: int) -> tuple[Any, list[Any]]:
+def figure_of(columns: int) -> tuple[Any, list[Any]]:
+    """Make a figure without a background; its grey becomes the colour of the page's text."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.4 * columns, 3.4))
@@ -177,7 +182,15 @@ def _figure(columns: int) -> tuple[Any, list[Any]]:
     return figure, axes
 
 
-def _svg(figure: Any) -> str:
+@contextmanager
+def _any_letters() -> Iterator[None]:
+    """Let letters pass that matplotlib has no font for: a browser draws them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
+        yield
+
+
+def svg_of(figure: Any) -> str:
     """Write a figure as an element of a page: text stays text, in the page's colour."""
     import matplotlib as mpl
 
@@ -186,7 +199,7 @@ def _svg(figure: Any) -> str:
             for text in axis.get_legend().get_texts():
                 text.set_color(_GREY)
     out = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "page"}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "page"}), _any_letters():
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     text = out.getvalue()
-    return text[text.index("<svg") :]
+    return text[text.index("<svg") :].replace(_GREY, "currentColor")

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline.report._power_law import Desired, reach
+
 # What counts as a gain: half a point at least, and more than chance makes of so many images.
 _LEAST_GAIN = 0.005
 # So few wrong images say nothing of why.
@@ -56,6 +58,8 @@ class CurveReading:
         where it is not, ``"none"`` where hardly an image is wrong.
     sentence : str
         The same in words.
+    desired : Desired or None
+        What it takes to reach an accuracy, where one was named.
     """
 
     train_error: float
@@ -64,9 +68,12 @@ class CurveReading:
     more_images_would_help: bool
     verdict: str
     sentence: str
+    desired: Desired | None = None
 
 
-def read_curve(points: Sequence[CurvePoint], *, val_images: int) -> CurveReading:
+def read_curve(
+    points: Sequence[CurvePoint], *, val_images: int, desired: float | None = None
+) -> CurveReading:
     """
     Read a learning curve as A. Ng does (Machine Learning Yearning, 2018, chapters 20 to 31).
 
@@ -80,6 +87,8 @@ def read_curve(points: Sequence[CurvePoint], *, val_images: int) -> CurveReading
         Few images first, all images last.
     val_images : int
         How many images were validated on.
+    desired : float, optional
+        An accuracy above 0 and below 1 that is wanted.
 
     Returns
     -------
@@ -98,13 +107,16 @@ def read_curve(points: Sequence[CurvePoint], *, val_images: int) -> CurveReading
         verdict = "none"
     else:
         verdict = "bias" if train_error > val_error - train_error else "variance"
+    sentence = _sentence(verdict, helps, gain)
+    aim = None if desired is None else reach(points, desired, val_images=val_images)
     return CurveReading(
         train_error=train_error,
         val_error=val_error,
         gain_per_doubling=gain,
         more_images_would_help=helps,
         verdict=verdict,
-        sentence=_sentence(verdict, helps, gain),
+        sentence=sentence if aim is None else f"{sentence}; {aim.sentence}",
+        desired=aim,
     )
 
 

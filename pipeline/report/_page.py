@@ -109,6 +109,7 @@ class Page:
             confused=most_confused(self.report, _PAIRS),
             script=page_file("report.js"),
             data=_json(self._data()),
+            absent=any(not each.support for each in self.report.classes),
             drawn=2 <= len(self.report.classes) <= MOST_DRAWN,
         )
 

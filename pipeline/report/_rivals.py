@@ -34,6 +34,15 @@ class HeadPair:
     difference: PairedDifference
     p_value: float
 
+    @property
+    def sentence(self) -> str:
+        """The same in words."""
+        low, high = (100 * bound for bound in self.difference.interval)
+        return (
+            f"{self.second} against {self.first}: {100 * self.difference.value:+.1f} points "
+            f"(95 % interval {low:+.1f} to {high:+.1f}; by chance alone {self.p_value:.3f})"
+        )
+
 
 def head_pair(first: str, second: str, right: tuple[ArrayLike, ArrayLike]) -> HeadPair:
     """

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.report._certainty import BINS, accuracy_by_share, gaps
+from pipeline.report._display import LARGEST_MATRIX, ConfusionMatrix, Display, Table, Tabled
+
 TOP = 5
 # A matrix of more classes than this is neither drawn nor written into report.json.
 MOST_CLASSES = 100
 MOST_PAIRS = 20
 _CONFIDENCE = 0.95
-BINS = 15
 _SHARES = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
 
 
@@ -31,7 +33,7 @@ class ClassScore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(Tabled):
     """
     What a head got right.
 
@@ -82,9 +84,9 @@ class Report:
     answered: tuple[tuple[float, float], ...] = ()
 
     @property
-    def confusion(self) -> tuple[tuple[int, ...], ...]:
+    def confusion(self) -> ConfusionMatrix:
         """The confusion matrix: rows are true classes, columns are predicted ones."""
-        return tuple(tuple(row.tolist()) for row in self.confusion_rows())
+        return ConfusionMatrix((tuple(row.tolist()) for row in self.confusion_rows()), self.names)
 
     def confusion_rows(self) -> Iterator[NDArray[np.int64]]:
         """Yield the rows of the confusion matrix, one true class after the other."""
@@ -100,6 +102,26 @@ class Report:
     def names(self) -> tuple[str, ...]:
         """Names of the classes."""
         return tuple(each.name for each in self.classes)
+
+    def display(self) -> Display:
+        """Say what a notebook shows: the classes are the table, those found least often first."""
+        low, high = self.accuracy_interval
+        few = len(self.classes) <= LARGEST_MATRIX
+        each = sorted(self.classes, key=lambda score: (score.recall, score.name))
+        return Display(
+            title=f"{self.accuracy:.1%} of {self.images:,} images right",
+            facts={
+                "95 % interval": f"{low:.1%} to {high:.1%}",
+                "always the largest class": self.baseline,
+                "mean recall of the classes": self.balanced_accuracy,
+                "mean F1": self.macro_f1,
+                "right among the best five": self.top5_accuracy,
+                "calibration error": self.calibration_error,
+            },
+            matrix=self.confusion if few else None,
+            errors=() if few else most_confused(self, MOST_PAIRS),
+            table=Table.of(each, "name", "precision", "recall", "f1", "support"),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """
@@ -226,9 +248,9 @@ class Tally:
             if len(self._classes) > TOP:
                 self._top += int((_rank(true, table) < TOP).sum())
             if self._kind == "probability":
-                self._gaps += _gaps(true, table)
+                self._gaps += gaps(true, table)
         if uncalibrated is not None:
-            before = _gaps(true, np.asarray(uncalibrated))
+            before = gaps(true, np.asarray(uncalibrated))
             self._gaps_before = before + (0 if self._gaps_before is None else self._gaps_before)
 
     def report(self) -> Report:
@@ -271,66 +293,6 @@ def _answered(
     shares, accuracies = accuracy_by_share(right, np.concatenate(best))
     places = [round(share * len(right)) - 1 for share in _SHARES]
     return tuple((float(shares[at]), float(accuracies[at])) for at in places if at >= 0)
-
-
-def accuracy_by_share(
-    right: NDArray[np.bool_], order: NDArray[np.floating]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """
-    Return the accuracy on the images that are answered, where the least certain are refused.
-
-    Parameters
-    ----------
-    right : bool array of shape (n,)
-    order : float array of shape (n,)
-        How certain the answers are; of equal ones all are taken for as often right as these are.
-
-    Returns
-    -------
-    shares : float64 array of shape (n,)
-        Of the images that are answered: 1 / n, 2 / n, ..., 1.
-    accuracies : float64 array of shape (n,)
-    """
-    places = np.argsort(-order, kind="stable")
-    _, ties, counts = np.unique(-order[places], return_inverse=True, return_counts=True)
-    share_right = np.bincount(ties, weights=right[places]) / counts
-    answered = np.arange(1, len(right) + 1)
-    return answered / len(right), np.cumsum(share_right[ties]) / answered
-
-
-def calibration_error(y_true: ArrayLike, probabilities: ArrayLike) -> float:
-    """
-    Return the expected calibration error.
-
-    Images are sorted into 15 bins of equal width by their highest probability; in each, that
-    probability and the accuracy are averaged, and their distances are averaged over all images
-    (M. P. Naeini, G. F. Cooper and M. Hauskrecht, Obtaining Well Calibrated Probabilities Using
-    Bayesian Binning, 2015; 15 bins as in C. Guo et al., On Calibration of Modern Neural Networks,
-    2017).
-
-    Parameters
-    ----------
-    y_true : array-like of int, shape (n,)
-    probabilities : array-like of shape (n, k)
-
-    Returns
-    -------
-    float
-        From 0 to 1. Of few images it is above 0 by chance alone.
-    """
-    true = np.asarray(y_true)
-    return float(np.abs(_gaps(true, np.asarray(probabilities))).sum() / len(true))
-
-
-def _gaps(true: NDArray[Any], probabilities: NDArray[Any]) -> NDArray[np.float64]:
-    """Sum up in each bin what the best probability lacks to being right."""
-    sure, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true
-    return np.bincount(bins_of(sure), weights=right - sure, minlength=BINS).astype(np.float64)
-
-
-def bins_of(sure: NDArray[Any]) -> NDArray[np.int64]:
-    """Say in which of 15 bins of equal width the best probabilities of images are."""
-    return np.minimum((sure * BINS).astype(np.int64), BINS - 1)
 
 
 def _rank(true: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.int64]:

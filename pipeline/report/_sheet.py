@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.report._plots import plain_style, png_of, short_name
+from pipeline.report._fonts import drawn, plain_style
+from pipeline.report._plots import png_of
 
 _RIGHT, _WRONG, _PLAIN = "#1a7f37", "#c2410c", "#24292f"
 _INCH = 1.5  # a photo on the sheet
-_LONGEST_TITLE = 90
+_LONGEST_TITLE, _LONGEST_WORDS = 90, 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +54,10 @@ def sheet_png(rows: Sequence[Sequence[Tile]], *, title: str = "") -> bytes:
         orange and begin with a cross.
     """
     columns = max(map(len, rows))
-    with plain_style():
+    with plain_style([title, *(tile.words for tiles in rows for tile in tiles)]):
         figure, axes = _grid(len(rows), columns)
         if title:
-            figure.suptitle(short_name(title, _LONGEST_TITLE), fontsize=11, parse_math=False)
+            figure.suptitle(drawn(title, _LONGEST_TITLE), fontsize=11, parse_math=False)
         for line, tiles in zip(axes, rows, strict=True):
             for axis in line:
                 axis.axis("off")
@@ -76,7 +77,9 @@ def _grid(rows: int, columns: int) -> tuple[Any, Any]:
 def _draw(axis: Any, tile: Tile) -> None:
     colour = {None: _PLAIN, True: _RIGHT, False: _WRONG}[tile.right]
     mark = {None: "", True: "\N{CHECK MARK} ", False: "\N{MULTIPLICATION X} "}[tile.right]
-    axis.set_title(mark + short_name(tile.words), fontsize=8, color=colour, parse_math=False)
+    axis.set_title(
+        mark + drawn(tile.words, _LONGEST_WORDS), fontsize=8, color=colour, parse_math=False
+    )
     if tile.pixels is None:
         axis.text(0.5, 0.5, "not to be read", ha="center", va="center", color=_PLAIN, fontsize=8)
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import store
+from pipeline import report, store
 from pipeline._version import __version__
 from pipeline.common.errors import StoreError
 from pipeline.common.files import command_line, make_folder, write_durably, write_json
@@ -28,7 +28,7 @@ _MOST_KEPT = 1000  # findings of a kind
 
 
 @dataclass(frozen=True, kw_only=True)
-class Audit:
+class Audit(report.Tabled):
     """
     What `audit` found.
 
@@ -66,6 +66,15 @@ class Audit:
     fix: str | None = None
     kept: int | None = None
     left_out: dict[str, int]
+
+    def display(self) -> report.Display:
+        """Say what a notebook shows."""
+        return report.Display(
+            title=f"{sum(self.counts.values())} findings among {self.compared:,} images",
+            facts={**self.counts, "page": self.page, "manifest": self.fix},
+            notes=self.notes,
+            table=report.Table.of(self.findings, "kind", "reason", "number", "paths", "labels"),
+        )
 
 
 def audit(

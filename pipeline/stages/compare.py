@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import heads, store
+from pipeline import heads, report, store
 from pipeline.common.choices import HeadKind, Pool, Split
 from pipeline.common.errors import HeadError
 from pipeline.common.files import make_folder
@@ -20,7 +20,7 @@ from pipeline.stages.evaluate import Evaluation, evaluate
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class Comparison(report.Tabled):
     """
     What `compare` found.
 
@@ -45,6 +45,17 @@ class Comparison:
     evaluation: Evaluation | None
     seconds: float
     warnings: tuple[str, ...] = ()
+
+    def display(self) -> report.Display:
+        """Say what a notebook shows."""
+        tested = None if self.evaluation is None else self.evaluation.report.accuracy
+        columns = ("layer", "pool", "kind", "dimensions", "val_accuracy", "val_loss", "seconds")
+        return report.Display(
+            title=f"{len(self.candidates)} heads on {self.store}, the smallest log loss first",
+            facts={"the best head": self.head, "its accuracy on test": tested},
+            notes=self.warnings,
+            table=report.Table.of(self.candidates, *columns, "bytes", "reason"),
+        )
 
 
 def compare(

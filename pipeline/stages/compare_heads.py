@@ -26,7 +26,7 @@ _MOST_BYTES = 4 << 20  # of small pictures
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadsComparison:
+class HeadsComparison(report.Tabled):
     """
     What `compare_heads` found.
 
@@ -51,6 +51,23 @@ class HeadsComparison:
     differing: int
     warnings: tuple[str, ...]
     page: str
+
+    def display(self) -> report.Display:
+        """Say what a notebook shows."""
+        named = zip(self.heads, self.reports, strict=True)
+        scores = ("accuracy", "balanced_accuracy", "macro_f1")
+        return report.Display(
+            title=f"{len(self.heads)} heads on the same {self.reports[0].images:,} images",
+            facts={"images on which they differ": self.differing, "page": self.page},
+            notes=self.warnings,
+            sentences=[pair.sentence for pair in self.pairs],
+            table=report.Table(
+                columns=("head", *scores),
+                rows=tuple(
+                    (head, *(getattr(each, name) for name in scores)) for head, each in named
+                ),
+            ),
+        )
 
 
 def compare_heads(

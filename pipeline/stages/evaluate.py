@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from pipeline.flows.evaluation import Scoring, scoring_of
 from pipeline.flows.layers import open_stores
 from pipeline.flows.page_content import page_of
 from pipeline.flows.predictions import write_predictions
+from pipeline.report import Display
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Evaluation(report.Tabled):
     """
     What `evaluate` found.
 
@@ -46,6 +47,12 @@ class Evaluation:
     report: report.Report
     warnings: tuple[str, ...] = ()
     page: str | None = None
+
+    def display(self) -> Display:
+        """Say what a notebook shows."""
+        scores = self.report.display()
+        facts = {"head": self.head, "store": self.store, "split": self.split, **scores.facts}
+        return replace(scores, facts={**facts, "page": self.page}, notes=self.warnings)
 
 
 def evaluate(

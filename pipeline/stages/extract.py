@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
-from pipeline import images, store
+from pipeline import images, report, store
 from pipeline.common.listener import SILENT, Listener
 from pipeline.common.space import Space
 from pipeline.flows import adding, places
@@ -27,7 +27,7 @@ _REASONS_TOLD = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extraction:
+class Extraction(report.Displayed):
     """
     What `extract` did.
 
@@ -92,6 +92,26 @@ class Extraction:
     profile: dict[str, float]
     bottleneck: str | None
     space_id: str
+
+    def display(self) -> report.Display:
+        """Say what a notebook shows."""
+        layers = (f"{name} {'x'.join(map(str, of))}" for name, of in self.layers.items())
+        splits = (f"{name} {count:,}" for name, count in self.splits.items())
+        return report.Display(
+            title=f"{self.ok:,} of {self.scanned:,} images have codes",
+            facts={
+                "store": self.store,
+                "backbone": self.backbone,
+                "layers": ", ".join(layers),
+                "classes": self.classes,
+                "splits": ", ".join(splits),
+                "rejected": self.rejected,
+                "pending": self.pending,
+                "images per second": self.images_per_second,
+                "seconds": self.seconds,
+            },
+            sentences=[f"{count:,}: {reason}" for reason, count in self.reasons.items()],
+        )
 
     @property
     def complete(self) -> bool:

@@ -24,7 +24,7 @@ from pipeline.flows.tuning_config import AUTO, TuningConfig, TuningOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuning:
+class FineTuning(report.Displayed):
     """
     What `fine_tune` did.
 
@@ -89,6 +89,15 @@ class FineTuning:
     memory_bytes: int
     in_memory: bool
     seconds: float
+
+    def display(self) -> report.Display:
+        """Say what a notebook shows."""
+        names = ("head", "train_images", "val_images", "val_accuracy_before", "val_accuracy")
+        more = ("epochs_run", "best_epoch", "still_falling", "learning_rate", "seconds")
+        return report.Display(
+            title=f"{self.kind} and the layers from {self.start} to {self.stop}",
+            facts={name.replace("_", " "): getattr(self, name) for name in (*names, *more)},
+        )
 
 
 def fine_tune(

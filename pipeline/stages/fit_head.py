@@ -10,7 +10,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from pipeline import heads
+from pipeline import heads, report
 from pipeline.common.choices import Pool
 from pipeline.common.listener import SILENT, Listener
 from pipeline.common.memory import memory_limit, resident_bytes
@@ -29,7 +29,7 @@ from pipeline.flows.layers import choose_parts, named, open_stores, pooled
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fit:
+class Fit(report.Displayed):
     """
     What `fit_head` did.
 
@@ -92,6 +92,15 @@ class Fit:
     in_memory: bool
     parameters: dict[str, Any]
     seconds: float
+
+    def display(self) -> report.Display:
+        """Say what a notebook shows."""
+        names = ("head", "dimensions", "train_images", "val_images", "val_accuracy")
+        more = ("validated_on", "fitted_on", "calibrated", "seconds")
+        return report.Display(
+            title=f"{self.kind} on {self.layer}, {len(self.classes)} classes",
+            facts={name.replace("_", " "): getattr(self, name) for name in (*names, *more)},
+        )
 
 
 def fit_head(

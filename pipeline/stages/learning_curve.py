@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline import heads, report, store
 from pipeline.common.choices import HeadKind, Pool
-from pipeline.common.errors import HeadError
+from pipeline.common.errors import ChoiceError, HeadError
 from pipeline.common.files import make_folder, write_durably, write_json
 from pipeline.common.listener import SILENT, Listener
 from pipeline.common.memory import memory_limit, resident_bytes
@@ -22,7 +22,7 @@ from pipeline.report import CurvePoint, CurveReading
 
 
 @dataclass(frozen=True, kw_only=True)
-class LearningCurve:
+class LearningCurve(report.Tabled):
     """
     What `learning_curve` found.
 
@@ -48,6 +48,16 @@ class LearningCurve:
     out: str
     seconds: float
 
+    def display(self) -> report.Display:
+        """Say what a notebook shows."""
+        columns = ("images_per_class", "images", "train_accuracy", "val_accuracy")
+        return report.Display(
+            title=f"Learning curve of {self.kind} on {self.layer} of {self.store}",
+            sentences=[self.reading.sentence],
+            svg=report.learning_curve_svg(self.points, self.reading),
+            table=report.Table.of(self.points, *columns, "val_deviation", "seeds"),
+        )
+
 
 def learning_curve(
     store_path: str | Path,
@@ -56,6 +66,7 @@ def learning_curve(
     layer: str | Sequence[str] | None = None,
     pool: Pool | str | None = None,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    desired: float | None = None,
     out: str | Path | None = None,
     memory: str | int | None = None,
     listener: Listener = SILENT,
@@ -77,6 +88,9 @@ def learning_curve(
         How a map becomes a vector where its layer does not say; by default its average.
     seeds : sequence of int, default (0, 1, 2, 3, 4)
         Each chooses other images.
+    desired : float, optional
+        An accuracy that is wanted, above 0 and below 1: drawn as a line, and the reading says how
+        many images would reach it, by a power law through the curve.
     out : str or Path, optional
         Where to write; by default ``artifacts/reports/<store>-<kind>-learning-curve``.
     memory : str or int, optional
@@ -90,6 +104,8 @@ def learning_curve(
 
     Raises
     ------
+    ChoiceError
+        If `desired` is no such number.
     StoreError
         If the store is unfinished, damaged or lacks the layer.
     HeadError
@@ -97,6 +113,10 @@ def learning_curve(
     """
     started = time.monotonic()
     asked = choose_kind(kind)
+    if desired is not None and not 0 < desired < 1:
+        raise ChoiceError(
+            f"expected a desired accuracy above 0 and below 1, such as 0.95, found {desired:g}"
+        )
     opened = store.open_store(Path(store_path))
     parts = choose_parts(opened, layer, pool)
     everything = examples(opened, parts)
@@ -111,7 +131,7 @@ def learning_curve(
     )
     listener.tell(str(plan))
     points = tuple(points_of(everything, asked, seeds, plan, listener))
-    reading = report.read_curve(points, val_images=len(everything.val))
+    reading = report.read_curve(points, val_images=len(everything.val), desired=desired)
     folder = Path(out) if out is not None else places.curve_of(opened, asked.short)
     about = {
         "store": str(store_path),
@@ -125,7 +145,7 @@ def learning_curve(
     write_json(folder / "learning_curve.json", plain)
     write_durably(
         folder / "learning_curve.png",
-        report.learning_curve_png(points, title=title, sentence=reading.sentence),
+        report.learning_curve_png(points, title=title, reading=reading),
     )
     return LearningCurve(
         store=str(store_path),

@@ -9,12 +9,11 @@ from typing import Unpack
 
 from pipeline import backbones, heads, images, report
 from pipeline.common.choices import Scores, check_known, choose
-from pipeline.common.errors import HeadError, Interrupted
+from pipeline.common.errors import HeadError, Interrupted, OutputError
 from pipeline.common.files import write_durably
 from pipeline.common.listener import SILENT, Listener
 from pipeline.flows import samples, tuned_heads
 from pipeline.flows.answers import (
-    PhotoOptions,
     Prediction,
     answers,
     check_file,
@@ -23,11 +22,12 @@ from pipeline.flows.answers import (
 )
 from pipeline.flows.classifier import recognise
 from pipeline.flows.influence import first_bytes, these, warnings_of
-from pipeline.flows.novelty import refusal_of
+from pipeline.flows.novelty import UNKNOWN, refusal_of
+from pipeline.flows.sorting import Sorted, Sorter, SortingOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predictions:
+class Predictions(report.Tabled):
     """
     What `predict` did.
 
@@ -50,6 +50,8 @@ class Predictions:
         Where the photos were drawn.
     warnings : tuple of str
         How many of the images had a part in the head, if any.
+    sorting : Sorted or None
+        Where the photos were sorted into.
     """
 
     head: str
@@ -62,6 +64,16 @@ class Predictions:
     unknown: int = 0
     doubtful: int = 0
     warnings: tuple[str, ...] = ()
+    sorting: Sorted | None = None
+
+    def display(self) -> report.Display:
+        """Say what a notebook shows."""
+        return report.Display(
+            title=f"{self.ok} images answered, {self.rejected} rejected",
+            facts={"head": self.head, "score": self.score_kind, "table": self.csv},
+            notes=self.warnings,
+            table=report.Table.of(self.predictions, "path", "label", "score", "reason", "seen"),
+        )
 
 
 def predict(
@@ -74,7 +86,7 @@ def predict(
     sheet: str | Path | None = None,
     reject: str | float | None = None,
     listener: Listener = SILENT,
-    **options: Unpack[PhotoOptions],
+    **options: Unpack[SortingOptions],
 ) -> Predictions:
     """
     Classify photos.
@@ -101,7 +113,8 @@ def predict(
     listener : Listener, optional
         Hears each `Prediction`, and how many images are done.
     **options
-        ``weights``, ``views`` and ``follow_links``, see `PhotoOptions`.
+        ``weights``, ``views`` and ``follow_links``, ``sort_into`` and ``link``, see
+        `SortingOptions`.
 
     Returns
     -------
@@ -113,10 +126,14 @@ def predict(
         If the head cannot be used on images.
     SourceError
         If there are no images.
+    OutputError
+        If a file or a folder cannot be written.
+    ResourceError
+        If the disk is full; what was sorted stays.
     SpaceMismatch
         If the backbone is not the one that the head was fitted on.
     """
-    check_known(options, PhotoOptions)
+    check_known(options, SortingOptions)
     saved = tuned_heads.load(head)
     if isinstance(paths, str | Path):
         paths = [paths]
@@ -129,8 +146,9 @@ def predict(
     if top < 1:
         raise HeadError(f"expected --top of 1 or more, found {top}")
     every = choose(Scores, scores, what="scores") is Scores.all
-    copies = _views(saved) if options.get("views", False) else images.ONE_VIEW
-    found = images.files(paths, follow_links=options.get("follow_links", False))
+    copies = tuned_heads.all_views(saved) if options.get("views", False) else images.ONE_VIEW
+    found: images.Source = images.files(paths, follow_links=options.get("follow_links", False))
+    sorter, found = _sorter(saved, options, found)
     of_pixels = saved.card.layer == backbones.INPUT
     network = None if of_pixels else recognise(saved, options.get("weights"))
     predictions: list[Prediction] = []
@@ -147,10 +165,13 @@ def predict(
             refusal=refusal,
         ):
             predictions.append(prediction)
+            if sorter is not None:
+                sorter.add(prediction)
             listener.show(prediction)
             listener.progress(len(predictions), len(found))
     except KeyboardInterrupt:
-        raise Interrupted("interrupted: no table was written") from None
+        stays = "" if sorter is None else "; what was sorted stays, run the same command again"
+        raise Interrupted(f"interrupted: no table was written{stays}") from None
     if csv is not None:
         names = saved.card.classes if every else None
         refused = refusal is not None
@@ -170,15 +191,18 @@ def predict(
         unknown=sum(prediction.unknown is not None for prediction in predictions),
         doubtful=doubtful_of(saved, predictions),
         warnings=tuple(warnings_of(saved.card, first_bytes(digests), of=these(len(predictions)))),
+        sorting=None if sorter is None else sorter.result(),
     )
 
 
-def _views(saved: heads.SavedHead) -> images.Views:
-    """Return the views of the store that a head was fitted on."""
-    space = saved.card.space
-    if space is None or space.views == 1:
-        raise HeadError(
-            f"expected a head fitted on several views of each image, found {saved.directory}, "
-            "fitted on one; drop --views, or fit on a store made with `pipeline extract --views 4`"
-        )
-    return tuned_heads.views_of(space)
+def _sorter(
+    saved: heads.SavedHead, options: SortingOptions, found: images.Source
+) -> tuple[Sorter | None, images.Source]:
+    """Make the folder that photos are sorted into, if there shall be one, and leave it out."""
+    folder, link = options.get("sort_into"), options.get("link", False)
+    if folder is not None:
+        sorter = Sorter(Path(folder), (*saved.card.classes, UNKNOWN), link=link)
+        return sorter, sorter.outside(found)
+    if link:
+        raise OutputError("expected a folder for the links, found none; add --sort-into FOLDER")
+    return None, found

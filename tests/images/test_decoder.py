@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.common.choices import Resize
+from pipeline.common.errors import ResourceError
 from pipeline.images import ONE_VIEW, POLICY, Loaded, _decoder, _room, files, stream
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="this system has no signals")
@@ -22,6 +23,7 @@ SHA256 = bytes(32)
 @pytest.fixture
 def decoders(monkeypatch: pytest.MonkeyPatch) -> _decoder.Decoders:
     """Processes to which happens what they are told."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])
     monkeypatch.setattr(_decoder, "_MODULE", "tests.images.stuck_child")
     monkeypatch.setattr(_decoder, "_idle", _decoder._Idle())
     return _decoder.Decoders(size=8, resize=Resize.crop, views=ONE_VIEW, policy=POLICY)
@@ -45,6 +47,17 @@ def test_what_happens_to_a_decoder_is_the_reason(
     assert good.pixels is not None
     assert good.pixels.tolist() == [[[1, 2, 3]]]
     assert good.seconds == 0.5
+
+
+def test_no_image_is_blamed_where_no_decoder_starts(
+    decoders: _decoder.Decoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_decoder, "_MODULE", "no.such.module")
+    with pytest.raises(ResourceError, match="the process that decodes images ended with code 1"):
+        decoders(b"good", SHA256)
+    monkeypatch.setattr("sys.executable", "/no/such/python")
+    with pytest.raises(ResourceError, match="cannot start the process that decodes images"):
+        decoders(b"good", SHA256)
 
 
 def test_a_decoder_that_says_nothing_is_given_up(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.report import Page, PagePhotos, Photo, score
+from pipeline.report import (
+    AuditCard,
+    AuditPage,
+    AuditPhoto,
+    AuditSection,
+    Differing,
+    GroupSheet,
+    GroupsPage,
+    HeadsPage,
+    Page,
+    PagePhotos,
+    Photo,
+    ScoredRows,
+    curve_svgs,
+    head_pair,
+    history_svg,
+    score,
+)
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
 
@@ -33,7 +51,7 @@ def jpeg(colour: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shown() -> Page:
     report = score(TRUE, PREDICTED, classes=NAMES)
     photos = tuple(
         Photo(
@@ -46,15 +64,20 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for number, (true, predicted, best) in enumerate(zip(TRUE, PREDICTED, SCORES, strict=True))
     )
-    shown = PagePhotos(
+    of = PagePhotos(
         photos=photos,
         training=(Photo(path="known.jpg", true=1, predicted=1, score=1.0, image=0),),
         images=(jpeg("red"), jpeg("blue")),
         dots=tuple((float(i), float(i % 3), i) for i in range(len(photos))),
         dots_by="All 7 images.",
     )
+    return Page(title="svm on test", report=report, photos=of)
+
+
+@pytest.fixture(scope="module")
+def page(shown: Page, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(Page(title="svm on test", report=report, photos=shown).html())
+    path.write_text(shown.html())
     return path
 
 
@@ -86,6 +109,11 @@ def browser() -> Iterator[Any]:
 def opened(browser: Any, page: Path) -> Any:
     browser.get(page.as_uri())
     return browser
+
+
+def emulated(browser: Any, scheme: str) -> None:
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
 
 
 def cell(browser: Any, true: int, predicted: int) -> Any:
@@ -154,8 +182,7 @@ def test_a_class_that_is_a_script_is_a_name(opened: Any) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_is_told_from_its_background(opened: Any, scheme: str) -> None:
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    emulated(opened, scheme)
     style = "const s = getComputedStyle(document.body); return [s.color, s.backgroundColor]"
     text, back = (
         [int(number) for number in colour[4:-1].split(",")]
@@ -186,3 +213,81 @@ def test_nothing_is_complained_of_and_nothing_leaves(browser: Any, page: Path) -
         if "Network.requestWillBeSent" in entry["message"] and "file:" not in entry["message"]
     ]
     assert [entry for entry in asked if "data:image" not in entry and "data:," not in entry] == []
+
+
+def audit_page() -> AuditPage:
+    photos = (
+        AuditPhoto(path="a.jpg", label="cat", split="train", jpeg=jpeg("red")),
+        AuditPhoto(path="b.jpg", label="", split=""),
+    )
+    card = AuditCard(reason="a.jpg and b.jpg are the same", photos=photos)
+    section = AuditSection(title="exact duplicates", about="In both splits.", of=2, cards=(card,))
+    return AuditPage(title="Audit", sections=(section,), notes=("of a part",), facts={"by": "hand"})
+
+
+def groups_page() -> GroupsPage:
+    photos = (AuditPhoto(path="a.jpg", label="cat", split="train", jpeg=jpeg("red")),)
+    group = GroupSheet(name="g1", size=3, classes={"cat": 3}, typical=photos, unusual=photos)
+    commands = ("pipeline relabel photos",)
+    return GroupsPage(
+        title="Groups", images=3, groups=(group,), notes=("a part",), commands=commands
+    )
+
+
+def heads_page() -> HeadsPage:
+    right = [TRUE == PREDICTED, TRUE == TRUE]
+    return HeadsPage(
+        title="2 heads on test",
+        names=("svm", "knn"),
+        reports=[score(TRUE, each, classes=NAMES) for each in (PREDICTED, TRUE)],
+        pairs=[head_pair("svm", "knn", (right[0], right[1]))],
+        differing=[
+            Differing(
+                path="a.jpg",
+                true="cat",
+                answers=(("dog", 0.9, False), ("cat", 0.8, True)),
+                image=jpeg("blue"),
+            )
+        ],
+        count=3,
+        notes=("warning: no test",),
+    )
+
+
+def whole_page(page: Page) -> Page:
+    """Add curves, notes, facts, and a class without images."""
+    report = score(TRUE, PREDICTED, classes=[*NAMES, "bird"], score_kind="probability")
+    rows = ScoredRows.empty(TRUE, 3)
+    rows.put(np.arange(len(TRUE)), np.eye(3, dtype=np.float32)[PREDICTED])
+    history = {"accuracy": [0.3, 0.6], "loss": [2.0, 1.2]}
+    charts = {**curve_svgs(rows, report), "Training": history_svg(history, kept=1)}
+    notes, facts = ("warning: no test",), {"store": "photos"}
+    return replace(page, report=report, charts=charts, notes=notes, facts=facts)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("which", ["report", "dialog", "heads", "audit", "groups"])
+def test_axe_finds_nothing_serious(
+    browser: Any, shown: Page, tmp_path: Path, which: str, scheme: str
+) -> None:
+    """
+    No finding of axe-core's is serious or critical, by WCAG's rules and by those beyond.
+
+    Its version 4.4 understands colours as they are written in the pages, not those mixed by CSS.
+    """
+    axe = pytest.importorskip("axe_core_python.selenium", reason="axe-core is not installed").Axe()
+    pages = {"heads": heads_page, "audit": audit_page, "groups": groups_page}
+    made = pages.get(which, lambda: whole_page(shown))()
+    (tmp_path / "page.html").write_text(made.html())
+    emulated(browser, scheme)
+    browser.get((tmp_path / "page.html").as_uri())
+    if which == "dialog":
+        browser.find_element("css selector", "#photos button").click()
+    found = axe.run(browser)
+    assert "color-contrast" in {each["id"] for each in found["passes"]}
+    assert [each["error"] for each in found["incomplete"] if "error" in each] == []
+    assert [
+        (each["id"], [node["html"] for node in each["nodes"]])
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+    ] == []

@@ -38,8 +38,8 @@ def report_of(k, name="class {}"):
 def test_confusion_from_two_to_a_hundred_classes(k):
     pixels = picture(confusion_png(report_of(k)))
     height, width, _ = pixels.shape
-    assert 400 < height < 3000
-    assert 400 < width < 3000
+    assert 400 < height < 3500
+    assert 400 < width < 3500
     # Nothing is cut off: the rim is white.
     for rim in (pixels[:3], pixels[-3:], pixels[:, :3], pixels[:, -3:]):
         assert (rim == 255).all()
@@ -123,14 +123,99 @@ def test_a_long_title_does_not_widen_a_picture():
     assert sizes[0] == sizes[1]
 
 
-def test_names_that_the_font_cannot_write_become_numbers():
-    """Boxes for every letter would be the same for all classes."""
-    pictures = [
-        confusion_png(score([0, 1, 1], [0, 1, 0], classes=names))
-        for names in (("\u732b", "\u72ac"), ("\u9ce5", "\u725b"), ("1", "2"))
-    ]
-    assert pictures[0] == pictures[1], "numbers, and a line that says so"
-    assert picture(pictures[0]).shape != picture(pictures[2]).shape
+def drawn_as(*names):
+    return confusion_png(score([0, 1, 1], [0, 1, 0], classes=names))
+
+
+def test_names_that_no_font_can_write_are_escapes():
+    """A box would be the same for all letters; no font has those of this alphabet."""
+    letter = "\N{KHITAN SMALL SCRIPT CHARACTER-18B00}"
+    assert drawn_as(letter, "b") == drawn_as(r"\U00018b00", "b")
+
+
+def test_bytes_that_are_no_text_and_control_characters_are_escapes():
+    assert drawn_as("caf\udce9", "a\n") == drawn_as(r"caf\xe9", r"a\n")
+
+
+def test_names_that_are_the_same_when_cut_become_numbers():
+    cut, numbers = (picture(drawn_as(*each)) for each in (("x" * 60, "x" * 61), ("1", "2")))
+    assert cut.shape[0] > numbers.shape[0], "a line says so"
+
+
+def test_letters_that_matplotlibs_font_lacks_come_from_another(tmp_path, monkeypatch):
+    """A font of one letter, as if the user had installed it."""
+    from fontTools.fontBuilder import FontBuilder  # matplotlib's own need
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+    from matplotlib.font_manager import fontManager
+
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for corner in ((0, 700), (700, 700), (700, 0)):
+        pen.lineTo(corner)
+    pen.closePath()
+    font = FontBuilder(1000, isTTF=True)
+    font.setupGlyphOrder([".notdef", "one"])
+    font.setupCharacterMap({0x18B01: "one"})
+    font.setupGlyf({".notdef": TTGlyphPen(None).glyph(), "one": pen.glyph()})
+    font.setupHorizontalMetrics({".notdef": (500, 0), "one": (800, 0)})
+    font.setupHorizontalHeader(ascent=800, descent=-200)
+    font.setupNameTable({"familyName": "One Letter Sans", "styleName": "Regular"})
+    font.setupOS2(sTypoAscender=800, sTypoDescender=-200)
+    font.setupPost()
+    font.save(tmp_path / "one.ttf")
+    monkeypatch.setattr(fontManager, "ttflist", list(fontManager.ttflist))
+    fontManager.addfont(tmp_path / "one.ttf")
+    in_letters, escaped = (
+        orange(picture(drawn_as(name * 2, "b"))).any(axis=0).sum()
+        for name in ("\U00018b01", r"\U00018b01")
+    )
+    assert in_letters > escaped, "short names leave more room for the cells"
+
+
+def test_letters_have_six_points_or_more(monkeypatch):
+    from matplotlib.axes import Axes
+
+    sizes, write = [], Axes.text
+    monkeypatch.setattr(
+        Axes, "text", lambda *args, **how: sizes.append(how["fontsize"]) or write(*args, **how)
+    )
+    confusion_png(report_of(45))
+    assert len(sizes) > 45
+    assert min(sizes) >= 6
+
+
+def test_cells_have_room_for_the_largest_count():
+    true = np.repeat(np.arange(30), 100_000)
+    names = [str(number) for number in range(30)]
+    few, many = (
+        picture(confusion_png(score(each, each, classes=names))).shape
+        for each in (true[::10_000], true)
+    )
+    assert many[1] > few[1]
+
+
+def orange(pixels):
+    return (pixels[..., 0] > 200) & (pixels[..., 1] < 230) & (pixels[..., 2] < 210)
+
+
+def test_a_single_wrong_image_of_many_is_seen():
+    true = np.repeat([0, 1], 1000)
+    one = true.copy()
+    one[0] = 1
+    bar, cell = (
+        orange(picture(confusion_png(score(true, answers, classes=("a", "b"))))).sum()
+        for answers in (true, one)
+    )
+    assert cell > bar + 2000
+
+
+def test_a_class_without_images_looks_otherwise_than_one_that_is_never_the_answer():
+    absent, never = (
+        picture(confusion_png(score(true, pred, classes=("a", "b", "c"))))
+        for true, pred in (([0, 0, 1], [0, 0, 1]), ([0, 1, 2], [0, 1, 0]))
+    )
+    hatches = [(abs(each - 0x99).max(axis=2) < 8).sum() for each in (absent, never)]
+    assert hatches[0] > 10 * max(1, hatches[1])
 
 
 def test_notes_are_written_above_the_matrix():

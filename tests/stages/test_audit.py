@@ -169,7 +169,7 @@ def test_the_command(faulty: Path, tmp_path: Path) -> None:
     arguments = ["audit", str(faulty), "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
-    assert done.output.splitlines()[-1].endswith(f"in {tmp_path / 'out' / 'audit.html'}")
+    assert done.stdout.splitlines()[-1].endswith(f"in {tmp_path / 'out' / 'audit.html'}")
     done = CliRunner().invoke(app, [*arguments, "--json"])
     assert json.loads(done.stdout)["images"] == 74
 

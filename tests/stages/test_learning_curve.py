@@ -7,7 +7,7 @@ import pytest
 
 import pipeline
 from pipeline import Listener
-from pipeline.common.errors import HeadError
+from pipeline.common.errors import ChoiceError, HeadError
 
 
 def test_accuracy_by_images_per_class(cached: Path, tmp_path: Path) -> None:
@@ -33,6 +33,21 @@ def test_what_was_drawn_can_be_read(cached: Path, tmp_path: Path) -> None:
     assert plain["kind"] == "centroid"
     assert len(plain["points"]) == len(result.points)
     assert plain["reading"]["sentence"] == result.reading.sentence
+
+
+def test_a_desired_accuracy_is_drawn_and_told(cached: Path, tmp_path: Path) -> None:
+    result = pipeline.learning_curve(cached, desired=0.5, seeds=[0], out=tmp_path / "c")
+    assert result.reading.desired is not None
+    assert "0.5 is reached with" in result.reading.sentence
+    plain = json.loads((tmp_path / "c" / "learning_curve.json").read_text())
+    assert plain["reading"]["desired"]["accuracy"] == 0.5
+
+
+@pytest.mark.parametrize("desired", [0, 1, 95])
+def test_a_desired_accuracy_is_a_share(desired: float, tmp_path: Path) -> None:
+    said = f"expected a desired accuracy above 0 and below 1, such as 0.95, found {desired}"
+    with pytest.raises(ChoiceError, match=said):
+        pipeline.learning_curve(tmp_path, desired=desired)
 
 
 def test_all_images_give_what_fit_head_gives(cached: Path, tmp_path: Path) -> None:

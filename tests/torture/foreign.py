@@ -125,8 +125,10 @@ def main(files: int = 500, heads: int = 300, seed: int = 0) -> None:
             fit = ("fit-head", path, "--kind", "ridge", "--layer", layer, "--out", folder / "head")
             commands = rng.choice([[("verify", path), fit], [("info", path), fit]])
             bad += offer(commands, f"file {number}, {base.name}", codes)
-        print(f"{files} files: {dict(sorted(codes.items()))}, bad {bad}", flush=True)
+        print(f"{files} files: {dict(sorted(codes.items()))}", flush=True)
+        harness.told("mutated files of other programs", files, bad)
         codes.clear()
+        bad_files, bad = bad, 0
         kinds = sorted((KEPT / "heads").iterdir())
         for kind in ("svm", "knn", "mlp"):
             new = folder / "new" / kind
@@ -151,8 +153,9 @@ def main(files: int = 500, heads: int = 300, seed: int = 0) -> None:
             (head / "head.json").write_text(json.dumps(plain))
             score = ("evaluate", head, KEPT / "store", "--out", folder / "report")
             bad += offer([("info", head), score], f"head {number}, {base.name}", codes)
-        print(f"{heads} heads: {dict(sorted(codes.items()))}, bad {bad}")
-    if bad:
+        print(f"{heads} heads: {dict(sorted(codes.items()))}")
+        harness.told("mutated heads", heads, bad)
+    if bad or bad_files:
         raise SystemExit(1)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 import pipeline
+from tests.torture.harness import told
 
 # Maps of 200 KB an image fill a shard of 16 MB with some 80 images: several shards a second.
 OPTIONS = ("--layer", "block1a_project_bn", "--layer", "avg", "--size", "112")
@@ -79,6 +80,7 @@ def pack(store: Path, file: Path) -> bytes:
 
 def main(engine: str = "auto", rounds: int = 20, count: int = 3000) -> None:
     """Kill at random times, again and again; resume; compare the packed files."""
+    total = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_images(folder / "photos", count)
@@ -105,8 +107,10 @@ def main(engine: str = "auto", rounds: int = 20, count: int = 3000) -> None:
                 f"same bytes: {same}",
                 flush=True,
             )
+            total += kills
             if not same:
                 raise SystemExit(1)
+    told(f"kill -9 while extracting, {engine}", total, 0)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,7 @@ function press(t, p) {
 }
 
 function label(t, p) {
+  if (!support[t]) return `${names[t]}: no images of this class`;
   const n = counts.get(t * k + p) || 0, share = support[t] ? Math.round(1000 * n / support[t]) / 10 : 0;
   return t === p ? `${names[t]}: ${n} of ${support[t]} right, ${share} %` : `${names[t]} taken for ${names[p]}: ${n} of ${support[t]}, ${share} %`;
 }
@@ -114,8 +115,8 @@ function draw() {
     const n = counts.get(t * k + p) || 0, share = support[t] ? n / support[t] : 0;
     const button = make("button", { type: "button", tabindex: "-1", "aria-pressed": "false", "aria-label": label(t, p), class: t === p ? "right" : "" });
     button.style.gridArea = `${at.get(t) + top} / ${at.get(p) + 2}`;
-    button.style.setProperty("--v", `${n ? Math.round(12 + 88 * share) : 0}%`);
-    if (share > 0.45) button.classList.add("strong");
+    button.style.setProperty("--v", `${n ? Math.round(25 + 75 * share) : 0}%`);
+    if (!support[t]) button.classList.add("absent");
     button.dataset.count = n || "";
     button.dataset.percent = n ? Math.round(100 * share) : "";
     button.dataset.t = t;
