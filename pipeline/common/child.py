@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
+import select
 import signal
 import struct
 import subprocess
 import sys
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import IO, Any
 
 from pipeline.common.memory import address_space_bytes
@@ -78,6 +79,7 @@ class Child:
             env=os.environ | {"OPENBLAS_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"},
         )
         self.stop = weakref.finalize(self, _stop, self._process)
+        self._ready = _ready(self._process.stdout)
 
     @property
     def pid(self) -> int:
@@ -135,9 +137,10 @@ class Child:
         try:
             if pipe is None or pipe.closed:
                 raise EOFError
-            length, size = _FRAME.unpack(_receive(pipe, _FRAME.size, patience))
-            answer = json.loads(_receive(pipe, length, patience))
-            return dict(answer), _receive(pipe, size, patience)
+            receive = partial(_receive, pipe, wait=partial(self._ready, 1000 * patience))
+            length, size = _FRAME.unpack(receive(_FRAME.size))
+            answer = json.loads(receive(length))
+            return dict(answer), receive(size)
         except TimeoutError as error:
             raise self._ended(silent=True) from error
         except (OSError, EOFError, ValueError, RecursionError) as error:
@@ -199,15 +202,16 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:500] or type(error).__name__
 
 
-def _receive(pipe: IO[bytes], count: int, patience: float) -> bytearray:
-    """Read just so many bytes, waiting no longer than told for each piece."""
+def _receive(pipe: IO[bytes], count: int, *, wait: Callable[[], Sequence[Any]]) -> bytearray:
+    """Read just so many bytes; `wait` returns nothing where none come."""
     if not 0 <= count <= 2 * LARGEST_ANSWER:
         raise EOFError
     data = bytearray(count)
     view = memoryview(data)
     done = 0
     while done < count:
-        _wait(pipe, patience)
+        if not wait():
+            raise TimeoutError
         part: int = pipe.readinto(view[done : done + _PIPE])  # type: ignore[attr-defined]
         if not part:
             raise EOFError
@@ -215,13 +219,13 @@ def _receive(pipe: IO[bytes], count: int, patience: float) -> bytearray:
     return data
 
 
-def _wait(pipe: IO[bytes], patience: float) -> None:
-    if os.name == "nt":  # Windows cannot wait for a pipe with a limit
-        return
-    with selectors.DefaultSelector() as selector:
-        selector.register(pipe, selectors.EVENT_READ)
-        if not selector.select(patience):
-            raise TimeoutError
+def _ready(pipe: IO[bytes] | None) -> Callable[[float], Sequence[Any]]:
+    """Return what waits some milliseconds for a pipe, and returns nothing if it has no bytes."""
+    if pipe is None or not hasattr(select, "poll"):  # Windows cannot wait with a limit
+        return lambda milliseconds: (pipe,)
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    return poll.poll
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
