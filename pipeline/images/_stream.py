@@ -1,4 +1,4 @@
-"""Rows of a source, read and hashed by a few threads, decoded by as many processes, in order."""
+"""Rows of a source, read, hashed and decoded by a few threads and their processes, in order."""
 
 from __future__ import annotations
 
