@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from pipeline.flows.audited import audited
 from pipeline.flows.wrong_labels import confident_errors
 from pipeline.stages.audit import Audit
 from pipeline.store import open_store
+from tests.light import check_light
 from tests.planted import plant
 
 LABEL, LEAK = "likely wrong label", "duplicate across splits"
@@ -191,13 +190,7 @@ def test_several_stores_are_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_tensorflow_is_not_imported(faulty: Path, tmp_path: Path) -> None:
-    program = (
-        "import sys, pipeline; "
-        f"pipeline.audit({str(faulty)!r}, out={str(tmp_path / 'out')!r}); "
-        "print('tensorflow' in sys.modules, 'keras' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.strip() == "False False", done.stderr
+    check_light(f"pipeline.audit({str(faulty)!r}, out={str(tmp_path / 'out')!r})")
 
 
 @pytest.mark.slow

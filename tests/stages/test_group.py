@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from pipeline.common.listener import SILENT
 from pipeline.flows import grouping
 from pipeline.flows.layers import choose_parts
 from pipeline.store import open_store
+from tests.light import check_light
 from tests.stages.test_audit import clusters, packed
 
 
@@ -217,13 +216,7 @@ def test_names_of_strangers_stay_text() -> None:
 
 
 def test_tensorflow_is_not_imported(unlabelled: Path, tmp_path: Path) -> None:
-    program = (
-        "import sys, pipeline; "
-        f"pipeline.group({str(unlabelled)!r}, out={str(tmp_path / 'out')!r}); "
-        "print('tensorflow' in sys.modules, 'keras' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.stdout.strip() == "False False", done.stderr
+    check_light(f"pipeline.group({str(unlabelled)!r}, out={str(tmp_path / 'out')!r})")
 
 
 @pytest.mark.slow
