@@ -21,12 +21,11 @@ import numpy as np
 from PIL import Image
 
 import pipeline.cli
-from pipeline import backbones, images
+from pipeline import backbones
 from pipeline.backbones._exported import NetworkOutput
 from pipeline.backbones._network import Network
 from pipeline.backbones._weights import Weights
-from pipeline.common.choices import Engine, Precision, Resize
-from pipeline.images._decoder import Decoded
+from pipeline.common.choices import Engine, Precision
 
 LAYERS = ("--size", "32", "--layer", "a", "--layer", "b")
 _WIDTH = 16
@@ -66,30 +65,12 @@ def load(backbone: Any, *, layers: Any, size: int, probe: Any = None, **rest: An
     return network
 
 
-class Decoders:
-    """Decode in the process itself: starting others takes longer than all else."""
-
-    def __init__(self, *, size: int, resize: Resize, **_: Any) -> None:
-        self._options = {"size": size, "resize": resize}
-
-    def __call__(self, data: bytes, sha256: bytes) -> Decoded:
-        try:
-            return Decoded(pixels=images.decode(data, **self._options))
-        except images.Rejected as error:
-            return Decoded(reason=str(error))
-
-    def stop(self) -> None:
-        pass
-
-
 def prepare(*, shard_bytes: int = 1024) -> None:
     """Put the network in place of real ones, and let shards be small."""
     backbones.load = load  # type: ignore[assignment]
-    import pipeline.images._stream
     import pipeline.store._buffer
 
     pipeline.store._buffer.BYTES = shard_bytes
-    pipeline.images._stream.Decoders = Decoders  # type: ignore[misc]
 
 
 def make_photos(folder: Path, count: int, *, classes: int = 3) -> Path:
