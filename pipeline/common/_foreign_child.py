@@ -12,13 +12,14 @@ from pipeline.common.child import (
     Asker,
     limit_memory,
     limit_time,
-    one_line,
 )
 from pipeline.common.foreign import MEMORY
 from pipeline.common.hdf5 import STRINGS, OpenDatasets, open_hdf5
 from pipeline.common.hostile import HostileFile
+from pipeline.common.text import one_line
 
 _PIECE = 32 << 20
+_MOST_LETTERS = 500  # of an error
 
 
 def main(path: str) -> None:
@@ -35,12 +36,12 @@ def main(path: str) -> None:
                 datasets = OpenDatasets(open_hdf5(Path(path)))
             reply, data = _answer(datasets, request)
         except HostileFile as error:
-            reply = {"error": "hostile", "message": one_line(error)}
+            reply = {"error": "hostile", "message": one_line(error)[:_MOST_LETTERS]}
         except (MemoryError, RecursionError) as error:
-            why = f"HDF5 needs too much for it ({one_line(error)})"
+            why = f"HDF5 needs too much for it ({one_line(error)[:_MOST_LETTERS]})"
             reply = {"error": "hostile", "message": why}
         except Exception as error:  # h5py has many words for damage
-            reply = {"error": "damaged", "message": one_line(error)}
+            reply = {"error": "damaged", "message": one_line(error)[:_MOST_LETTERS]}
         limit_time(0)
         asker.answer(reply, data)
         del data

@@ -197,11 +197,6 @@ def limit_time(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
-def one_line(error: BaseException) -> str:
-    """Return the text of an error on one line, its type where it has none."""
-    return " ".join(str(error).split())[:500] or type(error).__name__
-
-
 def _receive(pipe: IO[bytes], count: int, *, wait: Callable[[], Sequence[Any]]) -> bytearray:
     """Read just so many bytes; `wait` returns nothing where none come."""
     if not 0 <= count <= 2 * LARGEST_ANSWER:

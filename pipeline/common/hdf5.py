@@ -377,8 +377,3 @@ def has_signature(data: bytes) -> bool:
     """Whether a file that begins with these bytes is HDF5, with a user block or without."""
     starts = [0, *(512 << power for power in range(len(data).bit_length()))]
     return any(data[start : start + len(SIGNATURE)] == SIGNATURE for start in starts)
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error says, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -24,7 +24,40 @@ def one_by_one(rows: NDArray[np.integer]) -> Iterator[int]:
         yield from rows[piece].tolist()
 
 
-class Names(Sequence[bytes]):
+def among(keys: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Say of numbers whether they are among others, which are sorted."""
+    found = np.zeros(len(keys), bool)
+    for piece in blocks(len(keys) if len(others) else 0):
+        places = np.searchsorted(others, keys[piece]).clip(max=len(others) - 1)
+        found[piece] = others[places] == keys[piece]
+    return found
+
+
+class ByteStrings(Sequence[bytes]):
+    """A list of byte strings that does not change, of which `_at` gives one and `_cut` some."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @overload
+    def __getitem__(self, place: int) -> bytes: ...
+    @overload
+    def __getitem__(self, place: slice) -> Names: ...
+    def __getitem__(self, place: int | slice) -> bytes | Names:
+        if isinstance(place, slice):
+            return self._cut(range(*place.indices(len(self))))
+        row = place + len(self) if place < 0 else place
+        if not 0 <= row < len(self):
+            raise IndexError(place)
+        return self._at(row)
+
+    def _at(self, row: int) -> bytes:
+        raise NotImplementedError
+
+    def _cut(self, rows: range) -> Names:
+        return Names.of(map(self._at, rows))
+
+
+class Names(ByteStrings):
     """
     A list of byte strings that does not change, in two arrays.
 
@@ -37,8 +70,6 @@ class Names(Sequence[bytes]):
     start : int, default 0
         The first byte of the first.
     """
-
-    __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, data: NDArray[np.uint8], ends: NDArray[Any], start: int = 0) -> None:
         small = ends.dtype.itemsize <= 4 or len(data) >= 1 << 32
@@ -96,21 +127,14 @@ class Names(Sequence[bytes]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    @overload
-    def __getitem__(self, place: int) -> bytes: ...
-    @overload
-    def __getitem__(self, place: slice) -> Names: ...
-    def __getitem__(self, place: int | slice) -> bytes | Names:
-        if isinstance(place, slice):
-            start, stop, step = place.indices(len(self))
-            if step != 1:
-                return self.take(range(start, stop, step))
-            stop = max(start, stop)
-            return Names(self._data, self._ends[start:stop], self._begin(start))
-        row = place + len(self) if place < 0 else place
-        if not 0 <= row < len(self):
-            raise IndexError(place)
+    def _at(self, row: int) -> bytes:
         return self._data[self._begin(row) : int(self._ends[row])].tobytes()
+
+    def _cut(self, rows: range) -> Names:
+        if rows.step != 1:
+            return super()._cut(rows)
+        stop = max(rows.start, rows.stop)
+        return Names(self._data, self._ends[rows.start : stop], self._begin(rows.start))
 
     def _begin(self, row: int) -> int:
         return int(self._ends[row - 1]) if row else self._start

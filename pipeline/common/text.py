@@ -27,3 +27,8 @@ def printable(text: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says on one line, its type where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

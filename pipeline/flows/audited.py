@@ -170,5 +170,4 @@ def unit_blocks(
                 f"expected finite numbers in {opened.location}, found NaN or infinity; extract "
                 "again"
             )
-        lengths = np.linalg.norm(block, axis=1, keepdims=True)
-        yield positions, np.asarray(block / np.where(lengths > 0, lengths, 1), np.float32)
+        yield positions, heads.units(block)

@@ -77,12 +77,8 @@ class Examples:
     @property
     def groups(self) -> NDArray[np.int64] | None:
         """Numbers of the training rows' groups; rows without one are each by themselves."""
-        found = self.opened.groups(self.train)
-        if found is None or not any(found):
-            return None
-        alone = (f"row {row}".encode() for row in self.train)
-        each = [group or other for group, other in zip(found, alone, strict=True)]
-        return np.repeat(np.unique(each, return_inverse=True)[1], self.views)
+        numbers = group_numbers(self.opened.groups(self.train), self.train)
+        return None if numbers is None else np.repeat(numbers, self.views)
 
     def without_validation(self) -> Examples:
         """Leave the validation images out, so that folds of the training images judge."""
@@ -152,6 +148,30 @@ class Examples:
                 own = which, wanted[places] % views
                 codes = {name: block[own] for name, block in codes.items()}
             yield places, heads.vectors(self.parts, codes)
+
+
+def group_numbers(
+    groups: Sequence[bytes] | None, alone: NDArray[np.int64]
+) -> NDArray[np.int64] | None:
+    """
+    Number the groups of some rows; a row without one is a group by itself.
+
+    Parameters
+    ----------
+    groups : sequence of bytes or None
+        Of each row its group, empty where it has none.
+    alone : int64 array of shape (n,)
+        A number of each row, which no other has.
+
+    Returns
+    -------
+    int64 array of shape (n,), or None
+        None where no row has a group.
+    """
+    if groups is None or not any(groups):
+        return None
+    each = [group or f"row {row}".encode() for group, row in zip(groups, alone, strict=True)]
+    return np.asarray(np.unique(each, return_inverse=True)[1], np.int64)
 
 
 def examples(opened: store.Store, parts: Sequence[heads.Part]) -> Examples:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline import heads
 from pipeline.common.errors import HeadError
 from pipeline.flows import tuned_heads
-from pipeline.flows.examples import Examples, held_images
+from pipeline.flows.examples import Examples, group_numbers, held_images
 from pipeline.flows.originals import spread
 
 UNKNOWN = "unknown"
@@ -133,12 +133,9 @@ def with_novelty(saved: heads.SavedHead, used: Examples) -> heads.Card:
 
 def _halves(used: Examples, rows: NDArray[np.int64]) -> NDArray[np.bool_] | None:
     """Choose half of some rows, or of their groups; None where there is but one."""
-    found = used.opened.groups(rows)
-    numbers = np.arange(len(rows))
-    if found is not None and any(found):
-        alone = (f"row {row}".encode() for row in rows)
-        each = [group or other for group, other in zip(found, alone, strict=True)]
-        numbers = np.unique(each, return_inverse=True)[1]
+    numbers = group_numbers(used.opened.groups(rows), rows)
+    if numbers is None:
+        numbers = np.arange(len(rows))
     count = int(numbers.max()) + 1
     if count < 2:
         return None

@@ -122,11 +122,11 @@ def _neighbours(
     known = known[[opened.classes[label] in labels for label in opened.labels[known]]]
     if not len(wrong) or not len(known) or saved.tuned is not None:
         return np.empty(0, np.int64), {}
-    queries = _unit(tuned_heads.vectors(saved, opened, wrong))
+    queries = heads.units(tuned_heads.vectors(saved, opened, wrong))
     alike = np.full((len(wrong), _NEIGHBOURS), -np.inf, np.float32)
     which = np.zeros((len(wrong), _NEIGHBOURS), np.int64)
     for positions, codes in tuned_heads.blocks(saved.card, opened, known, views=False):
-        cosines = queries @ _unit(heads.pool(codes, saved.card.pooling)).T
+        cosines = queries @ heads.units(heads.pool(codes, saved.card.pooling)).T
         both = np.hstack([alike, cosines])
         rows = np.hstack([which, np.broadcast_to(known[positions], cosines.shape)])
         order = np.argsort(-both, axis=1, kind="stable")[:, :_NEIGHBOURS]
@@ -141,11 +141,6 @@ def _neighbours(
         )
         for row, others, hows in zip(wrong, which, alike, strict=True)
     }
-
-
-def _unit(codes: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(codes, axis=1, keepdims=True)
-    return np.asarray(codes / np.where(lengths > 0, lengths, 1))
 
 
 def _map(

@@ -13,6 +13,7 @@ from pipeline.common.errors import counted
 from pipeline.common.listener import Progress
 from pipeline.flows.audited import Audited
 from pipeline.flows.duplicates import Neighbours
+from pipeline.flows.examples import group_numbers
 from pipeline.flows.findings import Finding, Kind
 
 _FOLDS, _FEWER_FOLDS, _MANY = 10, 5, 5000  # of more rows than the last, fewer folds
@@ -126,11 +127,9 @@ def _together(
     audited: Audited, near: Neighbours, places: NDArray[np.int64]
 ) -> NDArray[np.int64] | None:
     """Number what must be in one fold: near duplicates, or the groups of the source."""
-    groups = audited.opened.groups(audited.rows[places])
-    if groups is not None and any(groups):
-        alone = (f"row {place}".encode() for place in places)
-        each = [group or other for group, other in zip(groups, alone, strict=True)]
-        return np.asarray(np.unique(each, return_inverse=True)[1], np.int64)
+    groups = group_numbers(audited.opened.groups(audited.rows[places]), places)
+    if groups is not None:
+        return groups
     numbers = near.together()[places]
     return None if len(np.unique(numbers)) == len(numbers) else numbers
 

@@ -11,7 +11,7 @@ from pipeline.heads._head import Head
 from pipeline.heads._kinds import build
 from pipeline.heads._learning_rate import RateTrial
 from pipeline.heads._novelty import Novelty, most_references
-from pipeline.heads._parts import Part, vectors
+from pipeline.heads._parts import Part, units, vectors
 from pipeline.heads._plan import Plan, Size, plan, plan_tuning
 from pipeline.heads._pool import pool
 from pipeline.heads._saved import SavedHead, described, load, save
@@ -73,6 +73,7 @@ __all__ = [
     "tune",
     "tuning_config",
     "unfinished",
+    "units",
     "vectors",
     "writing",
 ]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.common.choices import Engine, Pool, Precision
 from pipeline.common.errors import HeadError
+from pipeline.common.names import among
 from pipeline.common.space import LARGEST_EDGE, Space
 from pipeline.heads._novelty import Novelty
 from pipeline.heads._parts import Part, vectors
@@ -374,7 +375,4 @@ def _check_part(part: Part) -> None:
 
 def _among(known: NDArray[np.uint64] | None, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
     """Say which of some hashes are among known ones, which are sorted."""
-    if known is None or not len(known):
-        return np.zeros(len(hashes), bool)
-    places = np.searchsorted(known, hashes).clip(max=len(known) - 1)
-    return np.asarray(known[places] == hashes)
+    return np.zeros(len(hashes), bool) if known is None else among(hashes, known)

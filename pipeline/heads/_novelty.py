@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.common.errors import HeadError, counted
+from pipeline.heads._parts import units
 
 # References are compared with every photo: 5 MB of codes of 1,280 numbers in float16.
 MOST_REFERENCES = 1000
@@ -74,7 +75,7 @@ class Novelty:
         references : float32 array of shape (r, d)
             What it sees of training images; `most_references` says how many are kept.
         """
-        near = _units(references).astype(np.float16)
+        near = units(references).astype(np.float16)
         return cls(
             scores=scores.astype(np.float64),
             distances=_distances(codes, near.astype(np.float32)),
@@ -218,10 +219,5 @@ def doubtful_below(scores: NDArray[np.floating], right: NDArray[np.bool_]) -> fl
     return float(scores[~wrong].min()) if not wrong.all() else float(scores.max())
 
 
-def _units(codes: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(codes, axis=1, keepdims=True)
-    return np.asarray(codes / np.where(lengths > 0, lengths, 1), np.float32)
-
-
 def _distances(codes: NDArray[np.float32], near: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.asarray(1 - (_units(codes) @ near.T).max(axis=1), np.float64)
+    return np.asarray(1 - (units(codes) @ near.T).max(axis=1), np.float64)

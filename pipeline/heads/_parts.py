@@ -104,3 +104,9 @@ def _pooled(part: Part, codes: NDArray[Any]) -> NDArray[np.float32]:
     leading = codes.shape[: codes.ndim - len(part.shape)]
     pooled = pool(codes.reshape(-1, *part.shape), part.pooling)
     return np.asarray(pooled.reshape(*leading, pooled.shape[1]), np.float32)
+
+
+def units(codes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Divide codes (n, d) by their lengths; zeros stay zeros."""
+    lengths = np.linalg.norm(codes, axis=1, keepdims=True)
+    return np.asarray(codes / np.where(lengths > 0, lengths, 1), np.float32)

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,16 @@ from PIL import Image, ImageEnhance
 from pipeline.common.choices import Augment, Resize, choose
 from pipeline.common.errors import ChoiceError
 
-from ._decode import POLICY, Room, one_at_a_time, opened, scaled, square
+from ._decode import (
+    POLICY,
+    DecodeOptions,
+    Room,
+    decode,
+    one_at_a_time,
+    opened,
+    scaled,
+    square,
+)
 
 MOST_VIEWS = 100  # all views of one image are in memory together: at 224 pixels these are 15 MB
 _DEFAULT = (Augment.flip, Augment.crop)
@@ -158,6 +167,33 @@ def decode_views(
             for number in range(1, views.count)
         )
         return np.stack([np.asarray(image) for image in (first, *others)])
+
+
+def decode_copies(
+    data: bytes, *, views: Views, sha256: bytes, **options: Unpack[DecodeOptions]
+) -> NDArray[np.uint8]:
+    """
+    Decode the bytes of an image file to one image, or to all of several views.
+
+    Parameters
+    ----------
+    data, views, sha256
+        As for `decode_views`.
+    **options
+        As for `decode`.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size, size, 3), or (views.count, size, size, 3) of several
+
+    Raises
+    ------
+    Rejected, MemoryError
+        As `decode` does.
+    """
+    if views.count == 1:
+        return decode(data, **options)
+    return decode_views(data, views=views, sha256=sha256, **options)
 
 
 class _Dice:

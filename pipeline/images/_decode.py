@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock
 from types import MappingProxyType
+from typing import Required, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from PIL import (
 )
 
 from pipeline.common.choices import Resize
+from pipeline.common.text import one_line
 
 from . import _deep, _formats, _opacity, _tiff
 
@@ -81,6 +83,15 @@ _REFUSED = {"I": "32-bit integers", "F": "floating point numbers", "LAB": "LAB c
 
 class Rejected(Exception):
     """These bytes are not an image that can be used, and never will be; the text says why."""
+
+
+class DecodeOptions(TypedDict, total=False):
+    """Keywords of `decode`."""
+
+    size: Required[int]
+    resize: Required[Resize]
+    policy: Mapping[str, str]
+    room: Room
 
 
 def decode(
@@ -157,7 +168,7 @@ def square_of(image: Image.Image, *, size: int, resize: Resize) -> NDArray[np.ui
     except (Rejected, MemoryError):
         raise
     except Exception as error:  # an image that was opened is read only now
-        raise Rejected(f"the file is damaged: {_words(error)}") from error
+        raise Rejected(f"the file is damaged: {one_line(error)}") from error
 
 
 def policy_of(rules: Mapping[str, object]) -> Mapping[str, str]:
@@ -204,7 +215,7 @@ def opened(
     except Image.DecompressionBombError as error:
         raise Rejected(f"too large: more than {MOST_PIXELS} pixels") from error
     except Exception as error:  # Pillow's parsers raise whatever their slips lead to
-        raise Rejected(f"damaged: {_words(error)}") from error
+        raise Rejected(f"damaged: {one_line(error)}") from error
 
 
 def _open(data: bytes) -> Image.Image:
@@ -336,8 +347,3 @@ def scaled(
     shrinks = target[0] <= box[2] - box[0] and target[1] <= box[3] - box[1]
     kernel = Image.Resampling.HAMMING if shrinks else Image.Resampling.BICUBIC
     return image.resize(target, kernel, box=box)
-
-
-def _words(error: Exception) -> str:
-    """Return an error's text on one line, its type where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__

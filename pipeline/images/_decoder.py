@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from pipeline.common.child import Child, ChildEnded
 from pipeline.common.choices import Resize
 from pipeline.common.errors import ResourceError
-from pipeline.images._augment import Views, decode_views
-from pipeline.images._decode import EARLIER, Rejected, decode
+from pipeline.images._augment import Views, decode_copies
+from pipeline.images._decode import EARLIER, DecodeOptions, Rejected
 from pipeline.images._room import Room
 
 SECONDS = 30.0  # of a processor, for one image; the largest that are taken need less than half
@@ -82,7 +82,12 @@ class Decoders:
             "earlier": policy == EARLIER,
             **views.policy,
         }
-        self._here: dict[str, Any] = {"size": size, "resize": resize, "policy": policy}
+        self._here: DecodeOptions = {
+            "size": size,
+            "resize": resize,
+            "policy": policy,
+            "room": _room_here,
+        }
         self._views = views
         self._room = Room()
         self._lock = threading.Lock()
@@ -123,12 +128,10 @@ class Decoders:
 
     def _decode(self, data: bytes, sha256: bytes) -> Decoded:
         """Decode an image in this thread; _Elsewhere if it has too many pixels."""
-        options = self._here | {"room": _room_here}
         try:
-            if self._views.count == 1:
-                return Decoded(pixels=decode(data, **options))
-            copies = decode_views(data, views=self._views, sha256=sha256, **options)
-            return Decoded(pixels=copies)
+            return Decoded(
+                pixels=decode_copies(data, views=self._views, sha256=sha256, **self._here)
+            )
         except Rejected as error:
             return Decoded(reason=str(error))
 

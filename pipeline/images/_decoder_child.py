@@ -52,20 +52,18 @@ def main() -> None:
 
 def _decoded(request: dict[str, Any], data: bytes, room: _decode.Room) -> NDArray[np.uint8]:
     """Decode an image, to one view or to all."""
-    size, resize = int(request["size"]), Resize(request["resize"])
-    policy = _decode.EARLIER if request["earlier"] else _decode.POLICY
-    if request["views"] == 1:
-        return _decode.decode(data, size=size, resize=resize, policy=policy, room=room)
     views = _augment.parse_views(
-        request["views"], augment=request["augment"] or None, seed=request["augment_seed"]
+        request["views"],
+        augment=request.get("augment"),
+        seed=request.get("augment_seed", 0),
     )
-    return _augment.decode_views(
+    return _augment.decode_copies(
         data,
-        size=size,
-        resize=resize,
         views=views,
         sha256=bytes.fromhex(request["sha256"]),
-        policy=policy,
+        size=int(request["size"]),
+        resize=Resize(request["resize"]),
+        policy=_decode.EARLIER if request["earlier"] else _decode.POLICY,
         room=room,
     )
 

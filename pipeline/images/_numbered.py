@@ -5,15 +5,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
-from typing import overload
 
-from pipeline.common.names import Names
+from pipeline.common.names import ByteStrings, Names
 
 
-class Numbered(Sequence[bytes]):
+class Numbered(ByteStrings):
     """Names of the rows of arrays, such as ``b"x_train#12"``, made as they are asked for."""
-
-    __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, names: Sequence[str], counts: Sequence[int]) -> None:
         self._names, self._starts = names, starts_of(counts)
@@ -22,16 +19,7 @@ class Numbered(Sequence[bytes]):
     def __len__(self) -> int:
         return self._count
 
-    @overload
-    def __getitem__(self, place: int) -> bytes: ...
-    @overload
-    def __getitem__(self, place: slice) -> Names: ...
-    def __getitem__(self, place: int | slice) -> bytes | Names:
-        if isinstance(place, slice):
-            return Names.of(self[row] for row in range(*place.indices(self._count)))
-        row = place + self._count if place < 0 else place
-        if not 0 <= row < self._count:
-            raise IndexError(place)
+    def _at(self, row: int) -> bytes:
         part = bisect_right(self._starts, row) - 1
         return f"{self._names[part]}#{row - self._starts[part]}".encode()
 

@@ -20,10 +20,11 @@ from pipeline.common.errors import (
     StoreNotFound,
 )
 from pipeline.common.foreign import open_datasets
-from pipeline.common.hdf5 import Datasets, SealedDatasets, first_line, has_signature, names_in
+from pipeline.common.hdf5 import Datasets, SealedDatasets, has_signature, names_in
 from pipeline.common.hostile import HostileFile
 from pipeline.common.listener import Progress
 from pipeline.common.seal import BrokenSeal
+from pipeline.common.text import one_line
 from pipeline.store._dtype import widened
 from pipeline.store._header import Header, unreadable
 from pipeline.store._reader import Codes, Rows, Store
@@ -230,7 +231,7 @@ class PackedStore(Store):
                 for start in range(0, n, step):
                     self._datasets.read(name, start, start + step)
             except (OSError, ValueError) as error:
-                damage.append(f"{name} of {self.location} is damaged ({first_line(error)})")
+                damage.append(f"{name} of {self.location} is damaged ({one_line(error)})")
             progress(done, len(entries))
         return damage
 
@@ -246,7 +247,7 @@ def _unusable(path: Path, error: OSError) -> StoreError:
                 "which is no HDF5"
             )
     return StoreDamaged(
-        f"{path} is damaged ({first_line(error)}); pack the store again, or restore a copy"
+        f"{path} is damaged ({one_line(error)}); pack the store again, or restore a copy"
     )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.common.choices import SPLITS, Split
 from pipeline.common.mapped import let_go
-from pipeline.common.names import blocks, one_by_one
+from pipeline.common.names import among, blocks, one_by_one
 from pipeline.store._reasons import Reasons
 
 
@@ -174,13 +174,4 @@ def first_bytes(
         part = sha256[piece] if rows is None else sha256[rows[piece]]
         found[piece] = np.ascontiguousarray(part[:, :8]).view(">u8").ravel()
         let_go(sha256)
-    return found
-
-
-def among(keys: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Say of numbers whether they are among others, which are sorted."""
-    found = np.zeros(len(keys), bool)
-    for piece in blocks(len(keys) if len(others) else 0):
-        places = np.searchsorted(others, keys[piece]).clip(max=len(others) - 1)
-        found[piece] = others[places] == keys[piece]
     return found

@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.common.errors import StoreDamaged, StoreError, counted
 from pipeline.common.files import check_regular
 from pipeline.common.listener import SILENT, Progress
+from pipeline.common.names import among
 from pipeline.common.seal import BLOCK, BrokenSeal, Seal, has_seal
 from pipeline.store._header import (
     SHARDS,
@@ -23,7 +24,7 @@ from pipeline.store._header import (
     unreadable,
 )
 from pipeline.store._packed import PackedStore
-from pipeline.store._rows import Status, Table, among, first_bytes
+from pipeline.store._rows import Status, Table, first_bytes
 from pipeline.store._shard import Index, read_index
 from pipeline.store._shard_file import damaged
 from pipeline.store._table import FILE as TABLE
